@@ -1,0 +1,1 @@
+"""Thin tools for residual-stream geometry over TransformerLens: tensors in, tensors out."""

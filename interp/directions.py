@@ -1,0 +1,158 @@
+"""Directions: a unit vector, the norm it had, and where it came from; from negative to positive."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from interp.errors import ActivationError
+from interp.files import replace_file
+from interp.sites import Site
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """A unit vector [d_model] in float32, the norm of the raw vector, and its provenance."""
+
+    unit: Float[Tensor, " d_model"]
+    norm: float
+    site: Site | None = None
+    position: int | None = None
+    method: str = ""
+    provenance: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def vector(self) -> Float[Tensor, " d_model"]:
+        """The raw vector: unit times norm, in the units of the residual stream."""
+        return self.unit * self.norm
+
+
+def direction_from(
+    vector: Float[Tensor, " d_model"],
+    method: str,
+    site: Site | None = None,
+    position: int | None = None,
+    provenance: dict[str, str] | None = None,
+) -> Direction:
+    """Normalise a raw vector; raises ActivationError when it is not finite or has no length."""
+    raw = vector.detach().cpu().double()
+    if not torch.isfinite(raw).all():
+        raise ActivationError(
+            f"The {method} direction at {site} is not finite: its activations hold NaN or "
+            "infinity. Load the model in float32 and check its residual identities."
+        )
+    norm = float(raw.norm())
+    if norm == 0:
+        raise ActivationError(
+            f"The {method} direction at {site} is zero: the positive and negative activations have "
+            "the same mean there. Expected two different sets; at layer 0.pre the last token is "
+            "often the same in every prompt, so choose a later site."
+        )
+    return Direction((raw / norm).float(), norm, site, position, method, provenance or {})
+
+
+def mean_difference(
+    positive: Float[Tensor, "sample d_model"],
+    negative: Float[Tensor, "sample d_model"],
+    site: Site | None = None,
+    position: int | None = None,
+) -> Direction:
+    """Difference of class means, positive - negative (Arditi et al. 2024, eq. 3)."""
+    vector = positive.double().mean(0) - negative.double().mean(0)
+    return direction_from(vector, "mean_difference", site, position)
+
+
+def pca_of_differences(
+    positive: Float[Tensor, "sample d_model"],
+    negative: Float[Tensor, "sample d_model"],
+    site: Site | None = None,
+    position: int | None = None,
+) -> Direction:
+    """First principal axis of the paired differences, not centred (Zou et al. 2023, RepE).
+
+    The sign is that of the mean difference; the norm is the root mean square of the differences'
+    projections on the axis. Samples are paired in order; raises ActivationError on unequal sizes.
+    """
+    if positive.shape != negative.shape:
+        raise ActivationError(
+            f"PCA of differences pairs the samples, but there are {len(positive)} positive and "
+            f"{len(negative)} negative ones; pass equally many."
+        )
+    differences = positive.double() - negative.double()
+    axis = torch.linalg.svd(differences, full_matrices=False).Vh[0]
+    projections = differences @ axis
+    sign = 1.0 if float(projections.mean()) >= 0 else -1.0
+    vector = sign * projections.square().mean().sqrt() * axis
+    return direction_from(vector, "pca_of_differences", site, position)
+
+
+def logistic_probe(
+    positive: Float[Tensor, "sample d_model"],
+    negative: Float[Tensor, "sample d_model"],
+    site: Site | None = None,
+    position: int | None = None,
+    regularisation: float = 1.0,
+) -> Direction:
+    """Weight vector of an L2-regularised logistic regression on standardised features.
+
+    The weights are mapped back to the residual stream, w / standard deviation, and scaled to the
+    projection of the mean difference on them, so that adding the vector has a comparable size.
+    """
+    features = torch.cat([positive, negative]).double().numpy()
+    labels = np.r_[np.ones(len(positive)), np.zeros(len(negative))]
+    deviation = features.std(axis=0)
+    deviation = np.where(deviation > 0, deviation, 1.0)
+    probe = LogisticRegression(C=regularisation, max_iter=2000)
+    probe.fit((features - features.mean(axis=0)) / deviation, labels)
+    weights = torch.from_numpy(probe.coef_[0] / deviation)
+    unit = weights / weights.norm()
+    gap = (positive.double().mean(0) - negative.double().mean(0)) @ unit
+    return direction_from(unit * gap, "logistic_probe", site, position)
+
+
+def save_directions(path: Path, directions: Sequence[Direction]) -> None:
+    """Save directions to one safetensors file, with their norms and provenance as metadata."""
+    tensors = {f"direction.{index}": d.unit.contiguous() for index, d in enumerate(directions)}
+    described = [
+        {
+            "norm": d.norm,
+            "site": str(d.site) if d.site else None,
+            "position": d.position,
+            "method": d.method,
+            "provenance": d.provenance,
+        }
+        for d in directions
+    ]
+    metadata = {"directions": json.dumps(described)}
+    replace_file(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+
+
+def load_directions(path: Path) -> list[Direction]:
+    """Read what `save_directions` wrote; raises ActivationError on another kind of file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            described = json.loads((file.metadata() or {})["directions"])
+            units = [file.get_tensor(f"direction.{index}") for index in range(len(described))]
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise ActivationError(
+            f"{path} does not hold directions ({error}); expected a file of save_directions."
+        ) from error
+    return [
+        Direction(
+            unit,
+            entry["norm"],
+            Site.parse(entry["site"]) if entry["site"] else None,
+            entry["position"],
+            entry["method"],
+            entry["provenance"],
+        )
+        for unit, entry in zip(units, described, strict=True)
+    ]

@@ -1,0 +1,29 @@
+"""Errors that a user can act on: each message names the thing, what was expected and what to do."""
+
+
+class InterpError(Exception):
+    """Base of every error raised on purpose; the command line prints it without a traceback."""
+
+
+class AssetError(InterpError):
+    """A file could not be fetched, read or verified."""
+
+
+class ModelError(InterpError):
+    """A model is unknown, cannot be loaded, or fails the residual self-check."""
+
+
+class DataError(InterpError):
+    """A prompt file or data set is missing, empty, malformed or has a single class."""
+
+
+class PromptError(InterpError):
+    """A prompt cannot be tokenised as asked: no chat template, or longer than the context."""
+
+
+class ActivationError(InterpError):
+    """Activations are not finite, or a direction cannot be taken from them."""
+
+
+class ExperimentError(InterpError):
+    """An experiment, preset or setting is unknown, or its results cannot be written."""

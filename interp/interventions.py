@@ -1,0 +1,178 @@
+"""Interventions: pure functions of the residual state, h [..., d_model] -> h' of the same shape.
+
+What an intervention does is kept apart from where it applies (`Placement`). All computations run
+in float32 and return the dtype of h, so that bf16 models do not lose small projections.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import cos, radians, sin
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.errors import ActivationError
+from interp.sites import Site
+
+Intervention = Callable[[Float[Tensor, "*batch d_model"]], Float[Tensor, "*batch d_model"]]
+Positions = Literal["all", "prompt", "generated"] | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """An intervention, the sites it is written at, and the token positions it touches.
+
+    Positions are offsets from the end of the prompt: -1 is its last token, 0 the first generated
+    one. `prompt` is every negative offset, `generated` every other. Several placements at one
+    site apply in the order given.
+    """
+
+    intervention: Intervention
+    sites: tuple[Site, ...]
+    positions: Positions = "all"
+
+
+@dataclass(frozen=True, eq=False)
+class Ablate:
+    """Remove a subspace: h - U^T U h, for orthonormal rows U (Arditi et al. 2024, eq. 4)."""
+
+    basis: Float[Tensor, "k d_model"]
+
+    def __call__(self, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        basis = self.basis.to(h.device, torch.float32)
+        state = h.float()
+        return (state - (state @ basis.T) @ basis).to(h.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Add:
+    """Add a vector: h + v (activation addition; Turner et al. 2023)."""
+
+    vector: Float[Tensor, " d_model"]
+
+    def __call__(self, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        return (h.float() + self.vector.to(h.device, torch.float32)).to(h.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """Multiply the component along a unit vector: h + (s - 1)(h.u)u; s = 0 ablates, -1 reflects."""
+
+    unit: Float[Tensor, " d_model"]
+    factor: float
+
+    def __call__(self, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        unit = self.unit.to(h.device, torch.float32)
+        state = h.float()
+        return (state + (self.factor - 1) * (state @ unit)[..., None] * unit).to(h.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class RotateTo:
+    """Absolute rotation: h - Ph + |Ph|(cos t b1 + sin t b2), P the projection on span(b1, b2).
+
+    b1 and b2 are orthonormal, so |h| is kept (Vu and Nguyen 2025, arXiv 2510.26243).
+    """
+
+    b1: Float[Tensor, " d_model"]
+    b2: Float[Tensor, " d_model"]
+    degrees: float
+
+    def __call__(self, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        plane = torch.stack([self.b1, self.b2]).to(h.device, torch.float32)
+        angle = radians(self.degrees)
+        target = torch.tensor([cos(angle), sin(angle)], device=h.device)
+        state = h.float()
+        coordinates = state @ plane.T
+        wanted = coordinates.norm(dim=-1, keepdim=True) * target
+        return (state + (wanted - coordinates) @ plane).to(h.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class RotateBy:
+    """Relative rotation: turn the component in span(b1, b2) by t, from b1 towards b2."""
+
+    b1: Float[Tensor, " d_model"]
+    b2: Float[Tensor, " d_model"]
+    degrees: float
+
+    def __call__(self, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        plane = torch.stack([self.b1, self.b2]).to(h.device, torch.float32)
+        angle = radians(self.degrees)
+        rotation = torch.tensor(
+            [[cos(angle), sin(angle)], [-sin(angle), cos(angle)]], device=h.device
+        )
+        state = h.float()
+        coordinates = state @ plane.T
+        return (state + (coordinates @ rotation - coordinates) @ plane).to(h.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Interpolate:
+    """Spherical interpolation of h/|h| towards a unit vector by a fraction, keeping |h|.
+
+    slerp(a, u; f) = [sin((1-f)w) a + sin(f w) u] / sin w, cos w = a.u (Shoemake 1985). Where a
+    and u are parallel (sin w < 1e-6) no great circle is singled out, and the state stays.
+    """
+
+    unit: Float[Tensor, " d_model"]
+    fraction: float
+
+    def __call__(self, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        unit = self.unit.to(h.device, torch.float32)
+        state = h.float()
+        norm = state.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+        omega = torch.arccos((state @ unit)[..., None].div(norm).clamp(-1, 1))
+        denominator = torch.sin(omega)
+        keep = torch.sin((1 - self.fraction) * omega) / denominator
+        gain = torch.sin(self.fraction * omega) / denominator
+        moved = keep * state + gain * norm * unit
+        return torch.where(denominator < 1e-6, state, moved).to(h.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Adaptive:
+    """Apply another intervention only where h.u > 0: states that already carry the feature."""
+
+    unit: Float[Tensor, " d_model"]
+    inner: Intervention
+
+    def __call__(self, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        carries = (h.float() @ self.unit.to(h.device, torch.float32)) > 0
+        return torch.where(carries[..., None], self.inner(h), h)
+
+
+@dataclass(frozen=True, eq=False)
+class Compose:
+    """Apply interventions one after another, the first one first."""
+
+    parts: tuple[Intervention, ...]
+
+    def __call__(self, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        for part in self.parts:
+            h = part(h)
+        return h
+
+
+def compose(*parts: Intervention) -> Compose:
+    """Interventions in the order they apply, as one."""
+    return Compose(parts)
+
+
+def ablate(*vectors: Float[Tensor, " d_model"]) -> Ablate:
+    """Ablation of the span of the given vectors, orthonormalised by QR in float64.
+
+    Raises ActivationError when a vector is zero, not finite, or in the span of the others.
+    """
+    stacked = torch.stack([vector.detach().cpu().double() for vector in vectors])
+    if not torch.isfinite(stacked).all():
+        raise ActivationError("A vector to ablate is not finite; check the activations it is from.")
+    norms = stacked.norm(dim=1, keepdim=True)
+    if (norms == 0).any():
+        raise ActivationError("A vector to ablate is zero; expected a direction with a length.")
+    orthonormal, triangle = torch.linalg.qr((stacked / norms).T)
+    if triangle.diagonal().abs().min() < 1e-6:
+        raise ActivationError("The vectors to ablate are linearly dependent; pass each span once.")
+    return Ablate(orthonormal.T.float().contiguous())

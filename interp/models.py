@@ -1,0 +1,438 @@
+"""Load a chat model by name into a TransformerLens bridge, and check that its hooks mean what
+the rest of this library takes them to mean.
+
+A name is a registered model, a hub id, a folder, a `.gguf` file, or `tiny-random`. A GGUF file is
+converted once to a folder of bf16 safetensors in the cache. Only safetensors and GGUF are read.
+"""
+
+import difflib
+import hashlib
+import json
+import logging
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from interp.assets import cache_root, fetch_hub_snapshot, fetch_model_file, sha256_file
+from interp.errors import ModelError
+from interp.files import replace_folder
+from interp.registry import model_asset
+from interp.registry import models as registered_models
+
+TINY_RANDOM = "tiny-random"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+IDENTITY_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
+GGUF_MAGIC = b"GGUF"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a result must record about its model. `random` weights show mechanics, no findings."""
+
+    name: str
+    sha256: str
+    dtype: str
+    device: str
+    quantisation: str | None
+    tied: bool
+    n_layers: int
+    d_model: int
+    context: int
+    has_mid: bool
+    has_template: bool
+    family: str
+    random: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A TransformerLens bridge with its tokenizer and what is known about it."""
+
+    bridge: TransformerBridge
+    tokenizer: Any
+    info: ModelInfo
+
+    @property
+    def hf(self) -> Any:
+        """The Hugging Face model inside the bridge; its blocks are the bridge's hooked blocks."""
+        return self.bridge.original_model
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        return self.info.n_layers
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return self.info.d_model
+
+    @property
+    def device(self) -> torch.device:
+        """Where tokens have to be."""
+        return self.head.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights."""
+        return self.head.dtype
+
+    @property
+    def unembedding(self) -> torch.nn.Linear:
+        """The model's own head (the bridge's wrapper around it claims a bias of zeros)."""
+        return self.hf.get_output_embeddings().original_component
+
+    @property
+    def head(self) -> Float[Tensor, "vocab d_model"]:
+        """Unembedding matrix."""
+        return self.unembedding.weight
+
+    @cached_property
+    def exact_head(self) -> Float[Tensor, "vocab d_model"]:
+        """The unembedding matrix in float32, kept: converting it costs more than using it."""
+        return self.head.float()
+
+    @property
+    def logit_cap(self) -> float | None:
+        """Soft cap on the logits (Gemma 2), cap * tanh(logits / cap)."""
+        return getattr(self.hf.config, "final_logit_softcapping", None)
+
+    @property
+    def end_tokens(self) -> set[int]:
+        """Token ids that end an answer: of the tokenizer and of the model's own config."""
+        generation = getattr(self.hf, "generation_config", None)
+        listed = (
+            self.tokenizer.eos_token_id,
+            self.hf.config.eos_token_id,
+            getattr(generation, "eos_token_id", None),
+        )
+        flat = [i for ids in listed for i in (ids if isinstance(ids, list) else [ids])]
+        return {int(i) for i in flat if i is not None}
+
+
+def load(
+    name: str, *, dtype: str = "auto", device: str = "auto", offline: bool = False
+) -> LoadedModel:
+    """Load a model and check it.
+
+    `dtype` is auto, float32 or bfloat16; auto takes bfloat16 where the processor multiplies it
+    natively. Raises ModelError for an unknown name (with the nearest registered one), an unknown
+    dtype, a broken file, or a model whose residual identities do not hold.
+    """
+    target = choose_device(device)
+    precision = choose_dtype(dtype, target)
+    if name == TINY_RANDOM:
+        from interp.tiny import tiny_random_model
+
+        return tiny_random_model()
+    folder = model_folder(name, offline=offline)
+    with quiet_transformers():
+        tokenizer, hf_model = read_folder(folder, name, precision)
+    identity = read_identity(folder)
+    return from_huggingface(
+        hf_model.to(target),
+        tokenizer,
+        name=short_name(name),
+        sha256=identity["sha256"],
+        quantisation=identity["quantisation"],
+    )
+
+
+def from_huggingface(
+    hf_model: Any,
+    tokenizer: Any,
+    name: str,
+    sha256: str = "",
+    quantisation: str | None = None,
+    random: bool = False,
+) -> LoadedModel:
+    """Boot the bridge around a loaded Hugging Face model and run the self-check.
+
+    The bridge is used raw: folding norms and centring weights would change the geometry.
+    """
+    if not hf_model.config.architectures:
+        hf_model.config.architectures = [type(hf_model).__name__]
+    hf_model.eval().requires_grad_(False)
+    dtype, device = hf_model.dtype, hf_model.device
+    with quiet_transformers():
+        bridge = TransformerBridge.boot_transformers(
+            hf_model.config.name_or_path or name,
+            hf_model=hf_model,
+            tokenizer=tokenizer,
+            dtype=dtype,
+            device=str(device),
+        )
+    config = hf_model.config
+    head = hf_model.get_output_embeddings().weight
+    info = ModelInfo(
+        name=name,
+        sha256=sha256,
+        dtype=str(dtype).removeprefix("torch."),
+        device=str(device),
+        quantisation=quantisation,
+        tied=head.data_ptr() == hf_model.get_input_embeddings().weight.data_ptr(),
+        n_layers=config.num_hidden_layers,
+        d_model=config.hidden_size,
+        context=config.max_position_embeddings,
+        has_mid="blocks.0.hook_resid_mid" in bridge.hook_dict,
+        has_template=bool(getattr(tokenizer, "chat_template", None)),
+        family=config.model_type,
+        random=random,
+    )
+    model = LoadedModel(bridge, tokenizer, info)
+    self_check(model)
+    return model
+
+
+def unembed(
+    model: LoadedModel, states: Float[Tensor, "*batch d_model"], exact: bool = False
+) -> Float[Tensor, "*batch vocab"]:
+    """Logits in float32. `exact` runs the head in float32: bf16 logits are only good to .06."""
+    head = model.exact_head if exact else model.head
+    bias = None if model.unembedding.bias is None else model.unembedding.bias.to(head.dtype)
+    logits = torch.nn.functional.linear(states.to(head.dtype), head, bias).float()
+    cap = model.logit_cap
+    return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+@torch.inference_mode()
+def self_check(model: LoadedModel) -> None:
+    """Check pre + attn_out = mid, mid + mlp_out = post = next pre, and logits = head(body).
+
+    Architectures with residual multipliers or hidden norms fail here, by name, instead of giving
+    interventions that quietly mean something else.
+    """
+    ids = torch.arange(3, 11, device=model.device)[None] % model.head.shape[0]
+    with quiet_transformers():
+        logits, cache = model.bridge.run_with_cache(ids, names_filter=is_residual_hook)
+        body = model.hf.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    tolerance = IDENTITY_TOLERANCE[model.dtype]
+    for identity, expected, found in residual_identities(model, cache):
+        check_identity(model, identity, expected, found, tolerance)
+    check_identity(model, "logits = head(body)", unembed(model, body), logits.float(), tolerance)
+
+
+def is_residual_hook(name: str) -> bool:
+    """Whether a hook point reads the residual stream or what a block adds to it."""
+    return name.startswith("blocks.") and (
+        ".hook_resid_" in name or name.endswith(("hook_attn_out", "hook_mlp_out"))
+    )
+
+
+def residual_identities(model: LoadedModel, cache: Any) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Name, expected and found value of every identity of every layer."""
+    for layer in range(model.n_layers):
+        block = f"blocks.{layer}"
+        pre, post = cache[f"{block}.hook_resid_pre"], cache[f"{block}.hook_resid_post"]
+        attention, mlp = cache[f"{block}.hook_attn_out"], cache[f"{block}.hook_mlp_out"]
+        if model.info.has_mid:
+            mid = cache[f"{block}.hook_resid_mid"]
+            yield f"{block}: pre + attn_out = mid", pre.float() + attention.float(), mid
+            yield f"{block}: mid + mlp_out = post", mid.float() + mlp.float(), post
+        else:
+            total = pre.float() + attention.float() + mlp.float()
+            yield f"{block}: pre + attn_out + mlp_out = post", total, post
+        if layer + 1 < model.n_layers:
+            following = cache[f"blocks.{layer + 1}.hook_resid_pre"]
+            yield f"{block}: post = next pre", post, following
+
+
+def check_identity(
+    model: LoadedModel, identity: str, expected: Tensor, found: Tensor, tolerance: float
+) -> None:
+    """Raise ModelError when the relative error of an identity is above the tolerance, or NaN."""
+    scale = found.float().abs().max()
+    error = float((expected.float() - found.float()).abs().max() / scale)
+    if not error <= tolerance:
+        raise ModelError(
+            f"{model.info.name} ({model.info.family}) fails the residual self-check: '{identity}' "
+            f"is off by {error:.2g} of the largest value, expected at most {tolerance:g}. Its "
+            "blocks are not plain residual additions (or its weights are damaged), so directions "
+            "and interventions would not mean what they say. Choose another model."
+        )
+
+
+def choose_device(device: str) -> torch.device:
+    """The device asked for, or with `auto` CUDA, then MPS, then CPU."""
+    if device != "auto":
+        try:
+            return torch.device(device)
+        except RuntimeError as error:
+            raise ModelError(
+                f"'{device}' is not a device; expected auto, cpu, cuda, cuda:N or mps."
+            ) from error
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """The dtype asked for; `auto` is bfloat16 where the hardware multiplies it natively."""
+    if dtype in DTYPES:
+        return DTYPES[dtype]
+    if dtype != "auto":
+        raise ModelError(f"'{dtype}' is not a dtype; expected auto, {' or '.join(DTYPES)}.")
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
+        return torch.bfloat16
+    return torch.float32
+
+
+def short_name(name: str) -> str:
+    """The name used in results folders: the last part of a path or hub id, without suffix."""
+    return name if name in registered_models() else Path(name).name.removesuffix(".gguf").lower()
+
+
+def identity(name: str, *, offline: bool = False) -> str:
+    """The sha256 that identifies a model's weights, without loading them."""
+    if name == TINY_RANDOM:
+        from interp.tiny import TINY_SHA256
+
+        return TINY_SHA256
+    if name in registered_models():
+        return model_asset(name).sha256
+    if Path(name).is_file():
+        return sha256_file(Path(name))
+    return read_identity(model_folder(name, offline=offline))["sha256"]
+
+
+def model_folder(name: str, *, offline: bool = False) -> Path:
+    """A folder of safetensors and tokenizer files for any kind of name; converts GGUF once."""
+    path = Path(name).expanduser()
+    if name in registered_models():
+        asset = model_asset(name)
+        folder = cache_root() / "models" / f"{name}-{asset.sha256[:12]}"
+        if not folder.is_dir():
+            convert_gguf(fetch_model_file(name, offline=offline), folder, asset.sha256)
+        return folder
+    if path.is_file():
+        check_gguf(path)
+        sha256 = sha256_file(path)
+        folder = cache_root() / "models" / f"{path.stem}-{sha256[:12]}"
+        if not folder.is_dir():
+            convert_gguf(path, folder, sha256)
+        return folder
+    if path.is_dir():
+        return path
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return fetch_hub_snapshot(name, offline=offline)
+    raise unknown_model(name)
+
+
+def unknown_model(name: str) -> ModelError:
+    """The error for a name that is nothing known, with the nearest registered name."""
+    names = list(registered_models())
+    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
+    return ModelError(
+        f"'{name}' is not a registered model, a file or a folder.{hint} Registered: "
+        f"{', '.join(names)}. A hub id looks like owner/name, a file ends in .gguf."
+    )
+
+
+def check_gguf(path: Path) -> None:
+    """Raise ModelError for a file that does not begin as a GGUF file does."""
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if magic != GGUF_MAGIC:
+        raise ModelError(
+            f"{path} is not a GGUF file: it begins with {magic!r}, expected {GGUF_MAGIC!r}. Give a "
+            ".gguf file, a folder with safetensors, a hub id or a registered name."
+        )
+
+
+def convert_gguf(path: Path, folder: Path, sha256: str) -> None:
+    """Dequantise a GGUF file to bf16 safetensors with its tokenizer, once; whole or not at all.
+
+    bf16 keeps 8 bits of each weight, well below the error of 4-bit quantisation, and makes float32
+    and bf16 runs use the very same weights.
+    """
+    check_gguf(path)
+    with quiet_transformers():
+        try:
+            source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+            hf_model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.bfloat16)
+            tokenizer = AutoTokenizer.from_pretrained(**source)
+        except (ValueError, OSError, LookupError, RuntimeError, struct.error) as error:
+            raise ModelError(
+                f"{path} could not be read as a GGUF model: {error}. It may be truncated (it has "
+                f"{path.stat().st_size:,} bytes) or of an architecture that transformers does not "
+                "dequantise; download it again or give a safetensors folder."
+            ) from error
+        hf_model.hf_quantizer = None
+        if hasattr(hf_model.config, "quantization_config"):
+            del hf_model.config.quantization_config
+        hf_model.config.architectures = [type(hf_model).__name__]
+        described = {"sha256": sha256, "quantisation": quantisation_of(path)}
+        with replace_folder(folder) as temporary:
+            hf_model.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
+            (temporary / "identity.json").write_text(json.dumps(described, indent=1))
+
+
+def quantisation_of(path: Path) -> str:
+    """The quantisation a GGUF file declares, as its name spells it: Q4_K_M, Q4_1, F16, ..."""
+    from gguf import GGUFReader, LlamaFileType
+
+    field = GGUFReader(path).get_field("general.file_type")
+    if field is None:
+        return "unknown"
+    return LlamaFileType(int(field.contents())).name.removeprefix("MOSTLY_")
+
+
+def read_identity(folder: Path) -> dict[str, Any]:
+    """sha256 and quantisation of a model folder; a user's own folder is hashed file by file."""
+    recorded = folder / "identity.json"
+    if recorded.is_file():
+        return json.loads(recorded.read_text())
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise ModelError(
+            f"{folder} holds no .safetensors file. Give a folder saved with save_pretrained; "
+            "pickled weights (.bin, .pt) are not read, because loading them can run code."
+        )
+    digest = hashlib.sha256("".join(sha256_file(path) for path in weights).encode())
+    return {"sha256": digest.hexdigest(), "quantisation": None}
+
+
+def read_folder(folder: Path, name: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Tokenizer and Hugging Face model of a folder, from safetensors only, without remote code."""
+    try:
+        hf_model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (ValueError, OSError, KeyError, RuntimeError) as error:
+        raise ModelError(
+            f"'{name}' could not be loaded from {folder}: {error}. Expected config.json, "
+            "safetensors weights and tokenizer files of a causal language model."
+        ) from error
+    return tokenizer, hf_model
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep progress bars and advice of other libraries out of the user's terminal."""
+    verbosity = transformers_logging.get_verbosity()
+    root = logging.getLogger()
+    level = root.level
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        root.setLevel(level)

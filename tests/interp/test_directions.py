@@ -1,0 +1,82 @@
+"""Directions on planted data, and their file."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from interp.directions import (
+    load_directions,
+    logistic_probe,
+    mean_difference,
+    pca_of_differences,
+    save_directions,
+)
+from interp.errors import ActivationError
+from interp.sites import Site
+
+METHODS = (mean_difference, pca_of_differences, logistic_probe)
+
+
+def planted(n: int = 400, width: int = 20) -> tuple[Tensor, Tensor, Tensor]:
+    """Two Gaussian classes whose means differ by 6 along a unit vector."""
+    generator = torch.Generator().manual_seed(0)
+    axis = torch.nn.functional.normalize(torch.randn(width, generator=generator), dim=0)
+    noise = torch.randn(2, n, width, generator=generator)
+    return noise[0] + 4 * axis, noise[1] - 2 * axis, axis
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_finds_the_planted_axis_and_its_sign(method) -> None:
+    positive, negative, axis = planted()
+    direction = method(positive, negative, Site(3, "mid"), -1)
+    assert float(direction.unit @ axis) > 0.97
+    assert direction.norm == pytest.approx(6, rel=0.1)
+    assert float(direction.unit.norm()) == pytest.approx(1, abs=1e-6)
+    assert torch.allclose(direction.vector, direction.unit * direction.norm)
+    flipped = method(negative, positive)
+    assert float(flipped.unit @ axis) < -0.97
+
+
+def test_mean_difference_is_the_difference_of_means() -> None:
+    positive, negative, _ = planted()
+    found = mean_difference(positive, negative).vector
+    assert torch.allclose(found, positive.mean(0) - negative.mean(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("method", [mean_difference, pca_of_differences])
+def test_identical_classes_have_no_direction(method) -> None:
+    same = torch.ones(4, 3)
+    with pytest.raises(ActivationError, match="is zero"):
+        method(same, same)
+
+
+def test_activations_that_are_not_finite_have_no_direction() -> None:
+    with pytest.raises(ActivationError, match="not finite"):
+        mean_difference(torch.full((2, 3), float("nan")), torch.ones(2, 3))
+
+
+def test_pairs_must_be_pairs() -> None:
+    with pytest.raises(ActivationError, match="2 positive and 3 negative"):
+        pca_of_differences(torch.ones(2, 3), torch.ones(3, 3))
+
+
+def test_a_file_of_directions_reads_back(tmp_path: Path) -> None:
+    positive, negative, _ = planted()
+    saved = [
+        mean_difference(positive, negative, Site(3, "mid"), -2),
+        logistic_probe(positive, negative),
+    ]
+    save_directions(tmp_path / "d.safetensors", saved)
+    for before, after in zip(saved, load_directions(tmp_path / "d.safetensors"), strict=True):
+        assert torch.equal(before.unit, after.unit)
+        fields = ("norm", "site", "position", "method", "provenance")
+        assert [getattr(before, f) for f in fields] == [getattr(after, f) for f in fields]
+    assert [path.name for path in tmp_path.iterdir()] == ["d.safetensors"]
+
+
+def test_another_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "d.safetensors").write_bytes(b"not a tensor")
+    with pytest.raises(ActivationError, match="does not hold directions"):
+        load_directions(tmp_path / "d.safetensors")
