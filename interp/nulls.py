@@ -1,0 +1,124 @@
+"""Random directions that a found direction has to beat, all at its norm, site and position.
+
+Three families, from weak to strong: isotropic (any direction), covariance-matched (a direction in
+which the activations really vary) and label-permuted (the same extraction with meaningless
+labels). Every function returns ordinary `Direction`s, so that a null goes through the selection,
+gating and code path of the true one.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.directions import Direction
+from interp.errors import ActivationError
+
+# Relative length below which a draw has nothing left outside the direction but rounding.
+_SMALLEST_REMAINDER = 1e-6
+
+
+def isotropic(direction: Direction, n: int, seed: int) -> list[Direction]:
+    """Uniform on the unit sphere of the hyperplane orthogonal to `direction`."""
+    rng = np.random.default_rng(seed)
+    draws = rng.standard_normal((n, direction.unit.shape[-1]))
+    return _as_directions(_orthogonalise(draws, direction), direction, "isotropic", seed)
+
+
+def covariance_matched(
+    direction: Direction, activations: Float[Tensor, "sample d_model"], n: int, seed: int
+) -> list[Direction]:
+    """Drawn from a Gaussian with the activations' covariance, then orthogonalised to `direction`.
+
+    A draw is X_c^T g / sqrt(samples - 1) with X_c the centred activations and g standard normal,
+    so its covariance is exactly the sample covariance and no d_model x d_model matrix is formed.
+    Pass both classes pooled.
+    """
+    values = _float64(activations)
+    _require_width(values, direction)
+    centred = values - values.mean(axis=0)
+    rng = np.random.default_rng(seed)
+    draws = rng.standard_normal((n, len(values))) @ centred / np.sqrt(len(values) - 1)
+    return _as_directions(_orthogonalise(draws, direction), direction, "covariance_matched", seed)
+
+
+def label_permuted(
+    positive: Float[Tensor, "positive d_model"],
+    negative: Float[Tensor, "negative d_model"],
+    direction: Direction,
+    n: int,
+    seed: int,
+) -> list[Direction]:
+    """Mean difference of the same activations under permuted labels, rescaled to the direction's
+    norm.
+
+    Not orthogonalised: what the shuffled labels share with the direction belongs to this null.
+    """
+    pooled = np.concatenate([_float64(positive), _float64(negative)])
+    _require_width(pooled, direction)
+    # Each row holds 1/n_positive and -1/n_negative in a random order: one product gives all
+    # differences.
+    weights = np.repeat([1 / len(positive), -1 / len(negative)], [len(positive), len(negative)])
+    rng = np.random.default_rng(seed)
+    permuted = rng.permuted(np.tile(weights, (n, 1)), axis=1)
+    return _as_directions(permuted @ pooled, direction, "label_permuted", seed)
+
+
+def _float64(activations: Float[Tensor, "sample d_model"]) -> np.ndarray:
+    """Activations as float64; ActivationError when fewer than two or not finite."""
+    values = activations.detach().to("cpu", torch.float64).numpy()
+    if values.ndim != 2 or len(values) < 2 or not np.isfinite(values).all():
+        raise ActivationError(
+            "A null needs finite activations [sample d_model] of two or more samples; "
+            f"got {values.shape}."
+        )
+    return values
+
+
+def _require_width(values: np.ndarray, direction: Direction) -> None:
+    if values.shape[-1] != direction.unit.shape[-1]:
+        raise ActivationError(
+            f"The activations have d_model {values.shape[-1]}, the direction "
+            f"{direction.unit.shape[-1]}; take both from one model."
+        )
+
+
+def _orthogonalise(draws: np.ndarray, direction: Direction) -> np.ndarray:
+    """The part of each draw outside the direction; ActivationError where only rounding is left."""
+    unit = direction.unit.detach().to("cpu", torch.float64).numpy()
+    unit = unit / np.linalg.norm(unit)
+    rest = draws - np.outer(draws @ unit, unit)
+    # Removed twice: the first pass leaves rounding of the size of the part it took away.
+    rest = rest - np.outer(rest @ unit, unit)
+    if (np.linalg.norm(rest, axis=1) <= _SMALLEST_REMAINDER * np.linalg.norm(draws, axis=1)).any():
+        raise ActivationError(
+            "The activations vary only along the direction, so no orthogonal null exists; "
+            "pass more varied ones."
+        )
+    return rest
+
+
+def _as_directions(
+    draws: np.ndarray, direction: Direction, family: str, seed: int
+) -> list[Direction]:
+    """Rows as unit vectors with the direction's norm, site, position and number type."""
+    lengths = np.linalg.norm(draws, axis=1, keepdims=True)
+    if not (lengths > 0).all():
+        raise ActivationError(f"A {family} draw has no length: the activations do not vary.")
+    units = torch.from_numpy(draws / lengths).to(direction.unit.device, direction.unit.dtype)
+    return [
+        Direction(
+            unit=unit,
+            norm=direction.norm,
+            site=direction.site,
+            position=direction.position,
+            method=f"null.{family}",
+            provenance={
+                "null": family,
+                "seed": str(seed),
+                "draw": str(index),
+                "of": direction.method,
+            },
+        )
+        for index, unit in enumerate(units)
+    ]

@@ -1,0 +1,301 @@
+"""Intervals, paired tests, permutation p-values and minimum detectable effects, all in float64.
+
+Every function is pure; those that draw take the seed as an argument, and the caller records it.
+Intervals are at 95%. Distances, spectra and nearest neighbours must not be bootstrapped
+(duplicates break them): see `subsample`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy import stats as scipy_stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+
+from interp.errors import DataError
+
+CONFIDENCE = 0.95
+POWER = 0.80
+
+Alternative = Literal["greater", "less", "two-sided"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95% interval, from `n` observations; `value` need not be the middle."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def wilson(successes: int, n: int) -> Interval:
+    """Rate with the Wilson score interval (Wilson 1927, JASA 22:209).
+
+    Raises DataError when there is no trial or the count is impossible.
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise DataError(f"A rate needs 0 <= successes <= n and n >= 1; got {successes} of {n}.")
+    limits = scipy_stats.binomtest(int(successes), int(n)).proportion_ci(CONFIDENCE, "wilson")
+    return Interval(successes / n, float(limits.low), float(limits.high), int(n))
+
+
+def newcombe_difference(
+    first: Bool[np.ndarray, " sample"], second: Bool[np.ndarray, " sample"]
+) -> Interval:
+    """Difference of two paired rates, second - first, with Newcombe's score interval.
+
+    Method 10 of Newcombe 1998, Statistics in Medicine 17:2635-2650: the distances from each rate
+    to its Wilson limits, combined as the sides of a triangle whose angle is the
+    continuity-corrected phi coefficient of the 2 x 2 table.
+    """
+    both, only_first, only_second, neither = _paired_counts(first, second)
+    n = both + only_first + only_second + neither
+    one, two = wilson(both + only_first, n), wilson(both + only_second, n)
+    phi = _corrected_phi(both, only_first, only_second, neither)
+    difference = (only_second - only_first) / n
+    below = _third_side(two.value - two.low, one.high - one.value, phi)
+    above = _third_side(two.high - two.value, one.value - one.low, phi)
+    return Interval(difference, difference - below, difference + above, n)
+
+
+def mcnemar_p(first: Bool[np.ndarray, " sample"], second: Bool[np.ndarray, " sample"]) -> float:
+    """Two-sided exact McNemar p that two paired rates are equal; 1 when no pair is discordant."""
+    both, only_first, only_second, neither = _paired_counts(first, second)
+    return float(mcnemar([[both, only_first], [only_second, neither]], exact=True).pvalue)  # type: ignore[attr-defined]
+
+
+def bootstrap_mean(
+    values: Float[np.ndarray, " sample"],
+    clusters: Int[np.ndarray, " sample"] | None = None,
+    seed: int = 0,
+    n_resamples: int = 2000,
+) -> Interval:
+    """Mean with a percentile bootstrap interval over values, or over whole clusters where given.
+
+    The mean of a resample of clusters is the sum of its values over its number of values (ratio
+    estimator), so clusters of unequal size keep their weight. `n` is the number of values, not of
+    clusters.
+    """
+    values = _finite(values, "the values to average")
+    groups = (
+        np.arange(len(values)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    )
+    if len(groups) != len(values):
+        raise DataError(
+            f"{len(values)} values have {len(groups)} cluster labels; give one per value."
+        )
+    totals = np.bincount(groups, weights=values)
+    sizes = np.bincount(groups).astype(np.float64)
+    interval = bootstrap(_ratio, [totals, sizes], paired=True, seed=seed, n_resamples=n_resamples)
+    return Interval(float(values.mean()), interval.low, interval.high, len(values))
+
+
+def bootstrap(
+    statistic: Callable[..., float],
+    arrays: Sequence[np.ndarray],
+    paired: bool,
+    seed: int = 0,
+    n_resamples: int = 2000,
+) -> Interval:
+    """Any statistic of whole arrays with a percentile bootstrap interval over their first axis.
+
+    `paired`: the arrays share their rows and are resampled together; otherwise each on its own.
+    `n` counts rows once where paired, else over all arrays. Raises DataError with fewer than two
+    rows or unequal pairs.
+    """
+    lengths = [len(array) for array in arrays]
+    if not lengths or min(lengths) < 2 or (paired and len(set(lengths)) > 1):
+        raise DataError(
+            "A bootstrap needs two or more rows in each array, as many in each when paired; "
+            f"got {lengths}."
+        )
+    # Rows are resampled through their indices, so that arrays of any number of axes go through
+    # scipy whole.
+    indices = tuple(np.arange(n, dtype=np.float64) for n in (lengths[:1] if paired else lengths))
+
+    def of_rows(*rows: np.ndarray) -> float:
+        chosen = [row.astype(np.intp) for row in rows] * (len(arrays) if paired else 1)
+        return float(statistic(*(a[row] for a, row in zip(arrays, chosen, strict=True))))
+
+    result = scipy_stats.bootstrap(
+        indices,
+        of_rows,
+        n_resamples=n_resamples,
+        vectorized=False,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    limits = result.confidence_interval
+    n = lengths[0] if paired else sum(lengths)
+    return Interval(float(statistic(*arrays)), float(limits.low), float(limits.high), n)
+
+
+def subsample(
+    n_samples: int, size: int, n_draws: int, seed: int = 0
+) -> Int[np.ndarray, "draw size"]:
+    """Rows drawn without replacement, sorted per draw, for statistics that duplicates break."""
+    if not 0 < size <= n_samples:
+        raise DataError(f"Cannot draw {size} of {n_samples} samples without replacement.")
+    rng = np.random.default_rng(seed)
+    return np.stack([np.sort(rng.choice(n_samples, size, replace=False)) for _ in range(n_draws)])
+
+
+def permutation_p(
+    observed: float, null: Float[np.ndarray, " draw"], alternative: Alternative = "greater"
+) -> float:
+    """p-value of `observed` among null draws, (1 + #{null >= observed}) / (1 + draws); never 0.
+
+    Phipson and Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9:39. Ties count against the finding,
+    also ties that differ by rounding. `two-sided` doubles the smaller tail.
+    """
+    null = _finite(null, "the null draws")
+    tolerance = 1e-12 * abs(observed)
+    above = (1 + np.count_nonzero(null >= observed - tolerance)) / (1 + len(null))
+    below = (1 + np.count_nonzero(null <= observed + tolerance)) / (1 + len(null))
+    return float(
+        {"greater": above, "less": below, "two-sided": min(1.0, 2 * min(above, below))}[alternative]
+    )
+
+
+def max_statistic_p(
+    observed: Float[np.ndarray, " site"], null: Float[np.ndarray, "draw site"]
+) -> Float[np.ndarray, " site"]:
+    """p-value per site against the largest null value of each draw over all sites.
+
+    Single-step maximum statistic (Westfall and Young 1993, ch. 2): controls the family-wise
+    error. Large values count as evidence. One permutation per row of `null`, so that the sites of
+    a row stay together.
+    """
+    largest = _finite(null, "the null draws").max(axis=1)
+    return np.array([permutation_p(float(value), largest) for value in observed], dtype=np.float64)
+
+
+def circular_shift_spearman(
+    x: Float[np.ndarray, " layer"], y: Float[np.ndarray, " layer"]
+) -> tuple[float, float]:
+    """Spearman's rho of two autocorrelated series, and its two-sided p by circular shifts.
+
+    All shifts of the second are used, so p is at least 1 / number of layers. Neighbouring layers
+    are alike, which the usual p takes for independent evidence; shifting keeps that likeness and
+    breaks only the alignment.
+    """
+    x, y = _finite(x, "the first series"), _finite(y, "the second series")
+    if len(x) != len(y) or len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        raise DataError(
+            "Rank correlation needs two series of one length, three or more, neither constant."
+        )
+    x_ranks, y_ranks = scipy_stats.rankdata(x), scipy_stats.rankdata(y)
+    shifted = np.stack([np.roll(y_ranks, shift) for shift in range(len(y))])
+    # Ranks keep their mean and spread under a shift, so Pearson's formula needs one product.
+    centred = x_ranks - x_ranks.mean()
+    rho = shifted @ centred / (len(x) * x_ranks.std() * y_ranks.std())
+    return float(rho[0]), permutation_p(abs(float(rho[0])), np.abs(rho[1:]))
+
+
+def holm(p_values: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
+    """p-values in their own order, corrected for their number (Holm 1979, Scand. J. Stat. 6:65)."""
+    return np.asarray(
+        multipletests(_finite(p_values, "the p-values"), method="holm")[1], dtype=np.float64
+    )
+
+
+def minimum_detectable_effect_rate(n: int, base: float) -> float:
+    """Smallest change of a rate found with 80% power at two-sided 5%, `n` prompts per condition.
+
+    Arcsine approximation (Cohen 1988, ch. 6) for independent conditions: conservative for paired
+    answers, which correlate. Where both directions have room the larger change is given; 1.0 when
+    no change would be found.
+    """
+    if n < 1 or not 0 <= base <= 1:
+        raise DataError(
+            f"A detectable rate needs n >= 1 and a base in [0, 1]; got n={n}, base={base}."
+        )
+    angle = 2 * np.arcsin(np.sqrt(base))
+    step = _normal_quantiles() * np.sqrt(2 / n)
+    reachable = [target for target in (angle - step, angle + step) if 0 <= target <= np.pi]
+    return max((abs(float(np.sin(t / 2) ** 2) - base) for t in reachable), default=1.0)
+
+
+def minimum_detectable_effect_mean(sd: float, n: int) -> float:
+    """Smallest mean of n values (paired differences, say) found with 80% power by a t test at 5%.
+
+    (t[.975] + t[.80]) sd / sqrt(n) with n - 1 degrees of freedom; in the units of `sd`.
+    """
+    if n < 2 or not sd >= 0:
+        raise DataError(f"A detectable mean needs n >= 2 and sd >= 0; got n={n}, sd={sd}.")
+    quantiles = scipy_stats.t.ppf([(1 + CONFIDENCE) / 2, POWER], n - 1)
+    return float(quantiles.sum() * sd / np.sqrt(n))
+
+
+def minimum_detectable_effect_interval(interval: Interval) -> float:
+    """Smallest effect found with 80% power at two-sided 5%, from a measured 95% interval.
+
+    The half width is 1.96 standard errors where the estimate is about normal; the effect is 2.80
+    of them.
+    """
+    standard_error = (interval.high - interval.low) / (
+        2 * scipy_stats.norm.ppf((1 + CONFIDENCE) / 2)
+    )
+    return float(_normal_quantiles() * standard_error)
+
+
+def null_interval(null: Float[np.ndarray, " draw"]) -> tuple[float, float]:
+    """The 2.5 and 97.5 percentiles of null draws."""
+    low, high = np.percentile(_finite(null, "the null draws"), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _normal_quantiles() -> float:
+    """z[.975] + z[.80] = 2.80: effect over standard error that 80% power asks for."""
+    return float(scipy_stats.norm.ppf([(1 + CONFIDENCE) / 2, POWER]).sum())
+
+
+def _finite(values: np.ndarray, what: str) -> np.ndarray:
+    """Values in float64; DataError where there is none or one is not finite."""
+    values = np.asarray(values, dtype=np.float64)
+    if values.size == 0 or not np.isfinite(values).all():
+        raise DataError(f"Expected {what} to be finite and not empty; got {values.size} values.")
+    return values
+
+
+def _ratio(totals: np.ndarray, sizes: np.ndarray) -> float:
+    return float(totals.sum() / sizes.sum())
+
+
+def _paired_counts(first: np.ndarray, second: np.ndarray) -> tuple[int, int, int, int]:
+    """Pairs where both, only the first, only the second, and neither is true."""
+    first, second = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
+    if first.shape != second.shape or first.ndim != 1 or len(first) == 0:
+        raise DataError(
+            f"Paired answers need two equal lists; got {first.shape} and {second.shape}."
+        )
+    cells = (first & second, first & ~second, ~first & second, ~first & ~second)
+    both, only_first, only_second, neither = (int(np.count_nonzero(cell)) for cell in cells)
+    return both, only_first, only_second, neither
+
+
+def _corrected_phi(both: int, only_first: int, only_second: int, neither: int) -> float:
+    """Phi of the paired table; where positive its numerator is reduced by n / 2, not below 0."""
+    n = both + only_first + only_second + neither
+    margins = (
+        (both + only_first)
+        * (only_second + neither)
+        * (both + only_second)
+        * (only_first + neither)
+    )
+    if margins == 0:
+        return 0.0
+    numerator = both * neither - only_first * only_second
+    corrected = max(numerator - n / 2, 0.0) if numerator > 0 else float(numerator)
+    return float(corrected / np.sqrt(float(margins)))
+
+
+def _third_side(a: float, b: float, cosine: float) -> float:
+    """Third side of a triangle by the law of cosines; rounding below 0 is taken as 0."""
+    return float(np.sqrt(max(a * a - 2 * cosine * a * b + b * b, 0.0)))
