@@ -1,7 +1,5 @@
 """The one group on real weights: SmolLM2-135M-Instruct, fetched (93 MB) and verified once."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -16,14 +14,14 @@ from interp.weights import orthogonalised
 pytestmark = pytest.mark.real_model
 PROMPTS = (
     "What is the capital of France?",
-    "Explain in two sentences why the sea is salt.",
+    "Explain shortly why the sea is salt.",
     "Sing.",
 )
 
 
 @pytest.fixture(scope="module")
-def model() -> Iterator[LoadedModel]:
-    yield load("smollm2-135m", dtype="float32", device="cpu")
+def model() -> LoadedModel:
+    return load("smollm2-135m", dtype="float32", device="cpu")
 
 
 def test_it_is_the_registered_file(model: LoadedModel) -> None:
