@@ -262,7 +262,6 @@ def readout(
     check_placements(tokens, placements)
     log_probs = torch.empty(len(tokens), model.head.shape[0])
     scores = torch.zeros(len(tokens), len(continuations), dtype=torch.float64)
-    contexts = maximal_contexts(continuations)
     longest = max(map(len, continuations), default=0)
     with Body(model, placements) as body:
         prefix = body.prefix_cache(tokens.prefix)
@@ -270,9 +269,8 @@ def readout(
             states, mask, cache = body.prompt(tokens[rows], prefix)
             first = unembed(model, states[:, -1], exact=True).log_softmax(-1).cpu()
             log_probs[rows] = first
-            later = context_log_probs(model, body, contexts, mask, cache) if contexts else None
-            for index, continuation in enumerate(continuations):
-                scores[rows, index] = chain_rule(continuation, first, later, contexts)
+            if continuations:
+                scores[rows] = continuation_log_probs(body, continuations, first, mask, cache)
     if not torch.isfinite(log_probs).all():
         raise ActivationError(
             f"{model.info.name} gives logits that are not finite under this intervention; use a "
@@ -287,14 +285,37 @@ def maximal_contexts(continuations: Sequence[Sequence[int]]) -> list[tuple[int, 
     return sorted(p for p in proper if not any(q != p and q[: len(p)] == p for q in proper))
 
 
-def context_log_probs(
-    model: LoadedModel,
+def continuation_log_probs(
+    body: Body,
+    continuations: Sequence[Sequence[int]],
+    first: Float[Tensor, "sample vocab"],
+    mask: Int[Tensor, "sample all_pos"],
+    cache: DynamicCache,
+) -> Float[Tensor, "sample continuation"]:
+    """log p(continuation) by the chain rule, in float64; uses up the prompts' cache.
+
+    `first` holds the log probabilities of the first token. The later tokens are conditioned on
+    contexts, run side by side on the cache; only the states that predict a token are unembedded.
+    """
+    scores = torch.stack([first[:, c[0]] for c in continuations], dim=1).double()
+    contexts = maximal_contexts(continuations)
+    if not contexts:
+        return scores
+    states = context_states(body, contexts, mask, cache)
+    for (row, step), following in predictions(continuations, contexts).items():
+        log_probs = unembed(body.model, states[:, row, step]).log_softmax(-1).cpu()
+        for index, token in following:
+            scores[:, index] += log_probs[:, token].double()
+    return scores
+
+
+def context_states(
     body: Body,
     contexts: Sequence[tuple[int, ...]],
     mask: Int[Tensor, "sample all_pos"],
     cache: DynamicCache,
-) -> Float[Tensor, "sample context pos vocab"]:
-    """Next-token log probabilities after every token of every context, for every prompt."""
+) -> Float[Tensor, "sample context pos d_model"]:
+    """Final states at every token of every context, after every prompt in the cache."""
     n_rows, width = len(mask), max(len(context) for context in contexts)
     padded = torch.tensor([list(c) + [c[-1]] * (width - len(c)) for c in contexts])
     cache.batch_repeat_interleave(len(contexts))
@@ -302,25 +323,23 @@ def context_log_probs(
     seen = mask.repeat_interleave(len(contexts), dim=0)
     full_mask = torch.cat([seen, torch.ones_like(ids)], dim=1)
     states = body(ids, full_mask, torch.arange(width), cache)
-    log_probs = unembed(model, states).log_softmax(-1).cpu()
-    return log_probs.unflatten(0, (n_rows, len(contexts)))
+    return states.unflatten(0, (n_rows, len(contexts)))
 
 
-def chain_rule(
-    continuation: Sequence[int],
-    first: Float[Tensor, "sample vocab"],
-    later: Float[Tensor, "sample context pos vocab"] | None,
-    contexts: Sequence[tuple[int, ...]],
-) -> Float[Tensor, " sample"]:
-    """log p(continuation) as the sum of its tokens' conditional log probabilities, in float64."""
-    total = first[:, continuation[0]].double()
-    if len(continuation) == 1 or later is None:
-        return total
-    prefix = tuple(continuation[:-1])
-    row = next(i for i, context in enumerate(contexts) if context[: len(prefix)] == prefix)
-    for step, token in enumerate(continuation[1:]):
-        total = total + later[:, row, step, token].double()
-    return total
+def predictions(
+    continuations: Sequence[Sequence[int]], contexts: Sequence[tuple[int, ...]]
+) -> dict[tuple[int, int], list[tuple[int, int]]]:
+    """For each (context, step), the continuations that go on from there, each with its next token.
+
+    Continuations that share their beginning share the state: it is unembedded once.
+    """
+    found: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for index, continuation in enumerate(continuations):
+        for step, token in enumerate(continuation[1:]):
+            begun = tuple(continuation[: step + 1])
+            row = next(i for i, context in enumerate(contexts) if context[: step + 1] == begun)
+            found.setdefault((row, step), []).append((index, token))
+    return found
 
 
 @torch.inference_mode()
