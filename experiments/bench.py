@@ -1,0 +1,164 @@
+"""Loads what a lab needs, as late as possible: the model only if something must be measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from experiments.lab import Lab
+from experiments.progress import ProgressLog, Silent
+from experiments.provenance import sha256_of
+from interp import data
+from interp.data import ContrastSet, TextSet
+from interp.errors import DataError
+from interp.prompts import Style
+from interp.registry import data_sets
+
+if TYPE_CHECKING:
+    from interp.models import LoadedModel
+
+
+@dataclass(frozen=True)
+class LabData:
+    """The data sets of a lab; the test sets are functions of the seed, fetched when first read."""
+
+    contrast: ContrastSet
+    harmful_test: Callable[[int], TextSet]
+    harmless_test: Callable[[int], TextSet]
+    text: Callable[[], TextSet]
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the contrast set and of every registered data set."""
+        pinned = sorted(
+            (name, sorted(asset.members.items())) for name, asset in data_sets().items()
+        )
+        return sha256_of(f"{self.contrast.sha256}\n{pinned}")
+
+
+def registered_data() -> LabData:
+    """Refusal: the matched contrast set; AdvBench and harmless tasks, one prompt per cluster."""
+    contrast = data.contrast_set("refusal")
+    return LabData(
+        contrast,
+        lambda seed: _unseen(data.advbench(), contrast, seed),
+        lambda seed: _unseen(data.tasks(), contrast, seed),
+        data.wikipedia,
+    )
+
+
+def _unseen(texts: TextSet, contrast: ContrastSet, seed: int) -> TextSet:
+    """One text per near-duplicate cluster, without those that resemble the contrast set."""
+    new = data.without_near_duplicates(texts, [*contrast.positive, *contrast.negative])
+    return data.one_per_cluster(new, seed)
+
+
+def custom_data(positive: Path, negative: Path, name_of_field: str | None = None) -> LabData:
+    """A contrast set from the user's files; it is tested on its own test split."""
+    contrast = data.contrast_from_files(positive, negative, name_of_field)
+
+    def test(side: str, seed: int) -> TextSet:
+        texts = getattr(data.split(contrast, seed).test, side)
+        clusters = data.near_duplicate_clusters(texts)
+        return data.text_set(f"{contrast.name} test {side}", texts, contrast.licence, clusters)
+
+    return LabData(
+        contrast,
+        lambda seed: test("positive", seed),
+        lambda seed: test("negative", seed),
+        data.wikipedia,
+    )
+
+
+def load_data(
+    positive: Path | None = None, negative: Path | None = None, name_of_field: str | None = None
+) -> LabData:
+    """The user's contrast set if its two files are given, else the registered data."""
+    if positive is None and negative is None:
+        return registered_data()
+    if positive is None or negative is None:
+        raise DataError("Your own contrast set needs both --positive FILE and --negative FILE.")
+    return custom_data(positive, negative, name_of_field)
+
+
+def build_lab(
+    model: LoadedModel,
+    source: LabData,
+    *,
+    style: Style = "template",
+    seed: int = 0,
+    preset: str = "quick",
+    progress: ProgressLog | None = None,
+) -> Lab:
+    """A lab on a loaded model."""
+    return Lab(
+        model=model,
+        contrast=source.contrast,
+        harmful_test=lambda: source.harmful_test(seed),
+        harmless_test=lambda: source.harmless_test(seed),
+        text=source.text,
+        style=style,
+        seed=seed,
+        preset=preset,
+        progress=progress,
+    )
+
+
+class Bench(Protocol):
+    """What the runner needs: what a result depends on, and a lab when something must run."""
+
+    def identity(self) -> dict[str, Any]:
+        """What a result depends on besides code and settings, known without loading the model."""
+        ...
+
+    def lab(self, seed: int) -> Lab:
+        """The lab whose splits are drawn with `seed`; the same object when asked again."""
+        ...
+
+
+@dataclass
+class ModelBench:
+    """A bench that loads a named model when the first lab is asked for."""
+
+    model: str
+    sha256: str
+    source: LabData
+    preset: str
+    style: Style = "template"
+    dtype: str = "auto"
+    device: str = "auto"
+    progress: ProgressLog = field(default_factory=Silent)
+    _labs: dict[int, Lab] = field(default_factory=dict)
+    _loaded: list[LoadedModel] = field(default_factory=list)
+
+    def identity(self) -> dict[str, Any]:
+        """Hashes of the model and the data, style and dtype."""
+        return {
+            "model": self.sha256,
+            "data": self.source.sha256,
+            "style": self.style,
+            "dtype": self.dtype,
+        }
+
+    def lab(self, seed: int) -> Lab:
+        """The lab of this seed; the model is loaded once for all seeds."""
+        if seed not in self._labs:
+            self._labs[seed] = build_lab(
+                self._model(),
+                self.source,
+                style=self.style,
+                seed=seed,
+                preset=self.preset,
+                progress=self.progress,
+            )
+        return self._labs[seed]
+
+    def _model(self) -> LoadedModel:
+        if not self._loaded:
+            from interp.models import load
+
+            self.progress.say(f"loading {self.model}")
+            self._loaded.append(load(self.model, dtype=self.dtype, device=self.device))
+        return self._loaded[0]

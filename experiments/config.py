@@ -1,0 +1,24 @@
+"""The settings every experiment has. An experiment adds its own in a frozen subclass `Config`."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """Settings of an experiment."""
+
+    seed: int = 0  # draws the splits, subsamples and nulls anew
+
+
+def settings(config: ExperimentConfig) -> dict[str, object]:
+    """Every setting by name, as it is written to result.json."""
+    return dataclasses.asdict(config)
+
+
+def title(config: ExperimentConfig | type[ExperimentConfig]) -> str:
+    """First line of the docstring of the settings: the experiment's title."""
+    text = (config if isinstance(config, type) else type(config)).__doc__ or ""
+    return text.strip().splitlines()[0] if text.strip() else ""

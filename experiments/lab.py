@@ -1,0 +1,201 @@
+"""The bench that experiments work on: the model, the data, and captures that several share."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from experiments.cells import Cells, MemoryCells
+from experiments.progress import ProgressLog, Silent
+from interp.capture import capture
+from interp.data import ContrastSet, Splits, TextSet, split
+from interp.prompts import Style, Tokens, tokenise
+from interp.sites import Site
+
+if TYPE_CHECKING:
+    from interp.models import LoadedModel
+
+T = TypeVar("T")
+MAX_CACHED_BYTES = 6 * 2**30  # activations beyond this are captured again when asked for
+
+
+class DataSet(Protocol):
+    """What `Lab.uses` records: any named data set with a hash."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+
+
+class Lazy(Generic[T]):
+    """A value, or a function that gives it when it is first needed (a download, say)."""
+
+    def __init__(self, source: T | Callable[[], T]) -> None:
+        self._source = source
+
+    @cached_property
+    def value(self) -> T:
+        """The value, made once."""
+        source: Any = self._source
+        return cast("T", source() if callable(source) else source)
+
+
+class Lab:
+    """The model, the data in one prompt style, and what has been captured so far.
+
+    Data sets given as functions are fetched when an experiment first reads them. Reading
+    `contrast`, `splits`, `harmful_test`, `harmless_test` or `text` records the set for result.json.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: LoadedModel,
+        contrast: ContrastSet,
+        harmful_test: TextSet | Callable[[], TextSet],
+        harmless_test: TextSet | Callable[[], TextSet],
+        text: TextSet | Callable[[], TextSet],
+        style: Style = "template",
+        seed: int = 0,
+        preset: str = "quick",
+        cells: Cells | None = None,
+        progress: ProgressLog | None = None,
+    ) -> None:
+        self.model = model
+        self.style: Style = style
+        self.seed = seed
+        self.preset = preset
+        self._contrast = contrast
+        self._splits = Lazy(lambda: split(contrast, seed))
+        self._harmful = Lazy(harmful_test)
+        self._harmless = Lazy(harmless_test)
+        self._text = Lazy(text)
+        self._cells = cells if cells is not None else MemoryCells()
+        self._progress = progress if progress is not None else Silent()
+        self._captured: dict[tuple[str, Site, int], Tensor] = {}
+        self._tokens: dict[str, Tokens] = {}
+        self._used: dict[str, dict[str, Any]] = {}
+
+    def for_experiment(self, cells: Cells) -> Lab:
+        """The same bench, sharing captures, with cells and a record of data of its own."""
+        bench = copy.copy(self)
+        bench._cells = cells
+        bench._used = {}
+        return bench
+
+    @property
+    def contrast(self) -> ContrastSet:
+        """The contrast set, whole."""
+        self.uses(self._contrast)
+        return self._contrast
+
+    @property
+    def splits(self) -> Splits:
+        """Train, validation and test of the contrast set, drawn with the seed."""
+        self.uses(self._contrast)
+        return self._splits.value
+
+    @property
+    def harmful_test(self) -> TextSet:
+        """Test prompts on which the behaviour is expected; never used to choose anything."""
+        self.uses(self._harmful.value)
+        return self._harmful.value
+
+    @property
+    def harmless_test(self) -> TextSet:
+        """Test prompts on which the behaviour is not expected."""
+        self.uses(self._harmless.value)
+        return self._harmless.value
+
+    @property
+    def text(self) -> tuple[str, ...]:
+        """Ordinary text, on which damage is measured."""
+        self.uses(self._text.value)
+        return tuple(self._text.value.texts)
+
+    def tokens(self, prompts: Sequence[str]) -> Tokens:
+        """The prompts in the bench's style, tokenised once."""
+        key = _key(prompts)
+        if key not in self._tokens:
+            self._tokens[key] = tokenise(self.model, list(prompts), self.style)
+        return self._tokens[key]
+
+    def activations(
+        self, prompts: Sequence[str], sites: Sequence[Site], positions: Sequence[int] = (-1,)
+    ) -> Float[Tensor, "sample site pos d_model"]:
+        """Residual stream of the prompts, float32 on CPU; each site and position captured once.
+
+        Only missing sites are captured, always over all of the prompts: batches, and with them the
+        last bits of the numbers, do not depend on what other experiments asked for before.
+        """
+        key = _key(prompts)
+        missing = [s for s in sites if any((key, s, p) not in self._captured for p in positions)]
+        if missing:
+            found = capture(self.model, self.tokens(prompts), missing, tuple(positions))
+            self._make_room(found.nbytes, key)
+            for i, site in enumerate(missing):
+                for j, position in enumerate(positions):
+                    self._captured[key, site, position] = found[:, i, j]
+        columns = [torch.stack([self._captured[key, s, p] for p in positions], 1) for s in sites]
+        return torch.stack(columns, 1)
+
+    def _make_room(self, n_bytes: int, keep: str) -> None:
+        """Forget the captures of other prompts if the new ones would not fit."""
+        held = sum(tensor.nbytes for tensor in self._captured.values())
+        if held + n_bytes > MAX_CACHED_BYTES:
+            for other in [entry for entry in self._captured if entry[0] != keep]:
+                del self._captured[other]
+
+    def cell(self, key: str, compute: Callable[[], T]) -> T:
+        """Value of one measured cell: saved as soon as it is measured, read back on resume.
+
+        The value must fit JSON (tuples and arrays come back as lists), and comes back through JSON
+        also when it is new. The key must name everything that the value depends on, apart from the
+        experiment's settings, the model and the data.
+        """
+        return self._cells.get(key, compute)
+
+    def progress(
+        self, iterable: Iterable[T], description: str, total: int | None = None
+    ) -> Iterator[T]:
+        """Yield from `iterable`, showing how far it is."""
+        known = len(iterable) if total is None and hasattr(iterable, "__len__") else total  # type: ignore[arg-type]
+        return self._progress.track(iterable, description, known)
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        """Random generator that depends on the seed and on what it is for, and on nothing else."""
+        digest = hashlib.sha256(purpose.encode()).digest()
+        words = [int.from_bytes(digest[i : i + 4], "little") for i in range(0, 16, 4)]
+        return np.random.default_rng([self.seed, *words])
+
+    def uses(self, *data: DataSet) -> None:
+        """Record data sets for result.json."""
+        for item in data:
+            self._used[item.name] = {"name": item.name, "sha256": item.sha256, "n": _size(item)}
+
+    @property
+    def used(self) -> tuple[dict[str, Any], ...]:
+        """Every recorded data set as {name, sha256, n}."""
+        return tuple(self._used.values())
+
+
+def _key(prompts: Sequence[str]) -> str:
+    digest = hashlib.sha256()
+    for prompt in prompts:
+        digest.update(f"{len(prompt)}:{prompt}".encode())
+    return digest.hexdigest()
+
+
+def _size(item: Any) -> int:
+    if hasattr(item, "texts"):
+        return len(item.texts)
+    return len(item.positive) + len(item.negative)

@@ -1,0 +1,201 @@
+"""What the notebooks call, and what executes them.
+
+A notebook shows one saved result: `result = show("05")`, then `figure(result, "name")` per figure.
+When copies are executed beside other results, three environment variables say what to show instead:
+INTERP_MODEL, INTERP_PRESET and INTERP_RESULTS.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from experiments.paths import RESULTS_VARIABLE, project_root, results_root
+from experiments.registry import FOLDER, find_experiment, load_experiment
+from experiments.results import RESULT_FILE, Result, load_result
+from experiments.source import code_hash
+from experiments.suggest import nearest
+from interp.errors import ExperimentError
+from interp.registry import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from IPython.display import Markdown
+    from matplotlib.figure import Figure
+    from nbformat import NotebookNode
+
+MODEL_VARIABLE, PRESET_VARIABLE = "INTERP_MODEL", "INTERP_PRESET"
+COPIES = "notebooks"
+STAMP = "interp"  # key in a copy's metadata that holds what it was executed from
+
+
+def show(
+    number: str,
+    model: str = DEFAULT_MODEL,
+    preset: str = "full",
+    root: Path | None = None,
+    folder: Path = FOLDER,
+) -> Result:
+    """The saved result of an experiment; it is run first if there is none.
+
+    `model` is a registered name, or the name of another model's folder under results/<preset>. The
+    environment variables above win over the arguments, so that a copy of a notebook can be
+    executed for another model or preset.
+    """
+    model = os.environ.get(MODEL_VARIABLE, model)
+    preset = os.environ.get(PRESET_VARIABLE, preset)
+    file = find_experiment(number, folder)
+    place = results_root(root)
+    if not (place / preset / model / file.name / RESULT_FILE).is_file():
+        from experiments.cli import main
+
+        words = ["run", file.number, "--model", model, "--preset", preset, "--out", str(place)]
+        if main(words, folder) != 0:
+            raise ExperimentError(f"{file.name} could not be run; the reason is printed above.")
+    return load_result(place / preset / model / file.name)
+
+
+def about(result: Result) -> Markdown:
+    """Claim, criterion and verdict of a result, and what it was measured on."""
+    from IPython.display import Markdown
+
+    run = _run(result)
+    note = (
+        "\n\n**Random weights: this shows that the code runs and is no finding.**"
+        if run.mechanics
+        else ""
+    )
+    return Markdown(
+        f"**Claim.** {run.claim}\n\n**Criterion, written before the run.** {run.criterion}\n\n"
+        f"**Verdict: {result.verdict}** on {run.model['name']}, `{run.preset}` preset.{note}"
+    )
+
+
+def estimates(result: Result, *prefixes: str) -> pd.DataFrame:
+    """The estimates as a table; with prefixes, those whose names start with one of them."""
+    table = result.frame()
+    if prefixes:
+        table = table[table["name"].str.startswith(prefixes)]
+    if table.empty:
+        raise ExperimentError(f"No estimate of this result starts with {', '.join(prefixes)}.")
+    return table.set_index("name").dropna(axis=1, how="all").round(4)
+
+
+def figure(result: Result, name: str, folder: Path = FOLDER) -> Figure:
+    """One figure of a result, drawn from the table of the same name."""
+    figures = load_experiment(_run(result).experiment, folder).plot(result)
+    if name not in figures:
+        raise ExperimentError(f"No figure '{name}' in this result{nearest(name, figures)}")
+    return figures[name]
+
+
+def observation(result: Result) -> Markdown:
+    """What was found, in one paragraph that quotes the numbers of this result."""
+    from IPython.display import Markdown
+
+    return Markdown(result.observation)
+
+
+def _run(result: Result) -> Any:
+    if result.run is None:
+        raise ExperimentError("This result was never saved; use show() to get a saved one.")
+    return result.run
+
+
+def notebook_folder() -> Path:
+    """The folder of the notebooks. Raises ExperimentError outside a checkout of the project."""
+    folder = project_root() / "notebooks"
+    if not folder.is_dir():
+        raise ExperimentError(
+            f"There are no notebooks in {folder.parent}. Run this inside a checkout of the project."
+        )
+    return folder
+
+
+def execute_copies(root: Path, preset: str, model: str, folder: Path | None = None) -> list[Path]:
+    """Execute a copy of every notebook whose result is under `root`; keep copies up to date.
+
+    Returns the paths of the copies, under <root>/<preset>/<model>/notebooks.
+    """
+    results = root / preset / model
+    sources = sorted((folder or notebook_folder()).glob("[0-9][0-9]_*.ipynb"))
+    chosen = [path for path in sources if (results / path.stem / RESULT_FILE).is_file()]
+    if not chosen:
+        raise ExperimentError(f"No results in {results} that a notebook shows; run them first.")
+    variables = {MODEL_VARIABLE: model, PRESET_VARIABLE: preset, RESULTS_VARIABLE: str(root)}
+    return [_copy(path, results, variables) for path in chosen]
+
+
+def _copy(source: Path, results: Path, variables: Mapping[str, str]) -> Path:
+    target = results / COPIES / source.name
+    stamp = _stamp(source, results / source.stem / RESULT_FILE)
+    if _read_stamp(target) != stamp:
+        notebook = executed(source, variables)
+        notebook.metadata[STAMP] = stamp
+        _write(notebook, target)
+    return target
+
+
+def execute_in_place(folder: Path | None = None) -> list[Path]:
+    """Execute the notebooks themselves, each on the result that it names."""
+    sources = sorted((folder or notebook_folder()).glob("[0-9][0-9]_*.ipynb"))
+    for path in sources:
+        _write(executed(path, {}), path)
+    return sources
+
+
+def executed(path: Path, variables: Mapping[str, str]) -> NotebookNode:
+    """The notebook, run from a fresh kernel with the environment variables set."""
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=None,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+        record_timing=False,
+        extra_arguments=["--log-level=ERROR"],
+    )
+    try:
+        client.execute(env={**os.environ, **variables})
+    except CellExecutionError as error:
+        raise ExperimentError(f"{path.name} failed: {error.ename}: {error.evalue}") from error
+    return _without_versions(notebook)
+
+
+def _without_versions(notebook: NotebookNode) -> NotebookNode:
+    """Drop what changes from machine to machine, so that equal runs give equal files."""
+    notebook.metadata.get("language_info", {}).pop("version", None)
+    return notebook
+
+
+def _write(notebook: NotebookNode, path: Path) -> None:
+    import nbformat
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    nbformat.write(notebook, temporary)
+    temporary.replace(path)
+
+
+def _stamp(source: Path, result: Path) -> str:
+    """Hash of what an executed copy depends on: its cells, the result, the code that draws."""
+    cells = json.loads(source.read_text(encoding="utf-8"))["cells"]
+    text = json.dumps([(cell["cell_type"], cell["source"]) for cell in cells])
+    code = code_hash(Path(__file__))
+    parts = [text.encode(), result.read_bytes(), code.encode()]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def _read_stamp(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    return json.loads(path.read_text(encoding="utf-8")).get("metadata", {}).get(STAMP)

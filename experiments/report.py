@@ -1,0 +1,148 @@
+"""Tables of verdicts: results/README.md, the list of experiments, reproduced beside committed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from experiments.registry import FOLDER, ExperimentFile, experiment_files
+from experiments.summaries import Summary, committed, headlines, summaries
+
+COMMITTED_PRESET = "full"
+VERDICT_STYLES = {"supported": "green", "rejected": "red", "inconclusive": "yellow"}
+
+
+def report_path(root: Path, preset: str) -> Path:
+    """The table of the full results lies in `root`, that of another preset in its folder."""
+    return root / "README.md" if preset == COMMITTED_PRESET else root / preset / "README.md"
+
+
+def write_report(root: Path, preset: str, folder: Path = FOLDER) -> Path:
+    """Rebuild the README of a preset's results from their result.json files."""
+    path = report_path(root, preset)
+    found = summaries(root, preset)
+    text = report_text(found, preset, path.parent, experiment_files(folder))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def report_text(
+    found: Sequence[Summary], preset: str, base: Path, files: Sequence[ExperimentFile]
+) -> str:
+    """Markdown: a matrix of verdicts, then each experiment with its estimates and figures."""
+    known = {file.name: file for file in files}
+    names = [name for name in known if any(s.experiment == name for s in found)]
+    models = sorted({summary.model for summary in found if not summary.mechanics})
+    lines = [
+        f"# Results of the `{preset}` preset",
+        "",
+        "Built by `interp report` from the `result.json` files; do not edit. Intervals are 95%; "
+        "the null is what the same measurement gives where there is nothing to find.",
+        "",
+    ]
+    if not found:
+        return "\n".join([*lines, "No results yet. Run `interp run all`.", ""])
+    lines += _matrix(found, names, models)
+    for name in names:
+        rows = [summary for summary in found if summary.experiment == name]
+        lines += _section(known[name], rows, base)
+    return "\n".join(lines)
+
+
+def _matrix(found: Sequence[Summary], names: Sequence[str], models: Sequence[str]) -> list[str]:
+    verdicts = {(summary.experiment, summary.model): summary.verdict for summary in found}
+    if not models:
+        return ["Random weights only: these results show that the code runs, nothing more.", ""]
+    lines = [f"| experiment | {' | '.join(models)} |", f"|---|{'---|' * len(models)}"]
+    for name in names:
+        cells = [verdicts.get((name, model), "") for model in models]
+        lines.append(f"| [{name}](#{name}) | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _section(file: ExperimentFile, rows: Sequence[Summary], base: Path) -> list[str]:
+    lines = [f"## {file.name}", "", f"**Claim.** {_flat(file.claim)}", ""]
+    lines += [f"**Criterion.** {_flat(rows[-1].content['criterion'])}", ""]
+    lines += ["| model | verdict | estimates | figures |", "|---|---|---|---|"]
+    for row in rows:
+        links = [f"[{figure.stem}]({_relative(figure, base)})" for figure in row.figures]
+        estimates = "<br>".join(_cell(text) for text in headlines(row, file.path.parent))
+        lines.append(f"| {_model(row)} | {row.verdict} | {estimates} | {', '.join(links)} |")
+    lines.append("")
+    for row in rows:
+        if row.content["observation"]:
+            lines += [f"*{_model(row)}.* {_flat(row.content['observation'])}", ""]
+    return lines
+
+
+def _model(row: Summary) -> str:
+    style = row.content["style"]
+    note = "" if style == "template" else f" (style: {style})"
+    return f"{row.model}{note}{', random weights: mechanics only' if row.mechanics else ''}"
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _cell(text: str) -> str:
+    return _flat(text).replace("|", "\\|")
+
+
+def _relative(path: Path, base: Path) -> str:
+    return path.relative_to(base).as_posix()
+
+
+def verdict_table(root: Path, preset: str, model: str | None, folder: Path = FOLDER) -> Table:
+    """Verdicts of a preset beside the committed full ones of the same model."""
+    table = Table(title=f"Verdicts: {preset} beside the committed {COMMITTED_PRESET} results")
+    for column in ("experiment", "model", preset, f"committed {COMMITTED_PRESET}"):
+        table.add_column(column, overflow="fold")
+    table.add_column(f"estimates ({preset})", overflow="fold")
+    for row in summaries(root, preset, model):
+        earlier = committed(root / COMMITTED_PRESET / row.model / row.experiment)
+        table.add_row(
+            row.experiment,
+            _model(row),
+            _coloured(row.verdict),
+            _coloured(earlier.verdict) if earlier else "none",
+            "\n".join(headlines(row, folder)),
+        )
+    return table
+
+
+def _coloured(verdict: str) -> str:
+    return f"[{VERDICT_STYLES[verdict]}]{verdict}[/]"
+
+
+def print_report(
+    root: Path, preset: str, model: str | None, console: Console, folder: Path = FOLDER
+) -> None:
+    """The table of verdicts, then the path of every figure."""
+    found = summaries(root, preset, model)
+    if not found:
+        console.print(f"No {preset} results under {root}. Run: interp run all --preset {preset}")
+        return
+    console.print(verdict_table(root, preset, model, folder))
+    console.print("Figures:")
+    for row in found:
+        for figure in row.figures:
+            console.print(f"  {figure}", highlight=False, soft_wrap=True)
+
+
+def experiment_table(root: Path, presets: Sequence[str], folder: Path = FOLDER) -> Table:
+    """Every experiment with its claim, and the verdicts so far, per model and preset."""
+    table = Table(title="Experiments")
+    table.add_column("experiment", no_wrap=True)
+    table.add_column("claim", overflow="fold")
+    table.add_column("verdicts so far", overflow="fold")
+    found = [summary for preset in presets for summary in summaries(root, preset)]
+    for file in experiment_files(folder):
+        rows = [s for s in found if s.experiment == file.name and not s.mechanics]
+        verdicts = [f"{s.model} ({s.preset}): {_coloured(s.verdict)}" for s in rows]
+        table.add_row(file.name, _flat(file.claim), "\n".join(verdicts) or "none")
+    return table

@@ -1,0 +1,195 @@
+"""Runs experiments: skips what is unchanged, resumes what was broken off, saves the rest whole."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+from filelock import FileLock, Timeout
+
+from experiments import provenance
+from experiments.bench import Bench
+from experiments.cells import FileCells
+from experiments.config import ExperimentConfig, settings
+from experiments.lab import Lab
+from experiments.registry import ExperimentFile
+from experiments.results import (
+    RESULT_FILE,
+    Result,
+    RunInfo,
+    load_result,
+    write_json,
+    write_tables,
+)
+from experiments.saving import check_writable, recover, replacing
+from experiments.source import ROOT, code_hash
+from interp.errors import ExperimentError, InterpError
+from interp.plots import save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Status = Literal["measured", "redrawn", "unchanged", "failed"]
+MODEL_KEYS = ("name", "sha256", "dtype", "device", "quantisation", "tied")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One experiment with its settings, and the folder that its result belongs in."""
+
+    file: ExperimentFile
+    module: ModuleType
+    config: ExperimentConfig
+    preset: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one plan."""
+
+    name: str
+    folder: Path
+    status: Status
+    error: str = ""
+
+
+def run_plans(
+    plans: Sequence[Plan], bench: Bench, *, force: bool = False, say: Callable[[str], None]
+) -> list[Outcome]:
+    """Run every plan whose result is missing or out of date.
+
+    An experiment that fails with an InterpError is reported, and the others still run.
+    """
+    for plan in plans:
+        check_writable(plan.folder.parent)
+    identity = bench.identity()
+    return [
+        _run_or_report(plan, bench, fingerprint_of(plan, identity), force, say) for plan in plans
+    ]
+
+
+def _run_or_report(
+    plan: Plan, bench: Bench, fingerprint: str, force: bool, say: Callable[[str], None]
+) -> Outcome:
+    name, folder = plan.file.name, plan.folder
+    if not force and saved(folder).get("fingerprint") == fingerprint:
+        return _unchanged_or_redrawn(plan, say)
+    say(f"{name}: running ({plan.preset})")
+    try:
+        result = run_plan(plan, bench, fingerprint, fresh=force)
+    except InterpError as error:
+        say(f"{name}: failed. {error}")
+        return Outcome(name, folder, "failed", str(error))
+    seconds = result.run.seconds if result.run else 0.0
+    say(f"{name}: {result.verdict} after {seconds:.0f} s, {folder}")
+    return Outcome(name, folder, "measured")
+
+
+def _unchanged_or_redrawn(plan: Plan, say: Callable[[str], None]) -> Outcome:
+    """Draw the figures anew, from the saved tables, if only the code that draws has changed."""
+    drawing = code_hash(plan.file.path)
+    if saved(plan.folder).get("drawing") == drawing:
+        say(f"{plan.file.name}: unchanged, {plan.folder}")
+        return Outcome(plan.file.name, plan.folder, "unchanged")
+    result = load_result(plan.folder)
+    assert result.run is not None  # every saved result has it
+    save(replace(result, run=replace(result.run, drawing=drawing)), plan.module.plot, plan.folder)
+    say(f"{plan.file.name}: unchanged, figures drawn anew, {plan.folder}")
+    return Outcome(plan.file.name, plan.folder, "redrawn")
+
+
+def run_plan(plan: Plan, bench: Bench, fingerprint: str, *, fresh: bool = False) -> Result:
+    """Run one experiment and save its result; measured cells of a broken run are used again."""
+    partial = plan.folder.with_name(plan.folder.name + ".partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(partial / "lock", timeout=0):
+            if fresh:
+                (partial / "cells.jsonl").unlink(missing_ok=True)
+            cells = FileCells(partial / "cells.jsonl", fingerprint)
+            lab = bench.lab(plan.config.seed).for_experiment(cells)
+            measured = plan.module.run(plan.config, lab)
+            run = run_info(plan, lab, fingerprint, cells.seconds())
+            result = save(replace(measured, run=run), plan.module.plot, plan.folder)
+    except Timeout as error:
+        raise ExperimentError(
+            f"Another run is writing {plan.folder}; wait for it, or give another --out."
+        ) from error
+    shutil.rmtree(partial)
+    return result
+
+
+def save(result: Result, plot: Callable[[Result], dict[str, Figure]], folder: Path) -> Result:
+    """Write result.json, tables and figures to `folder`, whole or not at all.
+
+    The figures are drawn from the tables as read back from their CSV files.
+    """
+    check_writable(folder.parent)
+    with replacing(folder) as building:
+        as_read = replace(result, tables=write_tables(result.tables, building))
+        figures = plot(as_read)
+        _check_figures(figures, as_read)
+        for name, figure in figures.items():
+            save_figure(figure, building / f"{name}.png")
+        write_json(as_read, building)
+    return as_read
+
+
+def _check_figures(figures: Mapping[str, Figure], result: Result) -> None:
+    without = sorted(set(figures) - set(result.tables))
+    if without:
+        raise ExperimentError(
+            f"Figures without a table of the same name: {', '.join(without)}. "
+            f"Tables: {', '.join(sorted(result.tables))}."
+        )
+
+
+def run_info(plan: Plan, lab: Lab, fingerprint: str, seconds: float) -> RunInfo:
+    """How this result came about."""
+    module, info = plan.module, asdict(lab.model.info)
+    model = {key: info[key] for key in MODEL_KEYS}
+    return RunInfo(
+        experiment=plan.file.name,
+        claim=module.CLAIM,
+        criterion=module.CRITERION,
+        criterion_sha256=provenance.sha256_of(module.CRITERION),
+        criterion_revision=provenance.criterion_revision(plan.file.path, module.CRITERION),
+        config=settings(plan.config),
+        preset=plan.preset,
+        style=lab.style,
+        model=model,
+        data=lab.used,
+        seed=plan.config.seed,
+        versions=provenance.versions(),
+        revision=provenance.revision(ROOT),
+        seconds=round(seconds, 1),
+        peak_memory_mb=round(provenance.peak_memory_mb(), 1),
+        mechanics=bool(info["random"]),
+        fingerprint=fingerprint,
+        drawing=code_hash(plan.file.path),
+    )
+
+
+def fingerprint_of(plan: Plan, identity: dict[str, Any]) -> str:
+    """Hash of all that a result depends on: settings, code, model, data, style, dtype."""
+    parts = {
+        "experiment": plan.file.name,
+        "preset": plan.preset,
+        "config": settings(plan.config),
+        "code": code_hash(plan.file.path, drawing=False),
+        **identity,
+    }
+    return provenance.sha256_of(json.dumps(parts, sort_keys=True, default=str))
+
+
+def saved(folder: Path) -> dict[str, Any]:
+    """Content of the result.json in `folder`, empty if there is none."""
+    recover(folder)
+    path = folder / RESULT_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -1,0 +1,137 @@
+"""A small experiment on disk, and a bench with a tiny random model and made-up prompts."""
+
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.lab import Lab
+from experiments.registry import find_experiment, load_experiment
+from experiments.runner import Plan
+from interp import data
+from interp.models import LoadedModel
+
+EXPERIMENT = '''
+"""A made-up experiment: mean norms of the residual stream, measured cell by cell."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from experiments.config import ExperimentConfig
+from experiments.results import Estimate, Result
+from interp.sites import all_sites
+
+LIMIT = 0.5
+CLAIM = "Norms are positive."
+CRITERION = f"Supported if the mean norm is above {LIMIT}."
+HEADLINE = ("norm.mean",)
+
+
+@dataclass(frozen=True)
+class Config(ExperimentConfig):
+    """Norms of the stream."""
+
+    n_prompts: int = 4  # prompts that are measured
+
+
+PRESETS = {"smoke": Config(n_prompts=2), "quick": Config(), "full": Config(n_prompts=6)}
+
+
+def run(config, lab):
+    prompts = lab.splits.train.positive[: config.n_prompts]
+    sites = all_sites(lab.model.n_layers)
+    norms = []
+    for site in lab.progress(sites, "sites"):
+        measure = lambda: lab.activations(prompts, [site]).norm(dim=-1).mean().item()
+        norms.append(lab.cell(f"norm {site}", measure))
+    noise = lab.cell("noise", lambda: lab.rng("noise").normal(size=3))
+    table = pd.DataFrame({"depth": [site.depth for site in sites], "norm": norms})
+    mean = Estimate("norm.mean", sum(norms) / len(norms), low=noise[0], high=9.0, n=len(prompts))
+    estimates = (mean, Estimate("norm.absent", float("nan")))
+    found = {estimate.name: estimate for estimate in estimates}
+    return Result(verdict(found), estimates, {"profile": table}, f"The mean norm is {mean}.")
+
+
+def verdict(estimates):
+    return "supported" if estimates["norm.mean"].value > LIMIT else "rejected"
+
+
+def plot(result):
+    figure = Figure()
+    figure.subplots().plot(result.tables["profile"]["depth"], result.tables["profile"]["norm"])
+    return {"profile": figure}
+'''
+
+
+@dataclass
+class TinyBench:
+    """A bench on a loaded tiny model that counts how often a lab is asked for."""
+
+    model: LoadedModel
+    contrast: data.ContrastSet
+    facts: dict[str, Any] = field(default_factory=lambda: {"model": "tiny", "style": "template"})
+    asked: int = 0
+    labs: dict[int, Lab] = field(default_factory=dict)
+
+    def identity(self) -> dict[str, Any]:
+        return self.facts
+
+    def lab(self, seed: int) -> Lab:
+        self.asked += 1
+        if seed not in self.labs:
+            texts = data.text_set("made up", ["The sea is wide.", "Trees grow."], "none")
+            self.labs[seed] = Lab(
+                model=self.model,
+                contrast=self.contrast,
+                harmful_test=texts,
+                harmless_test=texts,
+                text=lambda: texts,
+                seed=seed,
+                preset="smoke",
+            )
+        return self.labs[seed]
+
+
+@pytest.fixture(scope="session")
+def made_up_prompts() -> data.ContrastSet:
+    """Thirty prompts a side of made-up words, so that none resembles another."""
+    syllables = ("ba", "ko", "lu", "mi", "ne", "pra", "so", "tu", "ve", "zi")
+
+    def word(number: int) -> str:
+        return "".join(syllables[int(digit)] for digit in str(7919 * (number + 13)))
+
+    positive = [f"Hide {word(3 * i)} {word(3 * i + 1)} {word(3 * i + 2)}" for i in range(30)]
+    negative = [f"Find {word(3 * i + 400)} {word(3 * i + 200)} here" for i in range(30)]
+    return data.contrast("made-up", positive, negative, "none")
+
+
+@pytest.fixture
+def bench(tiny_model: LoadedModel, made_up_prompts: data.ContrastSet) -> TinyBench:
+    return TinyBench(tiny_model, made_up_prompts)
+
+
+@pytest.fixture
+def experiments_folder(tmp_path: Path) -> Path:
+    """A folder with one experiment, 91_norms."""
+    folder = tmp_path / "experiments"
+    folder.mkdir()
+    (folder / "91_norms.py").write_text(textwrap.dedent(EXPERIMENT).lstrip())
+    return folder
+
+
+@pytest.fixture
+def make_plan(experiments_folder: Path, tmp_path: Path) -> Callable[..., Plan]:
+    """Plan of the experiment; keyword arguments change its settings."""
+
+    def make(preset: str = "smoke", **changes: Any) -> Plan:
+        file = find_experiment("91", experiments_folder)
+        module = load_experiment("91", experiments_folder)
+        config = type(module.PRESETS[preset])(**{**vars(module.PRESETS[preset]), **changes})
+        return Plan(file, module, config, preset, tmp_path / "results" / preset / "tiny" / file.name)
+
+    return make
