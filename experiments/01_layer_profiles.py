@@ -1,0 +1,591 @@
+"""Do the classes part and spread with depth, beyond what chance and the growing norm give?
+
+The research notes' three graphs of the last prompt token over layers: the cosine of the class
+means (top), the variance over prompts averaged over features per class (middle), and the same
+with the largest feature (bottom), at `pre` and `mid`. "Harmful" is the positive class of the
+contrast set and "harmless" the negative one, also when a user brings other prompts.
+
+What the raw graphs hide. (1) Two sample means are never parallel: permuted labels give 1 - cosine
+above 0, and more of it in late layers, so the *excess* of 1 - cosine over the mean of the
+permuted labels is tested, with the largest excess over all sites as statistic. (2) Norms grow, so
+variance grows anyway: the *share*, mean variance over mean squared norm, must grow. (3) One
+common offset dominates every state; with the mean of the same prompts removed two class means are
+opposite by construction, so the common mean is taken from the other half of the prompts, over
+four random halvings. (4) A few dimensions hold most of the norm: everything is repeated without
+the three that hold most of the pooled mean's squared norm at each site.
+
+Intervals. Cosines: bootstrap over prompts within each class; resampling biases 1 - cosine upwards
+by about the permutation mean, so the interval is the estimate -+ 1.96 bootstrap standard errors.
+Slopes: percentile bootstrap. The null of a slope is its range when the profile is shifted
+circularly against depth, its p that of the rank correlation under the same shifts. The interval
+at the site of the largest excess is not corrected for having chosen that site; its p is. The
+estimates of the variance at the last site have no null: a variance is not an effect.
+
+Known. Qwen2.5-32B at the template position: cosine about 1.0 early, minimum 0.56 near layers
+56-60, 0.71 at the end; mean variance up to 68 (harmless) and 39 (harmful). Qwen2.5-Coder-0.5B:
+cosine 0.999 early, 0.95 at layers 19-21; variance from 0.001 at layer 5 to 1.5 at layer 23, `mid`
+above `pre`; permuted cosine falls from .9999 to .9966; one dimension holds 55% of the mean's
+squared norm at layer 23.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from experiments.config import ExperimentConfig
+from experiments.lab import Lab
+from experiments.results import Estimate, Result, Verdict
+from interp import geometry, plots, stats
+from interp.sites import Site, all_sites
+
+SIGNIFICANCE = 0.05
+FALL_OF_INTEREST = 0.001
+SLOPE_OF_INTEREST = 0.01
+N_LARGEST = 3
+N_SPLITS = 4  # random halvings over which the cosine without the common mean is averaged
+# Below this share of the squared norm the variance is rounding: the token is the same everywhere.
+SMALLEST_SHARE = 1e-10
+CLASSES = ("harmful", "harmless")
+FORMS = {"all": "", "without_largest": ".without_largest"}
+
+CLAIM = (
+    "With depth the mean states of harmful and harmless prompts part (their cosine falls) and the "
+    "states of each class spread (their variance rises), beyond chance and the growth of the norm."
+)
+CRITERION = f"""Measured at the last prompt token, at pre and mid of every layer.
+Part 1, the cosine falls: excess = (1 - cosine) minus its mean over permuted labels; fall = mean
+excess over the deeper half of the sites minus that over the shallower half. Met if the largest
+excess over all sites has p < {SIGNIFICANCE} by the maximum statistic over sites and the 95%
+interval of the fall lies above 0. If not met, contradicted where the upper end of that interval is
+below {FALL_OF_INTEREST}.
+Part 2, the variance rises: slope over depth, per block, of ln(mean variance / mean squared norm),
+over the sites where that share exceeds {SMALLEST_SHARE}. Met if its 95% interval lies above 0 in
+both classes. If not met, contradicted where its upper end is below {SLOPE_OF_INTEREST} in either.
+Supported if both parts are met, rejected if either is contradicted, otherwise inconclusive. The
+same without the {N_LARGEST} largest dimensions is reported and does not decide."""
+
+
+@dataclass(frozen=True)
+class Config(ExperimentConfig):
+    """Cosine of the class means and variance over layers."""
+
+    n_prompts: int | None = 96  # per class, from the whole contrast set; None: all of them
+    n_permutations: int = 200  # of the labels, shared by all sites
+    n_resamples: int = 500  # bootstrap draws over prompts
+
+
+PRESETS = {
+    "smoke": Config(n_prompts=24, n_permutations=100, n_resamples=100),
+    "quick": Config(),
+    "full": Config(n_prompts=None, n_permutations=2000, n_resamples=2000),
+}
+
+Draws = Float[np.ndarray, "draw site"]
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """Every quantity at every site for one choice of dimensions: as measured, and resampled."""
+
+    true: Mapping[str, Float[np.ndarray, " site"]]
+    permuted: Mapping[str, Draws]
+    bootstrapped: Mapping[str, Draws]
+    largest_variance: Mapping[str, Float[np.ndarray, " site"]]  # per class
+
+
+@dataclass(frozen=True)
+class Excess:
+    """1 - cosine beyond the mean of permuted labels, per site."""
+
+    value: Float[np.ndarray, " site"]
+    null: Draws
+    error: Float[np.ndarray, " site"]  # bootstrap standard error
+    p: Float[np.ndarray, " site"]  # corrected over sites
+    threshold: float  # 95th percentile of the largest null excess over sites
+
+
+def run(config: Config, lab: Lab) -> Result:
+    """Capture both classes, resample at every site, and judge the two parts of the claim."""
+    streams = ("pre", "mid") if lab.model.info.has_mid else ("pre",)
+    sites = all_sites(lab.model.n_layers, streams)
+    prompts = [
+        choose(texts, config.n_prompts, lab.rng(f"prompts {name}"))
+        for name, texts in zip(CLASSES, (lab.contrast.positive, lab.contrast.negative), strict=True)
+    ]
+    positive, negative = (lab.activations(texts, sites)[:, :, 0] for texts in prompts)
+    dimensions = geometry.largest_dimensions(torch.cat([positive, negative]), N_LARGEST)
+    chosen = {
+        "all": (positive, negative),
+        "without_largest": (
+            geometry.without_dimensions(positive, dimensions),
+            geometry.without_dimensions(negative, dimensions),
+        ),
+    }
+    forms = {name: profiles(*pair, config, lab, name) for name, pair in chosen.items()}
+    share = geometry.largest_share(torch.cat([positive, negative])).numpy()
+    n = (len(positive), len(negative))
+    estimates = all_estimates(forms, sites, n, share)
+    by_name = {estimate.name: estimate for estimate in estimates}
+    return Result(
+        verdict(by_name), estimates, tables(forms, sites, n), observation(by_name, sites, forms)
+    )
+
+
+def choose(texts: tuple[str, ...], n: int | None, rng: np.random.Generator) -> list[str]:
+    """n texts at random in their own order; all where n is None or there are no more."""
+    if n is None or n >= len(texts):
+        return list(texts)
+    return [texts[i] for i in np.sort(rng.choice(len(texts), n, replace=False))]
+
+
+def profiles(
+    positive: Float[Tensor, "positive site d_model"],
+    negative: Float[Tensor, "negative site d_model"],
+    config: Config,
+    lab: Lab,
+    form: str,
+) -> Profiles:
+    """Measure one choice of dimensions at every site, with shared permutations and resamples."""
+    n, m = len(positive), len(negative)
+    seeds = [int(lab.rng(purpose).integers(2**31)) for purpose in ("permutation", "bootstrap")]
+    split_seeds = lab.rng("halves").integers(2**31, size=N_SPLITS)
+    draws = {
+        "true": geometry.true_weights(n, m),
+        "permuted": geometry.permuted_weights(n, m, config.n_permutations, seeds[0]),
+        "bootstrapped": geometry.bootstrap_weights(n, m, config.n_resamples, seeds[1]),
+    }
+    # Not for bootstrap draws: a half of one shares prompts with the other half.
+    splits = {
+        kind: [geometry.stratified_halves(draws[kind], int(seed)) for seed in split_seeds]
+        for kind in ("true", "permuted")
+    }
+    pooled = torch.cat([positive, negative])
+    found: dict[str, list[dict[str, np.ndarray]]] = {kind: [] for kind in draws}
+    for site in lab.progress(range(pooled.shape[1]), f"resampling, {form.replace('_', ' ')}"):
+        gram = geometry.gram_matrix(pooled[:, site])
+        for kind, weights in draws.items():
+            measured = dict(vars(geometry.resampled(gram, weights)))
+            if kind in splits:
+                rest = [
+                    geometry.cosine_without_common_mean(gram, weights, half)
+                    for half in splits[kind]
+                ]
+                measured["rest_cosine"] = np.mean(rest, axis=0)
+            found[kind].append(measured)
+    stacked = {kind: stack(per_site) for kind, per_site in found.items()}
+    largest = {
+        name: geometry.maximum_variance(activations).numpy()
+        for name, activations in zip(CLASSES, (positive, negative), strict=True)
+    }
+    true = {name: values[0] for name, values in stacked["true"].items()}
+    return Profiles(true, stacked["permuted"], stacked["bootstrapped"], largest)
+
+
+def stack(per_site: list[dict[str, np.ndarray]]) -> dict[str, Draws]:
+    """From one dictionary per site to one array [draw site] per quantity."""
+    return {name: np.stack([site[name] for site in per_site], axis=1) for name in per_site[0]}
+
+
+def excess_of(form: Profiles) -> Excess:
+    """Excess of 1 - cosine over the permutation mean, its null, and the maximum statistic."""
+    permuted = 1 - form.permuted["cosine"]
+    expected = permuted.mean(axis=0)
+    value, null = 1 - form.true["cosine"] - expected, permuted - expected
+    return Excess(
+        value,
+        null,
+        form.bootstrapped["cosine"].std(axis=0, ddof=1),
+        stats.max_statistic_p(value, null),
+        float(np.quantile(null.max(axis=1), 1 - SIGNIFICANCE)),
+    )
+
+
+def all_estimates(
+    forms: Mapping[str, Profiles],
+    sites: list[Site],
+    n: tuple[int, int],
+    largest_share: Float[np.ndarray, " site"],
+) -> tuple[Estimate, ...]:
+    """Every number of the experiment; those without the largest dimensions have a suffix."""
+    depth = np.array([site.depth for site in sites])
+    found: list[Estimate] = []
+    for form, suffix in FORMS.items():
+        found += cosine_estimates(forms[form], depth, suffix, sum(n))
+        found += separation_estimates(forms[form], suffix, sum(n))
+        found += slope_estimates(forms[form], depth, suffix, n)
+    for name, size in zip(CLASSES, n, strict=True):
+        found.append(last_variance(forms["all"], name, size))
+    found.append(Estimate("largest_dimension.share.maximum", float(largest_share.max()), n=sum(n)))
+    return tuple(found)
+
+
+def cosine_estimates(
+    form: Profiles, depth: Float[np.ndarray, " site"], suffix: str, n: int
+) -> list[Estimate]:
+    """Minimum of the cosine, largest excess of 1 - cosine, and its fall from early to late."""
+    excess = excess_of(form)
+    cosine = form.true["cosine"]
+    at, peak = int(np.argmin(cosine)), int(np.argmax(excess.value))
+    is_deep = depth >= np.median(depth)
+    fall, null_fall, drawn_fall = (
+        late_minus_early(values, is_deep)
+        for values in (excess.value, excess.null, 1 - form.bootstrapped["cosine"])
+    )
+    minimum_null = stats.null_interval(form.permuted["cosine"][:, at])
+    largest_null = stats.null_interval(excess.null.max(axis=1))
+    return [
+        normal_estimate(
+            f"cosine.minimum{suffix}", cosine[at], excess.error[at], minimum_null, excess.p[at], n
+        ),
+        normal_estimate(
+            f"cosine.excess.maximum{suffix}",
+            excess.value[peak],
+            excess.error[peak],
+            largest_null,
+            excess.p[peak],
+            n,
+        ),
+        normal_estimate(
+            f"cosine.fall{suffix}",
+            float(fall),
+            drawn_fall.std(ddof=1),
+            stats.null_interval(null_fall),
+            stats.permutation_p(float(fall), null_fall),
+            n,
+        ),
+    ]
+
+
+def late_minus_early(
+    values: Float[np.ndarray, "*draw site"], is_deep: np.ndarray
+) -> Float[np.ndarray, "*draw"]:
+    """Mean over the deeper half of the sites minus mean over the shallower half."""
+    return values[..., is_deep].mean(axis=-1) - values[..., ~is_deep].mean(axis=-1)
+
+
+def normal_estimate(
+    name: str, value: float, error: float, null: tuple[float, float], p: float, n: int
+) -> Estimate:
+    """Estimate -+ 1.96 standard errors; see the module for why not the percentiles."""
+    interval = stats.Interval(value, value - 1.96 * error, value + 1.96 * error, n)
+    return with_interval(name, interval, null, p)
+
+
+def with_interval(
+    name: str, interval: stats.Interval, null: tuple[float, float], p: float, unit: str = ""
+) -> Estimate:
+    """Estimate from its interval and its null; plain floats, so that JSON holds them."""
+    return Estimate(
+        name,
+        float(interval.value),
+        float(interval.low),
+        float(interval.high),
+        float(null[0]),
+        float(null[1]),
+        interval.n,
+        float(p),
+        stats.minimum_detectable_effect_interval(interval),
+        unit,
+    )
+
+
+def separation_estimates(form: Profiles, suffix: str, n: int) -> list[Estimate]:
+    """The hidden forms at the site where each is strongest; p by the maximum statistic."""
+    found = []
+    for name, key, sign in (
+        ("fisher.maximum", "fisher", 1.0),
+        ("cosine_without_common_mean.minimum", "rest_cosine", -1.0),
+    ):
+        values, null = sign * form.true[key], sign * form.permuted[key]
+        varies = np.isfinite(values)
+        values, null = values[varies], null[:, varies]
+        best = int(np.argmax(values))
+        low, high = sorted(sign * limit for limit in stats.null_interval(null.max(axis=1)))
+        p = stats.max_statistic_p(values, null)[best]
+        found.append(
+            Estimate(
+                f"{name}{suffix}",
+                float(sign * values[best]),
+                null_low=low,
+                null_high=high,
+                n=n,
+                p=float(p),
+            )
+        )
+    return found
+
+
+def slope_estimates(
+    form: Profiles, depth: Float[np.ndarray, " site"], suffix: str, n: tuple[int, int]
+) -> list[Estimate]:
+    """Growth per block of the share of the squared norm that varies, for each class."""
+    found = []
+    for name, key, size in zip(CLASSES, ("share_positive", "share_negative"), n, strict=True):
+        varies = form.true[key] > SMALLEST_SHARE
+        share, at = form.true[key][varies], depth[varies]
+        slopes = geometry.log_slope(form.bootstrapped[key][:, varies], at)
+        low, high = stats.null_interval(slopes)
+        interval = stats.Interval(float(geometry.log_slope(share, at)), low, high, size)
+        shifted = np.stack([np.roll(share, shift) for shift in range(1, len(share))])
+        null = stats.null_interval(geometry.log_slope(shifted, at))
+        p = stats.circular_shift_spearman(at, share)[1]
+        estimate = with_interval(f"variance_slope.{name}{suffix}", interval, null, p, "per block")
+        found.append(estimate)
+    return found
+
+
+def last_variance(form: Profiles, name: str, n: int) -> Estimate:
+    """Mean variance of one class at the last site."""
+    key = f"variance_{'positive' if name == 'harmful' else 'negative'}"
+    low, high = stats.null_interval(form.bootstrapped[key][:, -1])
+    return Estimate(f"mean_variance.{name}.last", float(form.true[key][-1]), low, high, n=n)
+
+
+def verdict(estimates: Mapping[str, Estimate]) -> Verdict:
+    """Both parts met: supported; one contradicted: rejected; else inconclusive. See CRITERION."""
+    fall, excess = estimates["cosine.fall"], estimates["cosine.excess.maximum"]
+    slopes = [estimates[f"variance_slope.{name}"] for name in CLASSES]
+    intervals = [fall, *slopes]
+    if any(e.low is None or e.high is None for e in intervals) or excess.p is None:
+        return "inconclusive"
+    cosine_falls = excess.p < SIGNIFICANCE and lower(fall) > 0
+    variance_rises = all(lower(slope) > 0 for slope in slopes)
+    if cosine_falls and variance_rises:
+        return "supported"
+    no_fall = not cosine_falls and upper(fall) < FALL_OF_INTEREST
+    no_rise = not variance_rises and any(upper(slope) < SLOPE_OF_INTEREST for slope in slopes)
+    return "rejected" if no_fall or no_rise else "inconclusive"
+
+
+def lower(estimate: Estimate) -> float:
+    """Lower end of the interval; minus infinity where there is none."""
+    return -np.inf if estimate.low is None else estimate.low
+
+
+def upper(estimate: Estimate) -> float:
+    """Upper end of the interval; infinity where there is none."""
+    return np.inf if estimate.high is None else estimate.high
+
+
+# ---- tables and figures ----
+
+
+def tables(
+    forms: Mapping[str, Profiles], sites: list[Site], n: tuple[int, int]
+) -> dict[str, pd.DataFrame]:
+    """One table per figure: one row per site, panel and class."""
+    places = pd.DataFrame(
+        {
+            "site": [str(site) for site in sites],
+            "stream": [site.stream for site in sites],
+            "depth": [site.depth for site in sites],
+            "n_harmful": n[0],
+            "n_harmless": n[1],
+        }
+    )
+    separation = [rows for form in FORMS for rows in separation_rows(places, forms[form], form)]
+    return {
+        "profiles": pd.concat(profile_rows(places, forms["all"]), ignore_index=True),
+        "permutation": pd.concat(
+            [excess_rows(places, excess_of(forms[form]), form) for form in FORMS],
+            ignore_index=True,
+        ),
+        "separation": pd.concat(separation, ignore_index=True),
+        "without_largest": pd.concat(
+            profile_rows(places, forms["without_largest"]), ignore_index=True
+        ),
+    }
+
+
+def profile_rows(places: pd.DataFrame, form: Profiles) -> list[pd.DataFrame]:
+    """The notes' three graphs, and the share of the norm that varies."""
+    cosine, permuted = form.true["cosine"], form.permuted["cosine"]
+    error = 1.96 * form.bootstrapped["cosine"].std(axis=0, ddof=1)
+    null_low, null_high = np.percentile(permuted, [2.5, 97.5], axis=0)
+    rows = [
+        places.assign(
+            panel="cosine",
+            group="both",
+            value=cosine,
+            low=cosine - error,
+            high=np.minimum(cosine + error, 1.0),
+            null_low=null_low,
+            null_high=null_high,
+        )
+    ]
+    for name, side in zip(CLASSES, ("positive", "negative"), strict=True):
+        varies = form.true[f"share_{side}"] > SMALLEST_SHARE
+        for panel, key in (("mean_variance", "variance"), ("share", "share")):
+            low, high = np.percentile(form.bootstrapped[f"{key}_{side}"], [2.5, 97.5], axis=0)
+            value = form.true[f"{key}_{side}"]
+            limits = {"value": value, "low": low, "high": high}
+            limits = {
+                column: np.where(varies, numbers, np.nan) for column, numbers in limits.items()
+            }
+            rows.append(places.assign(panel=panel, group=name, **limits))
+        largest = np.where(varies, form.largest_variance[name], np.nan)
+        rows.append(places.assign(panel="max_variance", group=name, value=largest))
+    return rows
+
+
+def excess_rows(places: pd.DataFrame, excess: Excess, form: str) -> pd.DataFrame:
+    """Excess of 1 - cosine with its null, per site."""
+    null_low, null_high = np.percentile(excess.null, [2.5, 97.5], axis=0)
+    return places.assign(
+        panel=form,
+        value=excess.value,
+        low=excess.value - 1.96 * excess.error,
+        high=excess.value + 1.96 * excess.error,
+        null_low=null_low,
+        null_high=null_high,
+        p=excess.p,
+        threshold=excess.threshold,
+    )
+
+
+def separation_rows(places: pd.DataFrame, form: Profiles, name: str) -> list[pd.DataFrame]:
+    """What the raw cosine hides, per site: its form without the common mean, and Fisher's ratio."""
+    rows = []
+    for key in ("rest_cosine", "fisher"):
+        low, high = np.percentile(form.permuted[key], [2.5, 97.5], axis=0)
+        value = form.true[key]
+        rows.append(places.assign(panel=key, group=name, value=value, null_low=low, null_high=high))
+    return rows
+
+
+def observation(
+    estimates: Mapping[str, Estimate], sites: list[Site], forms: Mapping[str, Profiles]
+) -> str:
+    """What was found, in numbers."""
+    at = sites[int(np.argmin(forms["all"].true["cosine"]))]
+    harmful, harmless = (estimates[f"variance_slope.{name}"] for name in CLASSES)
+    excess = estimates["cosine.excess.maximum"]
+    share = estimates["largest_dimension.share.maximum"].value
+    reduced = [estimates[f"variance_slope.{name}.without_largest"] for name in CLASSES]
+    return (
+        f"The cosine of the class means is smallest at {at}: {estimates['cosine.minimum']}. The "
+        f"largest excess of 1 - cosine over permuted labels is {excess} (p = {excess.p:.3g}, "
+        f"corrected over sites); it is larger in the deeper half of the sites by "
+        f"{estimates['cosine.fall']}. The logarithm of the share of the squared norm that varies "
+        f"over prompts changes by {harmful} (harmful) and {harmless} (harmless). One dimension "
+        f"holds up to {share:.0%} of the mean's squared norm; without the {N_LARGEST} largest the "
+        f"cosine falls to {estimates['cosine.minimum.without_largest']} and the slopes are "
+        f"{reduced[0]} and {reduced[1]}."
+    )
+
+
+PANELS = {
+    "cosine": "Cosine of\nclass means",
+    "mean_variance": "Mean variance\nover features",
+    "max_variance": "Largest variance\nof a feature",
+    "share": "Variance / mean\nsquared norm",
+}
+LABELS = {
+    "both": "between classes",
+    "all": "all dimensions",
+    "without_largest": f"without the {N_LARGEST} largest",
+}
+
+
+def plot(result: Result) -> dict[str, Figure]:
+    """The notes' graphs, the same without the largest dimensions, and what they hide."""
+    found = result.tables
+    return {
+        "profiles": plot_profiles(found["profiles"], ""),
+        "without_largest": plot_profiles(
+            found["without_largest"], f"Without the {N_LARGEST} largest dimensions. "
+        ),
+        "permutation": plot_excess(found["permutation"]),
+        "separation": plot_separation(found["separation"]),
+    }
+
+
+def plot_profiles(table: pd.DataFrame, prefix: str) -> Figure:
+    """Cosine, mean variance, largest variance and share over depth."""
+    cosine = table.loc[table["panel"] == "cosine"]
+    lowest = cosine.loc[cosine["value"].idxmin()]
+    title = (
+        f"{prefix}The cosine of the class means is smallest at {lowest['site']} "
+        f"({lowest['value']:.3f}), and the share of the squared norm that varies changes by "
+        f"{growth(table, 'share')} per block {sizes(table)}"
+    )
+    return plots.paired_profiles(
+        table,
+        title=title,
+        panel_labels=PANELS,
+        group="group",
+        labels=LABELS,
+        null_label="permuted labels, 95%",
+        log_panels=("mean_variance", "max_variance", "share"),
+    )
+
+
+def growth(table: pd.DataFrame, panel: str) -> str:
+    """Growth of a panel's values per block in each class, from the slope of their logarithm."""
+    rates = []
+    for name in CLASSES:
+        is_wanted = (table["panel"] == panel) & (table["group"] == name)
+        rows = table.loc[is_wanted].dropna(subset=["value"])
+        slope = geometry.log_slope(rows["value"].to_numpy(), rows["depth"].to_numpy())
+        rates.append(f"{np.expm1(slope):+.0%} ({name})")
+    return " and ".join(rates)
+
+
+def sizes(table: pd.DataFrame) -> str:
+    """The number of prompts, as titles have it."""
+    first = table.iloc[0]
+    return f"(n = {first['n_harmful']} harmful + {first['n_harmless']} harmless)"
+
+
+def plot_excess(table: pd.DataFrame) -> Figure:
+    """Excess of 1 - cosine against its null."""
+    beyond = {name: rows["p"].lt(SIGNIFICANCE).sum() for name, rows in table.groupby("panel")}
+    total = table["site"].nunique()
+    title = (
+        f"1 - cosine exceeds permuted labels at {beyond['all']} of {total} sites, and at "
+        f"{beyond['without_largest']} without the {N_LARGEST} largest dimensions; the dotted line "
+        f"is the 5% level over all sites {sizes(table)}"
+    )
+    return plots.paired_profiles(
+        table,
+        title=title,
+        panel_labels={
+            "all": "Excess of 1 - cosine,\nall dimensions",
+            "without_largest": f"Excess of 1 - cosine,\nwithout {N_LARGEST} largest",
+        },
+        group=None,
+        null_label="permuted labels, 95%",
+        references={
+            form: float(table.loc[table["panel"] == form, "threshold"].iloc[0]) for form in FORMS
+        },
+    )
+
+
+def plot_separation(table: pd.DataFrame) -> Figure:
+    """Cosine without the common mean and Fisher separation, with and without largest dimensions."""
+    every = table.loc[table["group"] == "all"]
+    rest, fisher = (every.loc[every["panel"] == panel] for panel in ("rest_cosine", "fisher"))
+    lowest, best = rest.loc[rest["value"].idxmin()], fisher.loc[fisher["value"].idxmax()]
+    title = (
+        f"Without their common mean the class means reach a cosine of {lowest['value']:.2f} at "
+        f"{lowest['site']}; Fisher separation peaks at {best['site']} ({best['value']:.2g}) "
+        f"{sizes(table)}"
+    )
+    return plots.paired_profiles(
+        table,
+        title=title,
+        panel_labels={
+            "rest_cosine": "Cosine without\ncommon mean",
+            "fisher": "Fisher\nseparation",
+        },
+        group="group",
+        labels=LABELS,
+        null_label="permuted labels, 95%",
+        references={"rest_cosine": -1.0, "fisher": 0.0},
+    )

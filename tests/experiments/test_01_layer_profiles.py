@@ -1,0 +1,198 @@
+"""Experiment 01 on planted streams: found where it is there, not where labels mean nothing."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from experiments.lab import Lab
+from experiments.registry import load_experiment
+from experiments.results import Estimate
+from interp import data
+
+experiment = load_experiment("01")
+N_LAYERS, D_MODEL, N_PROMPTS = 6, 48, 40
+CONFIG = experiment.Config(n_prompts=None, n_permutations=99, n_resamples=100)
+
+
+class PlantedLab:
+    """What experiment 01 asks of a lab: activations with a chosen separation and spread by depth.
+
+    State of a prompt: a common mean that grows by 1.5 a block, plus a class offset `apart` times
+    that, plus noise `spread` times that. `spread_growth` 1 keeps the share of variance constant.
+    """
+
+    def __init__(self, apart=0.0, spread_growth=1.0, seed=0, has_mid=True) -> None:
+        info = SimpleNamespace(has_mid=has_mid)
+        self.model = SimpleNamespace(n_layers=N_LAYERS, info=info)
+        names = [tuple(f"{kind} {i}" for i in range(N_PROMPTS)) for kind in ("harmful", "harmless")]
+        self.contrast = SimpleNamespace(positive=names[0], negative=names[1])
+        self.apart, self.spread_growth, self.seed = apart, spread_growth, seed
+        rng = np.random.default_rng([seed, 99])
+        self.common, self.offset = rng.standard_normal((2, D_MODEL))
+
+    def rng(self, purpose):
+        return np.random.default_rng([self.seed, *purpose.encode()])
+
+    def progress(self, iterable, description, total=None):
+        return iter(iterable)
+
+    def activations(self, prompts, sites, positions=(-1,)):
+        states = []
+        for prompt in prompts:
+            kind, number = prompt.split()
+            noise = np.random.default_rng([self.seed, len(kind), int(number)])
+            state = []
+            for site in sites:
+                size, share = 1.5**site.depth, 0.02 * self.spread_growth**site.depth
+                sign = 1.0 if kind == "harmful" else -1.0
+                late = sign * self.apart * (site.depth / N_LAYERS) * self.offset
+                spread = share**0.5 * noise.standard_normal(D_MODEL)
+                state.append(size * (self.common + late + spread))
+            states.append(state)
+        return torch.tensor(np.array(states), dtype=torch.float32)[:, :, None]
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return experiment.run(CONFIG, PlantedLab(apart=0.3, spread_growth=1.3))
+
+
+def test_planted_fall_and_spread_are_supported(planted):
+    assert planted.verdict == "supported"
+    assert planted["cosine.excess.maximum"].p == 1 / 100
+    fall = planted["cosine.fall"]
+    assert fall.low > 0
+    assert fall.value > fall.null_high
+
+
+def test_slope_is_the_planted_one():
+    found = experiment.run(CONFIG, PlantedLab(spread_growth=1.1))
+    for name in experiment.CLASSES:
+        slope = found[f"variance_slope.{name}"]
+        # The share is s / (1 + s) for a noise-to-mean ratio s from .02 to .034: a bit less steep.
+        assert slope.value == pytest.approx(np.log(1.1), abs=0.03)
+        assert slope.low <= slope.value <= slope.high
+
+
+def test_growth_of_the_norm_alone_is_not_support():
+    found = experiment.run(CONFIG, PlantedLab(apart=0.3, spread_growth=0.8))
+    assert found.verdict == "rejected"
+    table = found.tables["profiles"]
+    variance = table[(table["panel"] == "mean_variance") & (table["group"] == "harmful")]
+    assert variance["value"].iloc[-1] > 10 * variance["value"].iloc[0]
+
+
+def test_labels_that_mean_nothing_are_seldom_significant():
+    config = dataclasses.replace(CONFIG, n_permutations=59, n_resamples=30)
+    results = [experiment.run(config, PlantedLab(spread_growth=1.3, seed=s)) for s in range(20)]
+    assert sum(result.verdict == "supported" for result in results) <= 2
+    p = [result["cosine.excess.maximum"].p for result in results]
+    assert 0.25 < np.mean(p) < 0.75
+
+
+def test_excess_recovers_the_population_cosine_that_the_raw_one_overstates():
+    lab = PlantedLab(apart=0.0, spread_growth=1.5)
+    found = experiment.run(CONFIG, lab)
+    last = found.tables["permutation"].query("panel == 'all'").iloc[-1]
+    raw = 1 - found.tables["profiles"].query("panel == 'cosine'")["value"].iloc[-1]
+    assert abs(last["value"]) < raw / 2
+    assert last["low"] < 0 < last["high"]
+
+
+def test_dimension_that_holds_the_norm_hides_the_fall():
+    lab = PlantedLab(apart=0.3, spread_growth=1.3)
+    lab.common[4] = 40.0
+    found = experiment.run(CONFIG, lab)
+    assert found["largest_dimension.share.maximum"].value > 0.9
+    assert found["cosine.minimum"].value > 0.99
+    assert found["cosine.minimum.without_largest"].value < 0.95
+
+
+def test_a_model_without_mid_has_pre_only():
+    found = experiment.run(CONFIG, PlantedLab(apart=0.3, has_mid=False))
+    assert set(found.tables["profiles"]["stream"]) == {"pre"}
+
+
+def estimates(p=0.001, fall=(0.01, 0.02), harmful=(0.1, 0.2), harmless=(0.1, 0.2)):
+    def one(name, limits, p=None):
+        return Estimate(name, sum(limits) / 2, *limits, p=p)
+
+    made = [
+        one("cosine.excess.maximum", (0.0, 1.0), p),
+        one("cosine.fall", fall),
+        one("variance_slope.harmful", harmful),
+        one("variance_slope.harmless", harmless),
+    ]
+    return {estimate.name: estimate for estimate in made}
+
+
+@pytest.mark.parametrize(
+    ("expected", "changes"),
+    [
+        ("supported", {}),
+        ("inconclusive", {"p": 0.05}),
+        ("inconclusive", {"fall": (-0.01, 0.02)}),
+        ("rejected", {"fall": (-0.01, 0.0009)}),
+        ("inconclusive", {"fall": (-0.01, 0.0011)}),
+        ("supported", {"fall": (0.0001, 0.0005)}),
+        ("inconclusive", {"harmful": (-0.1, 0.02)}),
+        ("rejected", {"harmful": (-0.1, 0.009)}),
+        ("rejected", {"harmless": (-0.2, -0.1)}),
+        ("rejected", {"p": 0.5, "fall": (-0.02, -0.01)}),
+    ],
+)
+def test_verdict_follows_the_criterion(expected, changes):
+    assert experiment.verdict(estimates(**changes)) == expected
+
+
+def test_verdict_without_an_interval_is_inconclusive():
+    found = estimates()
+    found["cosine.fall"] = Estimate("cosine.fall", 0.5)
+    assert experiment.verdict(found) == "inconclusive"
+
+
+@pytest.mark.parametrize("number", ["SIGNIFICANCE", "FALL_OF_INTEREST", "SLOPE_OF_INTEREST",
+                                    "SMALLEST_SHARE", "N_LARGEST"])  # fmt: skip
+def test_criterion_states_every_constant(number):
+    assert str(getattr(experiment, number)) in experiment.CRITERION
+
+
+def test_prompts_are_drawn_in_order_and_never_more_than_there_are():
+    texts = tuple("abcdefgh")
+    some = experiment.choose(texts, 3, np.random.default_rng(0))
+    assert len(some) == 3
+    assert some == sorted(some)
+    for n in (None, 8, 20):
+        assert experiment.choose(texts, n, np.random.default_rng(0)) == list(texts)
+
+
+def test_figures_come_from_the_saved_tables_alone(planted, tmp_path):
+    figures = experiment.plot(planted)
+    assert set(figures) == set(planted.tables)
+    for name, figure in figures.items():
+        assert f"n = {N_PROMPTS} harmful + {N_PROMPTS} harmless" in " ".join(
+            figure.get_suptitle().split()
+        )
+        planted.tables[name].to_csv(tmp_path / f"{name}.csv", index=False)
+    read = {name: pd.read_csv(tmp_path / f"{name}.csv") for name in planted.tables}
+    bare = dataclasses.replace(planted, tables=read, estimates=(), observation="")
+    for name, figure in experiment.plot(bare).items():
+        assert figure.get_suptitle() == figures[name].get_suptitle()
+
+
+def test_smoke_on_a_tiny_model_where_the_last_token_is_the_same(tiny_model):
+    words = [f"word{i} {i * i}" for i in range(40)]
+    contrast = data.contrast("made-up", words[:20], words[20:], "none")
+    texts = data.text_set("none", ["Nothing."], "none")
+    lab = Lab(
+        model=tiny_model, contrast=contrast, harmful_test=texts, harmless_test=texts, text=texts
+    )
+    found = experiment.run(experiment.PRESETS["smoke"], lab)
+    assert all(np.isfinite(estimate.value) for estimate in found.estimates)
+    share = found.tables["profiles"].query("panel == 'share' and site == '0.pre'")
+    assert share["value"].isna().all()
+    assert lab.used[0]["name"] == "made-up"
