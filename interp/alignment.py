@@ -1,0 +1,281 @@
+"""How one layer's space maps to another's, and what explains a table of effects between layers.
+
+Two measures of likeness between activations of the same samples: the held-out R^2 of an orthogonal
+map, and debiased linear CKA. Done naively both see likeness in noise once features outnumber
+samples, so each comes with two noise nulls: one side's samples shuffled, and Gaussian noise.
+`qap_regression` explains a square table whose cells share rows and columns.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy.typing import ArrayLike
+
+from interp.errors import ActivationError, DataError
+from interp.stats import null_interval, permutation_p
+
+SAMPLES_PER_DIMENSION = 5
+
+Samples = Float[np.ndarray, "sample d_model"]
+Measure = Callable[[np.ndarray, np.ndarray], float]
+
+
+def procrustes_r2(source: Samples, target: Samples, n_folds: int = 5, seed: int = 0) -> float:
+    """Held-out R^2 of the best orthogonal map with one scale from source to target activations.
+
+    Schoenemann 1966 (Psychometrika 31:1), with the scale of Schoenemann and Carroll 1970
+    (Psychometrika 35:245): min ||Y - s X Q||_F has Q = U V^T and s = tr(S) / ||X||^2 for the
+    singular values X^T Y = U S V^T. Both sides are first reduced to (training samples / 5)
+    principal components; components, means, map and scale come from the training folds. R^2 is
+    one minus the residual over the target's variance in its own components, summed over folds: 1
+    for a rotated and scaled copy, about 0 or less without common structure. Without held-out rows
+    and reduction noise alone gives .9. `source`, `target`: [sample d_model], the same samples.
+    """
+    x, y = _paired(source, target, 2 * SAMPLES_PER_DIMENSION)
+    order = np.random.default_rng(seed).permutation(len(x))
+    residual = total = 0.0
+    for held_out in np.array_split(order, n_folds):
+        train = np.setdiff1d(order, held_out)
+        x_train, x_test = _principal_components(x, train, held_out)
+        y_train, y_test = _principal_components(y, train, held_out)
+        residual += float(((y_test - x_test @ procrustes_map(x_train, y_train)) ** 2).sum())
+        total += float((y_test**2).sum())
+    return 1 - residual / total
+
+
+def procrustes_map(source: Samples, target: Samples) -> Float[np.ndarray, "d_model d_model"]:
+    """The matrix s Q, Q orthogonal, that minimises ||target - s source Q||_F (Schoenemann 1966).
+
+    Both sides [sample d_model] of one width and already centred.
+    """
+    left, values, right = np.linalg.svd(source.T @ target, full_matrices=False)
+    return float(values.sum() / (source**2).sum()) * (left @ right)
+
+
+def linear_cka(source: Samples, target: Samples) -> float:
+    """Linear centred kernel alignment, ||X^T Y||^2 / (||X^T X|| ||Y^T Y||), columns centred.
+
+    Kornblith et al. 2019 (1905.00414), eq. 4 with linear kernels. Biased upwards: two independent
+    noise matrices with more features than samples approach 1. For comparison only; use
+    `debiased_cka`.
+    """
+    x, y = _paired(source, target, 4)
+    gram_x, gram_y = _centred_gram(x), _centred_gram(y)
+    return float((gram_x * gram_y).sum() / np.sqrt((gram_x**2).sum() * (gram_y**2).sum()))
+
+
+def debiased_cka(source: Samples, target: Samples) -> float:
+    """Linear CKA from the unbiased estimator of HSIC: about 0 (either sign) without likeness.
+
+    HSIC_1(K, L) / sqrt(HSIC_1(K, K) HSIC_1(L, L)), as in Nguyen et al. 2021 (2010.15327, eqs. 1
+    and 3), with HSIC_1 of Song et al. 2012 (JMLR 13:1393). Not bounded by 1 in small samples.
+    `source`, `target`: [sample d_model], the same samples, widths may differ.
+    Raises ActivationError where a side has no variance that the estimator can see.
+    """
+    x, y = _paired(source, target, 4)
+    gram_x, gram_y = _centred_gram(x), _centred_gram(y)
+    own_x, own_y = unbiased_hsic(gram_x, gram_x), unbiased_hsic(gram_y, gram_y)
+    if own_x <= 0 or own_y <= 0:
+        raise ActivationError(
+            "Debiased CKA is undefined: one side shows no variance shared between samples. "
+            "Use more samples, or a layer whose activations vary."
+        )
+    return unbiased_hsic(gram_x, gram_y) / float(np.sqrt(own_x * own_y))
+
+
+def unbiased_hsic(
+    first: Float[np.ndarray, "sample sample"], second: Float[np.ndarray, "sample sample"]
+) -> float:
+    """Unbiased Hilbert-Schmidt independence criterion of two Gram matrices, n >= 4.
+
+    HSIC_1 of Song et al. 2012 (JMLR 13:1393; Nguyen et al. 2021, eq. 3), diagonals set to zero:
+    [tr KL + 1'K1 1'L1 / ((n-1)(n-2)) - 2 1'KL1 / (n-2)] / (n (n-3)).
+    """
+    n = len(first)
+    k, l = (gram - np.diag(np.diag(gram)) for gram in (first, second))  # noqa: E741
+    sums = k.sum() * l.sum() / ((n - 1) * (n - 2))
+    return float(((k * l).sum() + sums - 2 * k.sum(0) @ l.sum(0) / (n - 2)) / (n * (n - 3)))
+
+
+def sample_span(values: Samples) -> Float[np.ndarray, "sample rank"]:
+    """The centred samples in an orthonormal basis of their own span, [sample, at most sample].
+
+    Nothing is lost: the Gram matrix stays, so every measure here gives the same, and faster where
+    features outnumber samples.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    left, lengths, _ = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
+    return left * lengths
+
+
+def shuffled_null(
+    measure: Measure, source: Samples, target: Samples, n_draws: int, seed: int
+) -> Float[np.ndarray, " draw"]:
+    """A measure with the samples of `target` shuffled: noise with both sides' own spectra."""
+    rng = np.random.default_rng(seed)
+    return np.array([measure(source, target[rng.permutation(len(target))]) for _ in range(n_draws)])
+
+
+def gaussian_null(
+    measure: Measure, n_samples: int, d_model: int, n_draws: int, seed: int
+) -> Float[np.ndarray, " draw"]:
+    """A measure between two independent standard normal matrices [n_samples d_model]."""
+    rng = np.random.default_rng(seed)
+    shape = (2, n_samples, d_model)
+    return np.array([measure(*rng.standard_normal(shape)) for _ in range(n_draws)])
+
+
+@dataclass(frozen=True)
+class Coefficient:
+    """A standardised coefficient with its t, its permutation p, and the 2.5 and 97.5 percentiles
+    of the permuted coefficients; n counts cells or units.
+    """
+
+    name: str
+    value: float
+    t: float
+    p: float
+    null_low: float
+    null_high: float
+    n: int
+
+
+def qap_regression(
+    response: Float[np.ndarray, "node node"],
+    predictors: Mapping[str, Float[np.ndarray, "node node"]],
+    n_permutations: int,
+    seed: int,
+) -> list[Coefficient]:
+    """Multiple regression over the off-diagonal cells of a square table, permuting whole nodes.
+
+    Double semi-partialling of Dekker, Krackhardt and Snijders 2007 (Psychometrika 72:563): each
+    predictor is residualised on the others, the nodes of that residual (rows and columns
+    together) are permuted, and its t is compared, two-sided, with those of the permuted residuals.
+    Cells of one row or column need not be independent. Coefficients are in standard deviations of
+    the response per standard deviation of the predictor; the diagonal is left out. Raises DataError
+    on tables that are not square or of one size, fewer than four nodes, or a collinear predictor.
+    """
+    tables = {name: np.asarray(table, dtype=np.float64) for name, table in predictors.items()}
+    y = np.asarray(response, dtype=np.float64)
+    _require_square([y, *tables.values()])
+    off_diagonal = ~np.eye(len(y), dtype=bool)
+    columns = {name: _standardise(name, table[off_diagonal]) for name, table in tables.items()}
+    outcome = _standardise("the response", y[off_diagonal])
+    rng = np.random.default_rng(seed)
+    orders = [rng.permutation(len(y)) for _ in range(n_permutations)]
+    return [_coefficient(name, columns, outcome, off_diagonal, orders) for name in columns]
+
+
+def rank_correlation(
+    first: ArrayLike, second: ArrayLike, n_permutations: int, seed: int
+) -> Coefficient:
+    """Spearman's rho over independent units, with a two-sided permutation p.
+
+    For columns of a table: average each column first, so that the column is the unit permuted.
+    """
+    x, y = (_standardise("A series", _average_ranks(np.asarray(v))) for v in (first, second))
+    rng = np.random.default_rng(seed)
+    rho = float((x * y).mean())
+    null = np.array([(x * rng.permutation(y)).mean() for _ in range(n_permutations)])
+    t = rho * float(np.sqrt((len(x) - 2) / max(1 - rho**2, 1e-12)))
+    p = permutation_p(abs(rho), np.abs(null))
+    return Coefficient("rank correlation", rho, t, p, *null_interval(null), len(x))
+
+
+def _coefficient(
+    name: str,
+    columns: Mapping[str, Float[np.ndarray, " cell"]],
+    outcome: Float[np.ndarray, " cell"],
+    off_diagonal: Bool[np.ndarray, "node node"],
+    orders: list[Int[np.ndarray, " node"]],
+) -> Coefficient:
+    """Double semi-partialling for one predictor."""
+    others = np.column_stack(
+        [np.ones(len(outcome)), *(column for key, column in columns.items() if key != name)]
+    )
+    residual = _residual(columns[name], others)
+    if residual @ residual < 1e-10 * len(residual):
+        raise DataError(
+            f"Predictor '{name}' is a combination of the others; leave one of them out."
+        )
+    value, t = _last_term(outcome, residual, others)
+    table = np.zeros(off_diagonal.shape)
+    table[off_diagonal] = residual
+    shuffled = [table[np.ix_(order, order)][off_diagonal] for order in orders]
+    null = np.array([_last_term(outcome, column, others) for column in shuffled])
+    p = permutation_p(abs(t), np.abs(null[:, 1]))
+    return Coefficient(name, value, t, p, *null_interval(null[:, 0]), len(outcome))
+
+
+def _last_term(
+    outcome: Float[np.ndarray, " cell"],
+    column: Float[np.ndarray, " cell"],
+    others: Float[np.ndarray, "cell term"],
+) -> tuple[float, float]:
+    """Coefficient and t of one column in a least-squares fit that also holds the others."""
+    partial, rest = _residual(column, others), _residual(outcome, others)
+    squares = partial @ partial
+    value = float(partial @ rest / squares)
+    error = rest - value * partial
+    variance = error @ error / (len(outcome) - others.shape[1] - 1)
+    return value, value / float(np.sqrt(variance / squares))
+
+
+def _residual(
+    values: Float[np.ndarray, " cell"], design: Float[np.ndarray, "cell term"]
+) -> Float[np.ndarray, " cell"]:
+    return values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+
+
+def _standardise(name: str, values: Float[np.ndarray, " cell"]) -> Float[np.ndarray, " cell"]:
+    deviation = values.std()
+    if not np.isfinite(values).all() or deviation <= 1e-12 * max(1e-300, np.abs(values).max()):
+        raise DataError(f"{name} must be finite and vary between cells to be in a regression.")
+    return (values - values.mean()) / deviation
+
+
+def _average_ranks(values: Float[np.ndarray, " unit"]) -> Float[np.ndarray, " unit"]:
+    """Ranks with ties averaged."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+
+
+def _require_square(tables: list[np.ndarray]) -> None:
+    shapes = {table.shape for table in tables}
+    shape = tables[0].shape
+    if len(shapes) > 1 or len(shape) != 2 or shape[0] != shape[1] or shape[0] < 4:
+        raise DataError(
+            "A QAP regression needs square tables of one size with four or more nodes; "
+            f"got {shapes}."
+        )
+
+
+def _paired(source: Samples, target: Samples, smallest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Both sides in float64; ActivationError unless they are finite and share enough samples."""
+    x, y = np.asarray(source, dtype=np.float64), np.asarray(target, dtype=np.float64)
+    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or len(x) < smallest:
+        raise ActivationError(
+            f"Alignment needs two matrices [sample d_model] of the same {smallest} or more "
+            f"samples; got {x.shape} and {y.shape}."
+        )
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise ActivationError("Alignment needs finite activations; find the prompt that has none.")
+    return x, y
+
+
+def _centred_gram(values: Samples) -> Float[np.ndarray, "sample sample"]:
+    centred = values - values.mean(axis=0)
+    return centred @ centred.T
+
+
+def _principal_components(
+    values: Samples, train: Int[np.ndarray, " train"], held_out: Int[np.ndarray, " held_out"]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of both parts on the training part's first (training samples / 5) components."""
+    k = min(len(train) // SAMPLES_PER_DIMENSION, values.shape[1])
+    mean = values[train].mean(axis=0)
+    fitted, new = values[train] - mean, values[held_out] - mean
+    axes = np.linalg.svd(fitted, full_matrices=False)[2][:k].T
+    return fitted @ axes, new @ axes
