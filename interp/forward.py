@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from transformers import DynamicCache
 
@@ -169,13 +169,19 @@ class Body:
     def __call__(
         self,
         ids: Int[Tensor, "sample pos"],
-        mask: Int[Tensor, "sample all_pos"],
+        mask: Shaped[Tensor, "sample *seen"],
         offsets: Int[Tensor, " pos"],
         cache: DynamicCache,
+        position_ids: Int[Tensor, "sample pos"] | None = None,
     ) -> Float[Tensor, "sample pos d_model"]:
-        """Final-norm states of new tokens; the mask spans the cached tokens too."""
+        """Final-norm states of new tokens.
+
+        The mask spans the cached tokens too: 0 and 1 per token, from which positions are counted;
+        or additive over queries and keys, with the positions given.
+        """
         self.offsets = offsets
-        position_ids = (mask.cumsum(1) - 1).clamp_min(0)[:, -ids.shape[1] :]
+        if position_ids is None:
+            position_ids = (mask.cumsum(1) - 1).clamp_min(0)[:, -ids.shape[1] :]
         device = self.model.device
         output = self.model.hf.base_model(
             input_ids=ids.to(device),
@@ -207,6 +213,12 @@ class Body:
         return self(tokens.ids, mask, torch.arange(-width, 0), cache), mask, cache
 
 
+def outgrows_window(model: LoadedModel, length: int) -> bool:
+    """Whether some layer attends to a sliding window shorter than `length` tokens."""
+    window = getattr(model.hf.config, "sliding_window", None)
+    return window is not None and length > window
+
+
 def batches(
     model: LoadedModel, tokens: Tokens, budget: int = TOKENS_PER_BATCH, following: int = 0
 ) -> Iterator[list[int]]:
@@ -216,8 +228,7 @@ def batches(
     `following` them outgrow the window, a batch holds rows of one length only.
     """
     lengths = tokens.lengths.tolist()
-    window = getattr(model.hf.config, "sliding_window", None)
-    alike = window is not None and len(tokens.prefix) + max(lengths) + following > window
+    alike = outgrows_window(model, len(tokens.prefix) + max(lengths) + following)
     rows: list[int] = []
     for row in tokens.lengths.argsort(stable=True).tolist():
         full = (len(rows) + 1) * lengths[row] > budget
@@ -256,8 +267,8 @@ def readout(
 ) -> Readout:
     """Next-token log probabilities and teacher-forced log probabilities of continuations.
 
-    Only the continuations' distinct proper prefixes are run, each as one short row on the
-    prompt's cache, so openings that share their first tokens cost once.
+    The continuations' distinct prefixes are run in one pass on the prompts' cache, so openings that
+    share their first tokens cost once.
     """
     check_placements(tokens, placements)
     log_probs = torch.empty(len(tokens), model.head.shape[0])
@@ -279,10 +290,45 @@ def readout(
     return Readout(log_probs, scores)
 
 
-def maximal_contexts(continuations: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
-    """Proper prefixes of the continuations that are not themselves prefixes of a longer one."""
-    proper = {tuple(c[:-1]) for c in continuations if len(c) > 1}
-    return sorted(p for p in proper if not any(q != p and q[: len(p)] == p for q in proper))
+@dataclass(frozen=True)
+class PrefixTree:
+    """The proper prefixes of several continuations, each token run once.
+
+    tokens: one id per node. ancestors: for every node, the nodes on its path, itself last.
+    following: for every node, the continuations that go on from there, each with its next token.
+    """
+
+    tokens: tuple[int, ...]
+    ancestors: tuple[tuple[int, ...], ...]
+    following: tuple[tuple[tuple[int, int], ...], ...]
+
+    @property
+    def depths(self) -> Int[Tensor, " node"]:
+        """Offset of every node after the prompt; 0 for a first token."""
+        return torch.tensor([len(path) - 1 for path in self.ancestors])
+
+    def attends(self) -> Bool[Tensor, "node node"]:
+        """Which node sees which: those on its own path."""
+        seen = torch.zeros(len(self.tokens), len(self.tokens), dtype=torch.bool)
+        for node, path in enumerate(self.ancestors):
+            seen[node, list(path)] = True
+        return seen
+
+
+def prefix_tree(continuations: Sequence[Sequence[int]]) -> PrefixTree:
+    """Merge what continuations have in common: `I'm sorry` and `I cannot` share their `I`."""
+    nodes: dict[tuple[int, ...], int] = {}
+    following: list[list[tuple[int, int]]] = []
+    for index, continuation in enumerate(continuations):
+        for step in range(1, len(continuation)):
+            begun = tuple(continuation[:step])
+            if begun not in nodes:
+                nodes[begun] = len(nodes)
+                following.append([])
+            following[nodes[begun]].append((index, continuation[step]))
+    paths = [tuple(nodes[begun[: n + 1]] for n in range(len(begun))) for begun in nodes]
+    tokens = tuple(begun[-1] for begun in nodes)
+    return PrefixTree(tokens, tuple(paths), tuple(tuple(pairs) for pairs in following))
 
 
 def continuation_log_probs(
@@ -292,54 +338,57 @@ def continuation_log_probs(
     mask: Int[Tensor, "sample all_pos"],
     cache: DynamicCache,
 ) -> Float[Tensor, "sample continuation"]:
-    """log p(continuation) by the chain rule, in float64; uses up the prompts' cache.
+    """log p(continuation) by the chain rule, in float64; adds to the prompts' cache.
 
-    `first` holds the log probabilities of the first token. The later tokens are conditioned on
-    contexts, run side by side on the cache; only the states that predict a token are unembedded.
+    `first` holds the log probabilities of the first token. The others are predicted at the nodes
+    of the continuations' prefix tree, all run in one pass.
     """
     scores = torch.stack([first[:, c[0]] for c in continuations], dim=1).double()
-    contexts = maximal_contexts(continuations)
-    if not contexts:
+    tree = prefix_tree(continuations)
+    if not tree.tokens:
         return scores
-    states = context_states(body, contexts, mask, cache)
-    for (row, step), following in predictions(continuations, contexts).items():
-        log_probs = unembed(body.model, states[:, row, step]).log_softmax(-1).cpu()
+    states = all_node_states(body, tree, mask, cache)
+    for node, following in enumerate(tree.following):
+        log_probs = unembed(body.model, states[:, node]).log_softmax(-1).cpu()
         for index, token in following:
             scores[:, index] += log_probs[:, token].double()
     return scores
 
 
-def context_states(
-    body: Body,
-    contexts: Sequence[tuple[int, ...]],
-    mask: Int[Tensor, "sample all_pos"],
-    cache: DynamicCache,
-) -> Float[Tensor, "sample context pos d_model"]:
-    """Final states at every token of every context, after every prompt in the cache."""
-    n_rows, width = len(mask), max(len(context) for context in contexts)
-    padded = torch.tensor([list(c) + [c[-1]] * (width - len(c)) for c in contexts])
-    cache.batch_repeat_interleave(len(contexts))
-    ids = padded.repeat(n_rows, 1)
-    seen = mask.repeat_interleave(len(contexts), dim=0)
-    full_mask = torch.cat([seen, torch.ones_like(ids)], dim=1)
-    states = body(ids, full_mask, torch.arange(width), cache)
-    return states.unflatten(0, (n_rows, len(contexts)))
+def all_node_states(
+    body: Body, tree: PrefixTree, mask: Int[Tensor, "sample all_pos"], cache: DynamicCache
+) -> Float[Tensor, "sample node d_model"]:
+    """States of the tree's nodes: in one pass, or path by path where a sliding window slides.
 
-
-def predictions(
-    continuations: Sequence[Sequence[int]], contexts: Sequence[tuple[int, ...]]
-) -> dict[tuple[int, int], list[tuple[int, int]]]:
-    """For each (context, step), the continuations that go on from there, each with its next token.
-
-    Continuations that share their beginning share the state: it is unembedded once.
+    Layers with a window forget old keys, so one mask for all layers cannot be laid over them.
     """
-    found: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for index, continuation in enumerate(continuations):
-        for step, token in enumerate(continuation[1:]):
-            begun = tuple(continuation[: step + 1])
-            row = next(i for i, context in enumerate(contexts) if context[: step + 1] == begun)
-            found.setdefault((row, step), []).append((index, token))
-    return found
+    depth = int(tree.depths.max()) + 1
+    if not outgrows_window(body.model, mask.shape[1] + depth):
+        return tree_states(body, tree, mask, cache)
+    states: dict[int, Tensor] = {}
+    for path in tree.ancestors:
+        ids = torch.tensor([[tree.tokens[node] for node in path]] * len(mask))
+        full_mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
+        found = body(ids, full_mask, torch.arange(len(path)), deepcopy(cache))
+        states[path[-1]] = found[:, -1]
+    return torch.stack([states[node] for node in range(len(tree.tokens))], dim=1)
+
+
+def tree_states(
+    body: Body, tree: PrefixTree, mask: Int[Tensor, "sample all_pos"], cache: DynamicCache
+) -> Float[Tensor, "sample node d_model"]:
+    """Final states of the tree's nodes after every prompt: each node sees its prompt and its path.
+
+    The additive mask [sample, 1, node, all_pos + node] takes the place of the causal one.
+    """
+    n_nodes = len(tree.tokens)
+    before = mask.bool()[:, None].expand(-1, n_nodes, -1)
+    seen = torch.cat([before, tree.attends().expand(len(mask), -1, -1)], dim=2)[:, None]
+    lowest = torch.finfo(body.model.dtype).min
+    additive = torch.where(seen, 0.0, lowest).to(body.model.dtype)
+    ids = torch.tensor(tree.tokens).expand(len(mask), -1)
+    position_ids = mask.sum(1, keepdim=True) + tree.depths
+    return body(ids, additive, tree.depths, cache, position_ids)
 
 
 @torch.inference_mode()

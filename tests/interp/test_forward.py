@@ -12,7 +12,7 @@ from interp.errors import ActivationError
 from interp.forward import (
     continuation_kl,
     generate,
-    maximal_contexts,
+    prefix_tree,
     readout,
     text_damage,
     touched,
@@ -175,9 +175,12 @@ def test_continuation_kl_averages_over_the_answer(tiny_model: LoadedModel) -> No
         assert float(found[row]) == pytest.approx(float(kl), abs=1e-4)
 
 
-def test_contexts_are_the_longest_proper_prefixes() -> None:
-    assert maximal_contexts(CONTINUATIONS) == [(40, 41, 45), (40, 42)]
-    assert maximal_contexts([[1], [2]]) == []
+def test_the_prefix_tree_runs_shared_tokens_once() -> None:
+    tree = prefix_tree(CONTINUATIONS)
+    assert tree.tokens == (40, 42, 41, 45)
+    assert tree.ancestors == ((0,), (0, 1), (0, 2), (0, 2, 3))
+    assert tree.following == (((0, 41), (1, 42), (3, 41)), ((1, 43),), ((3, 45),), ((3, 46),))
+    assert prefix_tree([[1], [2]]).tokens == ()
 
 
 def test_no_hook_is_left_behind_after_an_error(tiny_model: LoadedModel) -> None:
