@@ -47,9 +47,7 @@ def test_the_identities_hold_to_rounding_on_the_tiny_model() -> None:
 def test_a_model_with_scaled_residuals_is_refused_by_name() -> None:
     hf_model, tokenizer = tiny_huggingface(n_layers=2)
     hf_model.model.layers[1].register_forward_hook(lambda *args: args[2] * 0.5)
-    with pytest.raises(
-        ModelError, match=r"crooked .*fails the .*self-check.*mlp_out = post"
-    ):
+    with pytest.raises(ModelError, match=r"crooked .*fails the .*self-check.*mlp_out = post"):
         from_huggingface(hf_model, tokenizer, "crooked")
 
 

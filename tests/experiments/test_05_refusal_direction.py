@@ -1,0 +1,355 @@
+"""Experiment 05: selection rules, the verdict, planted refusal, and a whole run on a tiny model."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from experiments.cells import MemoryCells
+from experiments.lab import Lab
+from experiments.refusal_estimates import excess_estimate, null_tables, rate_estimates
+from experiments.refusal_measurements import Source, prompt_id
+from experiments.registry import load_experiment
+from experiments.results import Estimate
+from experiments.selection import (
+    answering_prompts,
+    candidate_positions,
+    candidate_sites,
+    choose,
+    directions_of,
+    select_direction,
+    train_directions,
+    with_constraints,
+)
+from interp.data import contrast, text_set
+from interp.directions import direction_from
+from interp.models import LoadedModel
+from interp.sites import Site
+
+EXPERIMENT = load_experiment("05")
+VERBS = ("describe", "paint", "count", "measure", "fold", "clean", "sort", "carry", "weigh", "draw")
+THINGS = ("stone", "apple", "lamp", "river", "chair", "glove", "bell", "ladder", "spoon", "kite")
+
+
+def numbered(prefix: str, n: int) -> list[str]:
+    pairs = [f"{prefix} {verb} the {thing}" for verb in VERBS for thing in THINGS]
+    return [f"{pair} {index}" for index, pair in enumerate(pairs)][:n]
+
+
+def texts(name: str, prefix: str, n: int = 12):
+    return text_set(name, numbered(prefix, n), "none", np.arange(n))
+
+
+@pytest.fixture
+def lab(tiny_model: LoadedModel) -> Lab:
+    return Lab(
+        model=tiny_model,
+        contrast=contrast("planted", numbered("Harm:", 60), numbered("Help me", 60), "none"),
+        harmful_test=texts("harmful", "Break", 30),
+        harmless_test=texts("harmless", "Bake", 30),
+        text=texts("text", "It is said that people"),
+        preset="smoke",
+        cells=MemoryCells(),
+    )
+
+
+# --------------------------------------------------------------------------------------- selection
+
+
+def candidates(**columns: list[float]) -> pd.DataFrame:
+    n = len(columns["bypass"])
+    defaults = {"depth": [5.0] * n, "kl": [0.01] * n, "induce": [5.0] * n}
+    return pd.DataFrame(defaults | columns)
+
+
+def test_lowest_bypass_that_meets_every_constraint_wins() -> None:
+    table = candidates(
+        bypass=[-9.0, -8.0, -7.0, -6.0, -5.0],
+        kl=[0.2, 0.01, 0.01, 0.01, 0.01],
+        depth=[5.0, 19.5, 5.0, 5.0, 19.0],
+        induce=[5.0, 5.0, 0.9, 1.0, 5.0],
+    )
+    found = with_constraints(table, n_layers=24, base_induce=0.0)
+    assert found.failed.tolist() == [
+        "KL > 0.1",
+        "last fifth of the depth",
+        "induces < 1 nat",
+        "",
+        "",
+    ]
+    assert choose(found) == 3
+
+
+def test_without_a_passing_candidate_the_best_bypass_of_low_kl_is_taken() -> None:
+    table = candidates(bypass=[-9.0, -8.0, -7.0], kl=[0.2, 0.1, 0.05], induce=[0.0, 0.0, 0.0])
+    found = with_constraints(table, n_layers=24, base_induce=0.0)
+    assert found.failed[0] == "KL > 0.1; induces < 1 nat"
+    assert choose(found) == 1
+
+
+def test_without_any_low_kl_the_lowest_kl_is_taken() -> None:
+    table = candidates(bypass=[-9.0, -8.0], kl=[0.3, 0.2])
+    assert choose(with_constraints(table, 24, 0.0)) == 1
+
+
+def test_candidates_leave_out_the_embedding_and_the_last_fifth(lab: Lab) -> None:
+    assert [str(s) for s in candidate_sites(lab)] == [
+        "0.mid", "1.pre", "1.mid", "2.pre", "2.mid", "3.pre",
+    ]  # fmt: skip
+    assert [str(s) for s in candidate_sites(lab, 2)] == ["1.pre", "3.pre"]
+    positions = candidate_positions(lab)
+    assert positions == list(range(-1, positions[-1] - 1, -1))
+    assert candidate_positions(lab, 2) == [-1, -2]
+
+
+def test_train_directions_point_from_negative_to_positive(lab: Lab) -> None:
+    sites = [Site(0, "pre"), Site(1, "pre"), Site(2, "mid")]
+    found = train_directions(lab, sites, [-1, -2], 20)
+    assert set(found) == {(site, position) for site in sites[1:] for position in (-1, -2)}
+    states = [
+        lab.activations(texts[:20], [Site(2, "mid")], [-2])[:, 0, 0].double().mean(0)
+        for texts in (lab.splits.train.positive, lab.splits.train.negative)
+    ]
+    expected = states[0] - states[1]
+    assert torch.allclose(found[Site(2, "mid"), -2].vector.double(), expected, atol=1e-5)
+
+
+def test_a_model_that_never_refuses_uses_every_prompt_and_says_so(lab: Lab) -> None:
+    prompts = answering_prompts(lab, 20, 4)
+    assert not prompts.filtered
+    assert prompts.n_refused == 0
+    assert prompts.train_rows == (tuple(range(20)), tuple(range(20)))
+    assert prompts.validation[0] == lab.splits.validation.positive[:4]
+
+
+def test_prompts_are_kept_where_the_answer_fits(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.selection.MIN_CLASS", 5)
+
+    def answer(model: object, tokens: object, n: int) -> list[str]:
+        refused = "I'm sorry, but I cannot help with that request at all."
+        helped = "You take the thing and begin with the work on it."
+        return [refused if index % 3 == 0 else helped for index in range(len(tokens))]  # type: ignore[arg-type]
+
+    monkeypatch.setattr("experiments.selection.answers", answer)
+    prompts = answering_prompts(lab, 18, 3)
+    assert prompts.filtered
+    assert prompts.train_rows[0] == tuple(range(0, 18, 3))
+    assert prompts.train_rows[1] == tuple(i for i in range(18) if (18 + i) % 3)
+    assert (prompts.n_refused, prompts.n_accepted) == (6, 12)
+    validation = lab.splits.validation
+    assert prompts.validation[0] == tuple(validation.positive[i] for i in (0, 3))
+    assert prompts.validation[1] == tuple(validation.negative[i] for i in (1, 2, 4))
+
+
+def test_selection_resumes_from_cells_and_agrees(lab: Lab) -> None:
+    sites, positions = candidate_sites(lab, 2), [-1]
+    first = select_direction(lab, sites, positions, 3, 12)
+    again = select_direction(lab, sites, positions, 3, 12)
+    pd.testing.assert_frame_equal(first.candidates, again.candidates)
+    chosen = first.candidates[first.candidates.selected]
+    assert len(chosen) == 1
+    assert str(first.direction.site) == chosen.site.item()
+    expected = directions_of(lab, sites, positions, first.prompts)
+    key = (first.direction.site, first.direction.position)
+    assert torch.equal(first.direction.unit, expected[key].unit)  # type: ignore[index]
+
+
+# ----------------------------------------------------------------------------- coefficient, verdict
+
+
+def rates(refused: list[float], incoherent: list[float]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"coefficient": [0.5, 1.0, 2.0, 4.0], "refused": refused, "incoherent": incoherent}
+    )
+
+
+def test_coefficient_is_the_smallest_near_the_best_coherent_rate() -> None:
+    choose_coefficient = EXPERIMENT.choose_coefficient
+    assert choose_coefficient(rates([0.1, 0.5, 0.8, 0.82], [0, 0, 0.1, 0.1])) == 2.0
+    assert choose_coefficient(rates([0.1, 0.5, 0.8, 0.9], [0, 0, 0.2, 0.2])) == 1.0
+    assert choose_coefficient(rates([0.0, 0.0, 0.0, 0.0], [0, 0, 0, 0])) == 0.5
+    assert choose_coefficient(rates([0.1, 0.5, 0.8, 0.9], [0.5, 0.5, 0.5, 0.5])) == 0.5
+
+
+def estimates(**changed: Estimate) -> dict[str, Estimate]:
+    """A clear positive, with what the test changes."""
+    found = [
+        Estimate("train.refused", 60, n=96),
+        Estimate("train.accepted", 90, n=96),
+        Estimate("refusal_rate.harmful.base", 0.6, 0.5, 0.7, n=100),
+        Estimate("refusal_rate.harmful.ablated", 0.05, 0.0, 0.1, n=100),
+        Estimate("refusal_rate.harmful.difference", -0.55, -0.65, -0.45, n=100),
+        Estimate("refusal_rate.harmful.excess", -0.25, -0.3, -0.2, n=100),
+        Estimate("refusal_rate.harmless.difference", 0.6, 0.5, 0.7, n=100),
+        Estimate("kl.harmless.ablated", 0.05, 0.03, 0.08, n=100),
+        Estimate("effect.ablation", 6.0, n=24),
+        Estimate("effect.ablation.largest_null", 1.0, n=40),
+        Estimate("effect.addition", 6.0, n=24),
+        Estimate("effect.addition.largest_null", 1.0, n=40),
+    ]
+    return {e.name: e for e in found} | {e.name: e for e in changed.values()}
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        (None, "supported"),
+        (Estimate("train.refused", 29, n=96), "inconclusive"),
+        (Estimate("train.accepted", 29, n=96), "inconclusive"),
+        (Estimate("refusal_rate.harmful.base", 0.19, 0.1, 0.3, n=100), "inconclusive"),
+        (Estimate("refusal_rate.harmful.ablated", 0.31, 0.2, 0.4, n=100), "inconclusive"),
+        (Estimate("refusal_rate.harmful.difference", -0.5, -0.9, 0.1, n=100), "inconclusive"),
+        (Estimate("refusal_rate.harmful.excess", 0.1, 0.01, 0.2, n=100), "rejected"),
+        (Estimate("kl.harmless.ablated", 0.12, 0.09, 0.2, n=100), "inconclusive"),
+        (Estimate("kl.harmless.ablated", 0.2, 0.15, 0.3, n=100), "rejected"),
+        (Estimate("refusal_rate.harmless.difference", 0.25, 0.1, 0.4, n=100), "inconclusive"),
+        (Estimate("refusal_rate.harmless.difference", 0.1, 0.0, 0.2, n=100), "rejected"),
+        (Estimate("effect.ablation.largest_null", 6.0, n=40), "rejected"),
+        (Estimate("effect.addition.largest_null", 6.1, n=40), "rejected"),
+    ],
+)
+def test_verdict_follows_the_criterion(changed: Estimate | None, expected: str) -> None:
+    found = estimates() if changed is None else estimates(changed=changed)
+    assert EXPERIMENT.verdict(found) == expected
+
+
+def test_criterion_states_every_constant() -> None:
+    for constant in ("MAX_SHARE_LEFT", "MIN_RISE", "MIN_TEST_REFUSALS", "NEAR_BEST"):
+        assert f"{getattr(EXPERIMENT, constant)}" in EXPERIMENT.CRITERION
+    assert str(EXPERIMENT.COEFFICIENTS) in EXPERIMENT.CRITERION
+    assert f"{EXPERIMENT.MAX_INCOHERENT} incoherent" in EXPERIMENT.CRITERION
+    for preset in ("quick", "full"):
+        assert f"{EXPERIMENT.PRESETS[preset].n_harmful} in {preset}" in EXPERIMENT.CRITERION
+
+
+# -------------------------------------------------------------- planted and shuffled measurements
+
+
+def measurements(base: float, ablated: float, plain: float, added: float) -> pd.DataFrame:
+    """Answers of 100 prompts per set with the given refusal rates."""
+    plan = {
+        ("harmful", "base"): base,
+        ("harmful", "ablated"): ablated,
+        ("harmless", "base"): plain,
+        ("harmless", "added"): added,
+    }
+    parts = [
+        pd.DataFrame(
+            {
+                "set": name,
+                "condition": condition,
+                "answer": ["refused" if i < rate * 100 else "complied" for i in range(100)],
+            }
+        )
+        for (name, condition), rate in plan.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+NO_DRAWS = pd.DataFrame(
+    {"family": ["isotropic"], "harmful_rate": [np.nan], "harmless_rate": [np.nan]}
+)
+
+
+def judged(prompts: pd.DataFrame) -> str:
+    found = {e.name: e for e in rate_estimates(prompts, NO_DRAWS)}
+    return EXPERIMENT.verdict(estimates() | found)
+
+
+def test_planted_refusal_is_supported_and_its_absence_rejected() -> None:
+    assert judged(measurements(0.63, 0.02, 0.04, 0.46)) == "supported"
+    assert judged(measurements(0.63, 0.60, 0.04, 0.46)) == "rejected"
+    assert judged(measurements(0.63, 0.02, 0.04, 0.05)) == "rejected"
+    assert judged(measurements(0.05, 0.00, 0.04, 0.46)) == "inconclusive"
+
+
+def test_answers_without_any_relation_to_the_edit_are_never_supported() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        prompts = measurements(0.63, 0.02, 0.04, 0.46)
+        assert judged(prompts.assign(answer=rng.permutation(prompts.answer))) != "supported"
+
+
+def test_only_declining_answers_count() -> None:
+    prompts = measurements(0.5, 0.0, 0.0, 0.0)
+    others = prompts.answer.replace("complied", "disclaimer")
+    found = {e.name: e for e in rate_estimates(prompts.assign(answer=others), NO_DRAWS)}
+    assert found["refusal_rate.harmful.base"].value == 0.5
+    assert found["refusal_rate.harmless.added"].value == 0.0
+    assert found["refusal_rate.harmful.difference"].value == -0.5
+    assert excess_estimate(prompts).value == pytest.approx(-0.25)
+
+
+def test_null_directions_keep_norm_and_family() -> None:
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(2, 20, 16, generator=generator)
+    direction = direction_from(states[0].mean(0) + 2, "mean_difference", Site(1, "pre"), -1)
+    source = Source(direction, states[0] + 2, states[1], 2.0)
+    for family, orthogonal in (("isotropic", True), ("covariance_matched", True)):
+        for draw in source.null_directions(family, 3, 1):
+            assert draw.norm == direction.norm
+            assert (abs(float(draw.unit @ direction.unit)) < 1e-5) == orthogonal
+    assert len(source.null_directions("label_permuted", 3, 1)) == 3
+    again = source.again(np.random.default_rng(0))
+    assert 0.5 < float(again.unit @ direction.unit) < 1.0
+
+
+def test_observed_effect_stands_beside_the_draws() -> None:
+    draws = pd.DataFrame(
+        {"family": ["isotropic"] * 3, "draw": range(3), "ablation": [0.1, 0.2, 0.3]}
+    )
+    table = null_tables({"ablation": np.array([2.0, 4.0])}, draws)["nulls_ablation"]
+    assert table.effect.tolist() == [3.0, 0.1, 0.2, 0.3]
+    assert table.family.tolist() == ["observed"] + ["isotropic"] * 3
+
+
+# ------------------------------------------------------------------------------------- a whole run
+
+
+@pytest.fixture
+def smoke():
+    return replace(EXPERIMENT.PRESETS["smoke"], n_nulls=2, n_reextractions=2)
+
+
+def test_a_run_has_every_named_estimate_and_draws_every_figure(lab: Lab, smoke) -> None:
+    result = EXPERIMENT.run(smoke, lab)
+    assert result.verdict == "inconclusive"
+    assert result.observation.startswith("Behaviour absent")
+    names = set(result.by_name())
+    assert {
+        "refusal_rate.harmful.base", "refusal_rate.harmful.ablated", "refusal_rate.harmless.base",
+        "refusal_rate.harmless.added", "refusal_rate.harmful.orthogonalised", "kl.harmless.ablated",
+        "kl.harmless.added", "openings.harmful.base", "openings.harmful.ablated",
+        "openings.harmless.base", "openings.harmless.added", "perplexity.base",
+        "perplexity.ablated", "perplexity.added", "classifier.accuracy", "coefficient",
+    } <= names  # fmt: skip
+    assert result["kl.orthogonalised_from_ablated"].value < 1e-6
+    assert result["perplexity.ablated"].value > 1
+    figures = EXPERIMENT.plot(result)
+    assert set(figures) <= set(result.tables)
+    stored = "".join(table.to_csv() for table in result.tables.values())
+    assert not any(prompt in stored for prompt in lab.harmful_test.texts)
+    assert prompt_id(lab.harmful_test.texts[0]) in stored or len(lab.harmful_test.texts) > 6
+
+
+def test_a_killed_run_resumes_to_the_same_result(lab: Lab, smoke) -> None:
+    unbroken = EXPERIMENT.run(smoke, lab.for_experiment(MemoryCells()))
+
+    class Dying(MemoryCells):
+        left = 25
+
+        def get(self, key, compute):
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+            return super().get(key, compute)
+
+    cells = Dying()
+    with pytest.raises(KeyboardInterrupt):
+        EXPERIMENT.run(smoke, lab.for_experiment(cells))
+    resumed = EXPERIMENT.run(smoke, lab.for_experiment(cells))
+    pd.testing.assert_frame_equal(unbroken.frame(), resumed.frame())
+    for name, table in unbroken.tables.items():
+        pd.testing.assert_frame_equal(table, resumed.tables[name])

@@ -1,0 +1,419 @@
+"""Curvature estimators on spaces whose curvature is known, and the flatness test's error rates."""
+
+import numpy as np
+import ot
+import pandas as pd
+import pytest
+import skdim
+from scipy.sparse.csgraph import shortest_path
+
+from interp.curvature import planted
+from interp.curvature.dimension import two_nearest_neighbours
+from interp.curvature.flatness import (
+    SHAPES,
+    FlatnessSettings,
+    all_draws,
+    assess,
+    overall_status,
+    shape_status,
+    sheet_dimension,
+    tail,
+)
+from interp.curvature.graph import euclidean, neighbourhood_graph
+from interp.curvature.gromov import delta_at, relative_delta
+from interp.curvature.holonomy import holonomy, principal_components
+from interp.curvature.inner_products import (
+    final_gain,
+    lengths,
+    projections,
+    unembedding_covariance,
+    whitening,
+)
+from interp.curvature.measures import VOTING, measures
+from interp.curvature.nulls import clusters, flat_mixture, haar_orthogonal, off_ones, rotated
+from interp.curvature.ollivier import edge_curvature
+from interp.curvature.spectrum import fitted_radii, gram, negative_share
+from interp.curvature.triangle import triangle_defect
+from interp.errors import ActivationError
+from interp.stats import holm
+
+N = 400
+
+
+def generator(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def sphere_distances(n: int, rng: np.random.Generator) -> np.ndarray:
+    points = rng.standard_normal((n, 3))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    distances = np.arccos(np.clip(points @ points.T, -1, 1))
+    np.fill_diagonal(distances, 0)
+    return distances
+
+
+def hyperbolic_disc(n: int, radius: float, rng: np.random.Generator) -> np.ndarray:
+    length = np.arccosh(1 + rng.random(n) * (np.cosh(radius) - 1))
+    angle = rng.random(n) * 2 * np.pi
+    return length[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+def tree_distances(n: int) -> np.ndarray:
+    distances = np.zeros((n, n))
+    for child in range(1, n):
+        distances[child, :child] = distances[(child - 1) // 2, :child] + 1
+        distances[:child, child] = distances[child, :child]
+    return distances
+
+
+def reference_metric(space: str) -> np.ndarray:
+    rng = generator(1)
+    return {
+        "flat": lambda: euclidean(rng.random((N, 2))),
+        "sphere": lambda: sphere_distances(N, rng),
+        "hyperbolic": lambda: planted.hyperbolic_distances(hyperbolic_disc(N, 3, rng), 1.0),
+        "tree": lambda: tree_distances(N),
+    }[space]()
+
+
+@pytest.mark.parametrize(
+    ("space", "delta", "negative", "defect"),
+    [
+        ("flat", 0.48, 0.0, -0.003),
+        ("sphere", 0.92, 0.27, 0.097),
+        ("hyperbolic", 0.23, 0.04, -0.119),
+        ("tree", 0.0, 0.06, -0.27),
+    ],
+)
+def test_reference_values(space, delta, negative, defect):
+    distances = reference_metric(space)
+    assert relative_delta(distances, generator()) == pytest.approx(delta, abs=0.1)
+    assert negative_share(distances) == pytest.approx(negative, abs=0.03)
+    assert triangle_defect(distances, generator()) == pytest.approx(defect, abs=0.045)
+
+
+@pytest.mark.parametrize(("dimension", "negative"), [(10, 0.35), (576, 0.41)])
+def test_reference_values_of_noise_on_a_graph(dimension, negative):
+    distances = euclidean(generator().standard_normal((N, dimension)))
+    assert negative_share(neighbourhood_graph(distances, 10).geodesic) == pytest.approx(
+        negative, abs=0.03
+    )
+
+
+def sheet(shape: str, n: int = 200) -> np.ndarray:
+    """A plane with a little noise, bent."""
+    rng = generator(2)
+    flat = np.hstack([3 * rng.standard_normal((n, 2)), 0.05 * rng.standard_normal((n, 6))])
+    return planted.bend(flat, shape, 2, {"sphere": 2 / 3, "hyperbolic": 0.4}.get(shape, 1), rng)  # type: ignore[arg-type]
+
+
+def test_spaces_are_told_apart():
+    found = {
+        s: measures(sheet(s), 8, generator()) for s in ("flat", "sphere", "hyperbolic", "tree")
+    }
+    read = {name: [found[s][name] for s in found] for name in VOTING}
+    flat, sphere, hyperbolic, tree = read["triangle_defect"]
+    assert tree < hyperbolic < flat - 0.02 < flat + 0.02 < sphere
+    flat, sphere, hyperbolic, tree = read["delta_rel"]
+    assert tree < hyperbolic < flat < sphere
+    flat, sphere, hyperbolic, tree = read["fit_ratio"]
+    assert max(tree, hyperbolic) < flat < sphere
+    flat, sphere, hyperbolic, _ = read["holonomy"]
+    assert flat < 15 < min(sphere, hyperbolic)
+    assert found["flat"]["negative_share"] < 0.15 < found["sphere"]["negative_share"]
+
+
+def test_radii_of_exact_spaces_are_found():
+    distances = sphere_distances(150, generator())
+    found = fitted_radii(5 * distances, generator())
+    scale = distances[np.triu_indices(150, 1)].mean()
+    assert found["sphere_radius"] * scale == pytest.approx(1, rel=0.1)
+    assert found["fit_ratio"] > 1
+    points = hyperbolic_disc(150, 3, generator())
+    distances = planted.hyperbolic_distances(points, 1.0)
+    found = fitted_radii(distances, generator())
+    scale = distances[np.triu_indices(150, 1)].mean()
+    assert found["fit_ratio"] < 0
+    # The grid's smallest radius is the diameter over pi.
+    assert found["hyperbolic_radius"] * scale < 2.5
+
+
+def test_gromov_delta_of_a_square_and_of_a_tree():
+    circle = np.array([[0, 1, 2, 1], [1, 0, 1, 2], [2, 1, 0, 1], [1, 2, 1, 0]], dtype=float)
+    assert delta_at(circle, 0) == pytest.approx(1)
+    assert delta_at(tree_distances(60), 7) == pytest.approx(0, abs=1e-6)
+
+
+def test_geodesics_follow_the_sample():
+    angle = np.linspace(0, np.pi, 60)
+    arc = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    graph = neighbourhood_graph(euclidean(arc), 2)
+    assert graph.geodesic[0, -1] == pytest.approx(np.pi, rel=1e-3)
+    assert (graph.geodesic >= graph.direct - 1e-12).all()
+
+
+def test_clusters_are_bridged_where_the_gap_is_narrowest():
+    points = np.array([[0.0], [1.0], [2.0], [10.0], [11.0], [12.0]])
+    graph = neighbourhood_graph(euclidean(points), 1)
+    assert np.isfinite(graph.geodesic).all()
+    assert graph.geodesic[0, 5] == pytest.approx(12)
+
+
+def test_bad_graphs_are_refused():
+    with pytest.raises(ActivationError, match="distinct"):
+        neighbourhood_graph(euclidean(np.zeros((5, 2))), 2)
+    with pytest.raises(ActivationError, match="neighbours"):
+        neighbourhood_graph(euclidean(generator().random((5, 2))), 5)
+
+
+def test_ollivier_agrees_with_the_optimal_transport_library():
+    graph = neighbourhood_graph(euclidean(generator().standard_normal((40, 4))), 6)
+    uniform = np.full(7, 1 / 7)
+    for x in range(5):
+        y = int(graph.neighbours[x, 0])
+        supports = [np.append(graph.neighbours[z], z) for z in (x, y)]
+        transport = ot.emd2(uniform, uniform, graph.geodesic[np.ix_(*supports)].copy())
+        expected = 1 - float(transport) / graph.geodesic[x, y]
+        assert edge_curvature(graph, x, y) == pytest.approx(expected, abs=1e-9)
+
+
+def test_dimension_agrees_with_scikit_dimension():
+    points = generator().standard_normal((300, 5))
+    expected = skdim.id.TwoNN().fit(points).dimension_
+    assert two_nearest_neighbours(euclidean(points)) == pytest.approx(expected, rel=0.05)
+
+
+def test_gram_recovers_inner_products():
+    points = generator().standard_normal((20, 3))
+    centred = points - points.mean(axis=0)
+    assert np.allclose(gram(euclidean(points)), centred @ centred.T)
+    assert np.allclose(euclidean(principal_components(points, 20)), euclidean(points))
+
+
+def test_holonomy_of_a_flat_sheet_vanishes():
+    assert holonomy(sheet("flat"), generator()) < 15
+    assert holonomy(sheet("sphere"), generator()) > 30
+
+
+def test_hyperbolic_surface_is_euclidean_embedded_and_locally_isometric():
+    positions = 0.02 * generator().standard_normal((30, 3)) + np.array([2.0, 0, 0])
+    distances = planted.hyperbolic_distances(positions, 1.0)
+    chords = euclidean(planted.on_hyperbolic(positions, 1.0))
+    off = ~np.eye(30, dtype=bool)
+    assert np.allclose(chords[off] / distances[off], 1, atol=5e-3)
+    far = planted.hyperbolic_distances(3 * generator().standard_normal((60, 2)), 1.0)
+    values = np.linalg.eigvalsh(gram(np.sqrt(2 * np.log(np.cosh(far)))))
+    assert values.min() > -1e-9 * values.max()
+
+
+def test_sphere_positions_keep_their_distance_from_the_pole():
+    positions = generator().standard_normal((50, 2))
+    points = planted.on_sphere(positions, 2.0)
+    centre = np.array([0, 0, 2.0])
+    assert np.allclose(np.linalg.norm(points - centre, axis=1), 2)
+    angle = np.arccos(1 - points[:, 2] / 2)
+    assert np.allclose(2 * angle, np.linalg.norm(positions, axis=1))
+
+
+def test_a_tree_sample_has_tree_geodesics_when_dense():
+    points = planted.on_tree(600, 1.0, generator())
+    assert np.sqrt((points**2).sum(axis=1).mean()) == pytest.approx(1)
+    assert relative_delta(neighbourhood_graph(euclidean(points), 3).geodesic, generator()) < 0.1
+
+
+def test_haar_matrices_are_orthogonal_and_fix_the_ones():
+    q = haar_orthogonal(9, generator())
+    assert np.allclose(q @ q.T, np.eye(9))
+    basis = off_ones(9)
+    assert np.allclose(basis.T @ basis, np.eye(8))
+    assert np.allclose(np.ones(9) @ basis, 0)
+    means = np.mean([haar_orthogonal(4, generator(s)) for s in range(400)], axis=0)
+    assert np.abs(means).max() < 0.12  # without the signs the diagonal would be negative
+
+
+def test_rotation_null_keeps_mean_and_covariance():
+    states = generator().exponential(size=(40, 70)) + 3
+    null = rotated(states, generator(1))
+    assert np.allclose(null.mean(axis=0), states.mean(axis=0))
+    assert np.allclose(np.cov(null.T), np.cov(states.T))
+    assert not np.allclose(null, states)
+
+
+def mixture(n: int, dimension: int, seed: int, n_clusters: int = 8) -> np.ndarray:
+    rng = generator(seed)
+    centres = 4 * rng.standard_normal((n_clusters, dimension)) / np.sqrt(dimension)
+    scales = np.arange(1, dimension + 1) ** -0.5
+    return (
+        centres[rng.integers(0, n_clusters, n)] + rng.standard_normal((n, dimension)) * scales / 2
+    )
+
+
+def test_cluster_control_keeps_every_cluster():
+    states = mixture(60, 30, seed=0)
+    labels = clusters(states, 0)
+    null = flat_mixture(states, labels, generator(1))
+    assert len(np.unique(labels)) == 8
+    assert not np.allclose(null, states)
+    for label in np.unique(labels):
+        members = labels == label
+        assert np.allclose(null[members].mean(axis=0), states[members].mean(axis=0))
+        centred, turned = (x[members] - x[members].mean(axis=0) for x in (states, null))
+        assert np.allclose(turned.T @ turned, centred.T @ centred)
+
+
+def test_gaussian_states_are_one_cluster():
+    assert (clusters(gaussian(100, 30, seed=0), 0) == 0).all()
+
+
+def gaussian(n: int, dimension: int, seed: int) -> np.ndarray:
+    return generator(seed).standard_normal((n, dimension)) * np.arange(1, dimension + 1) ** -0.5
+
+
+def rejects_flatness(states: np.ndarray, seed: int, n_draws: int = 10) -> bool:
+    """Whether any estimator, in either direction, rejects both controls after Holm's correction.
+
+    The experiment looks in fewer directions and only at estimators with power, so it rejects less.
+    """
+    rng = generator(seed)
+    labels = clusters(states, seed)
+    kinds = {
+        "rotated": lambda: rotated(states, rng),
+        "clustered": lambda: flat_mixture(states, labels, rng),
+    }
+    data = measures(states, 8, rng, ollivier=False)
+    null = {
+        kind: [measures(draw(), 8, rng, ollivier=False) for _ in range(n_draws)]
+        for kind, draw in kinds.items()
+    }
+    p_values = [
+        max(tail(data[name], [found[name] for found in null[kind]], sign) for kind in null)
+        for name in VOTING
+        if name in data
+        for sign in (1, -1)
+    ]
+    return bool((holm(np.array(p_values)) < 0.05).any())
+
+
+@pytest.mark.parametrize("sample", [gaussian, mixture])
+def test_flat_samples_are_rarely_rejected(sample):
+    rejected = sum(rejects_flatness(sample(50, 60, seed), seed) for seed in range(10))
+    assert rejected <= 2  # 3 or more of 10 at a true rate of .05 has probability .012
+
+
+def test_tail_is_the_prediction_of_one_more_draw():
+    null = [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert tail(2.0, null, 1) == pytest.approx(0.5)
+    assert tail(9.0, null, 1) < 0.02 < 0.98 < tail(9.0, null, -1)
+    assert tail(1.0, [1.0, 1.0], 1) == 1.0 and tail(2.0, [1.0, 1.0], 1) == 0.0
+
+
+FAST = FlatnessSettings(
+    neighbours=8, n_rotations=15, n_planted=10, n_halves=2, ollivier=False, tree=False
+)
+
+
+def flat_sheet(seed: int) -> np.ndarray:
+    """Nearly flat states of eight dimensions."""
+    rng = generator(seed)
+    return np.hstack([rng.standard_normal((90, 8)), 0.1 * rng.standard_normal((90, 20))])
+
+
+def assessed(states: np.ndarray) -> pd.DataFrame:
+    return assess(all_draws(states, FAST, seed=3))
+
+
+def test_flat_states_lie_short_of_the_planted_sphere():
+    found = assessed(flat_sheet(0))
+    assert overall_status(found) != "outside"
+    sphere = found[found["shape"] == "sphere"].set_index("estimator")
+    for estimator in ("triangle_defect", "fit_ratio"):
+        assert sphere.loc[estimator, "p_planted_holm"] < 0.05 < sphere.loc[estimator, "p_flat"]
+        assert sphere.loc[estimator, "sign"] == 1
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_planted_curvature_is_outside_the_margin(shape):
+    bent = planted.bend(flat_sheet(1), shape, 8, FAST.radius(shape) * 0.9, generator())
+    found = assessed(bent)
+    assert overall_status(found) == shape_status(found, shape) == "outside"
+
+
+def made_up_assessment(**statuses: list[str]) -> pd.DataFrame:
+    """Rows by shape; `within*` and `outside*` have power, others not."""
+    rows = [
+        {"shape": shape, "status": status.rstrip("*"), "powered": status.endswith("*")}
+        for shape, listed in statuses.items()
+        for status in listed
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("sphere", "hyperbolic", "expected"),
+    [
+        (["within*", "inconclusive"], ["within*"], "within"),
+        (["within*"], ["inconclusive"], "inconclusive"),
+        (["within*", "inconclusive*"], ["within*"], "inconclusive"),
+        (["within*"], ["within*", "outside"], "outside"),
+    ],
+)
+def test_votes_are_combined(sphere, hyperbolic, expected):
+    assert overall_status(made_up_assessment(sphere=sphere, hyperbolic=hyperbolic)) == expected
+
+
+def test_draws_are_reproducible_and_complete():
+    settings = FlatnessSettings(neighbours=5, n_rotations=2, n_planted=2, n_halves=2)
+    states = gaussian(30, 12, seed=0)
+    first, second = (all_draws(states, settings, seed=4) for _ in range(2))
+    assert first == second
+    assert set(first["data"]) >= {*VOTING, "twonn", "sphere_radius", "hyperbolic_radius"}
+    assert {k: len(v["delta_rel"]) for k, v in first.items()} == {"data": 1} | dict.fromkeys(
+        [
+            "halves", "rotated", "clustered", "sphere", "sphere.rotated", "sphere.clustered",
+            "hyperbolic", "hyperbolic.rotated", "hyperbolic.clustered", "tree",
+        ],
+        2,
+    )  # fmt: skip
+    assert 1 <= sheet_dimension(states, 0.9) <= 12
+
+
+def test_too_few_states_are_refused():
+    with pytest.raises(ActivationError, match="too few"):
+        all_draws(gaussian(15, 4, 0), FAST, seed=0)
+
+
+def test_whitening_undoes_the_within_class_covariance():
+    rng = generator()
+    scale = np.array([10.0, 1.0, 0.1])
+    first = rng.standard_normal((4000, 3)) * scale
+    second = rng.standard_normal((4000, 3)) * scale + 50
+    metric = whitening([first, second])
+    # Shrinking towards a multiple of the identity costs the smallest scale most.
+    assert np.allclose(np.diag(metric)[:2] * scale[:2] ** 2, 1, atol=0.05)
+    assert 0.3 < metric[2, 2] * scale[2] ** 2 <= 1
+    assert lengths(np.diag(scale), metric)[:2] == pytest.approx([1, 1], abs=0.05)
+    assert lengths(np.array([3.0, 4.0, 0.0]), None) == pytest.approx(5)
+    assert projections(first, np.array([0, 1.0, 0]), None) == pytest.approx(first[:, 1])
+
+
+def test_final_gain_is_the_norm_weight_of_every_family(tiny_models):
+    for name, model in tiny_models.items():
+        model_norm = model.hf.base_model
+        norm = getattr(model_norm, "norm", None) or model_norm.ln_f
+        weight = norm.weight.detach().double().numpy().astype(float)
+        expected = weight + 1 if name == "gemma3" else weight
+        gain = final_gain(model)
+        assert np.allclose(gain / gain.mean(), expected / expected.mean(), atol=0.05), name
+
+
+def test_unembedding_covariance_weighs_the_output(tiny_model):
+    head = tiny_model.head.detach().double().numpy() * final_gain(tiny_model)
+    expected = np.cov(head.T, bias=True)
+    assert np.allclose(unembedding_covariance(tiny_model), expected, rtol=1e-4, atol=1e-8)
+
+
+def test_predecessors_follow_scipy():
+    graph = neighbourhood_graph(euclidean(generator().random((12, 2))), 3)
+    assert (np.diag(graph.predecessors) == -9999).all()
+    again = shortest_path(graph.geodesic, directed=False)
+    assert np.allclose(again, graph.geodesic)

@@ -1,0 +1,86 @@
+"""The best setting within a damage limit, and mixtures at equal damage."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import linprog
+
+from interp.errors import DataError
+from interp.frontier import Mixture, Setting, best_mixture, mixture_at
+
+
+def setting(effect: float, damage: float) -> Setting:
+    return Setting("scale@norms", effect, effect, damage)
+
+
+def value(mixture: Mixture) -> tuple[float, float]:
+    effect = sum(s.effect * share for s, share in mixture)
+    return effect, sum(s.damage * share for s, share in mixture)
+
+
+def test_one_setting_is_best_where_the_others_do_less():
+    settings = [setting(1.0, 0.05), setting(2.0, 0.1), setting(2.5, 9.0)]
+    assert value(best_mixture(settings, 0.1)) == pytest.approx((2.0, 0.1), rel=0.01)
+    assert best_mixture(settings, 10.0) == ((settings[2], 1.0),)
+
+
+def test_a_setting_beyond_the_cap_serves_a_share_of_the_prompts():
+    strong, mild = setting(4.0, 0.4), setting(3.0, 0.05)
+    assert best_mixture([strong], 0.1) == ((strong, 0.25),)
+    mixture = best_mixture([strong, mild], 0.1)
+    assert [s for s, _ in mixture] == [mild, strong]
+    assert value(mixture) == pytest.approx((3 + 0.05 / 0.35, 0.1))
+
+
+def test_nothing_is_chosen_where_nothing_helps():
+    assert best_mixture([setting(-1.0, 0.0), setting(0.0, 0.0)], 1.0) == ()
+    assert best_mixture([], 0.1) == ()
+    assert best_mixture([setting(5.0, np.nan)], 1.0) == ()
+
+
+@given(
+    points=st.lists(
+        st.tuples(st.floats(-5, 5), st.floats(0.001, 2)), min_size=1, max_size=6, unique=True
+    ),
+    cap=st.floats(0.01, 3),
+)
+def test_the_best_mixture_solves_the_linear_programme(
+    points: list[tuple[float, float]], cap: float
+):
+    mixture = best_mixture([setting(*point) for point in points], cap)
+    effects, damages = np.array(points).T
+    solved = linprog(
+        -effects, A_ub=[damages, np.ones(len(points))], b_ub=[cap, 1.0], bounds=(0, None)
+    )
+    effect, damage = value(mixture)
+    assert damage <= cap * (1 + 1e-9)
+    assert sum(share for _, share in mixture) <= 1 + 1e-9
+    assert effect == pytest.approx(-solved.fun, abs=1e-6)
+
+
+def test_mixtures_interpolate_between_neighbours_and_no_intervention():
+    damages = np.array([0.4, 0.2])
+    assert mixture_at(damages, 0.1).tolist() == [0.0, 0.5]
+    assert mixture_at(damages, 0.2).tolist() == [0.0, 1.0]
+    assert mixture_at(damages, 0.3) == pytest.approx([0.5, 0.5])
+
+
+def test_mixtures_never_extrapolate():
+    assert mixture_at(np.array([0.2]), 5.0).tolist() == [1.0]
+
+
+@given(
+    damages=st.lists(st.floats(0.01, 10), min_size=1, max_size=6, unique=True),
+    at=st.floats(0, 20),
+)
+def test_a_mixture_is_convex_and_has_the_damage_asked_for(damages: list[float], at: float):
+    weights = mixture_at(np.array(damages), at)
+    assert (weights >= -1e-12).all()
+    assert weights.sum() <= 1 + 1e-9
+    assert weights @ damages == pytest.approx(min(at, max(damages)))
+
+
+def test_damages_must_be_numbers():
+    with pytest.raises(DataError, match="finite"):
+        mixture_at(np.array([np.nan]), 0.1)
