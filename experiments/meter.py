@@ -70,21 +70,23 @@ class Meter:
         zero = np.zeros(len(self.harmless)), np.zeros(len(self.text))
         return Measured(np.array(scores[:n]), np.array(scores[n:]), *zero)
 
-    def measure(self, key: str, edit: Sequence[Placement]) -> Measured:
-        """An edit, named by a key that no other edit of this split has."""
-        cell = self.lab.cell(f"{self.split}/{key}", lambda: self._measure(edit))
+    def measure(self, key: str, edit: Sequence[Placement], with_text: bool = True) -> Measured:
+        """An edit, named by a key that no other edit of this split has.
+
+        Without text, half the time is saved and `text_kl` is empty.
+        """
+        cell = self.lab.cell(f"{self.split}/{key}", lambda: self._measure(edit, with_text))
         n = len(self.harmful)
         scores = np.array(cell["scores"], dtype=np.float64)
         return Measured(scores[:n], scores[n:], np.array(cell["kl"]), np.array(cell["text_kl"]))
 
-    def _measure(self, edit: Sequence[Placement]) -> dict[str, list[float]]:
+    def _measure(self, edit: Sequence[Placement], with_text: bool) -> dict[str, list[float]]:
         n = len(self.harmful)
         edited = refusal_scores(self.lab.model, self._prompts, edit)
         kl = kl_divergence(self._base.log_probs[n:], edited.log_probs[n:])
-        text = text_damage(self.lab.model, self._passages, edit).kl
-        return {
-            "scores": edited.openings.tolist(),
-            "kl": kl.tolist(),
+        cell = {"scores": edited.openings.tolist(), "kl": kl.tolist(), "text_kl": []}
+        if with_text:
+            text = text_damage(self.lab.model, self._passages, edit).kl
             # KL of float32 distributions is negative by rounding where nothing changed.
-            "text_kl": text.clamp_min(0).tolist(),
-        }
+            cell["text_kl"] = text.clamp_min(0).tolist()
+        return cell

@@ -132,6 +132,7 @@ def make_plan(experiments_folder: Path, tmp_path: Path) -> Callable[..., Plan]:
         file = find_experiment("91", experiments_folder)
         module = load_experiment("91", experiments_folder)
         config = type(module.PRESETS[preset])(**{**vars(module.PRESETS[preset]), **changes})
-        return Plan(file, module, config, preset, tmp_path / "results" / preset / "tiny" / file.name)
+        folder = tmp_path / "results" / preset / "tiny" / file.name
+        return Plan(file, module, config, preset, folder)
 
     return make
