@@ -70,6 +70,13 @@ both classes. If not met, contradicted where its upper end is below {SLOPE_OF_IN
 Supported if both parts are met, rejected if either is contradicted, otherwise inconclusive. The
 same without the {N_LARGEST} largest dimensions is reported and does not decide."""
 
+HEADLINE = (
+    "cosine.excess.maximum",
+    "cosine.fall",
+    "variance_slope.harmful",
+    "variance_slope.harmless",
+)
+
 
 @dataclass(frozen=True)
 class Config(ExperimentConfig):

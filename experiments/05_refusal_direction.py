@@ -138,7 +138,7 @@ PRESETS: dict[str, Config] = {
     ),
     "quick": Config(),
     "full": Config(
-        n_sites=0, n_positions=0, n_train=1000, n_validation=16, n_harmful=100, n_contrast=1000,
+        n_sites=0, n_positions=0, n_train=1000, n_validation=24, n_harmful=100, n_contrast=1000,
         n_harmless=100, answer_tokens=32, n_nulls=40, n_null_prompts=32, n_null_generated=8,
         n_null_answers=32, doses=(0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0),
         factors=(0.98, 0.95, 0.9, 0.8, 0.5, 0.0), n_dose_nulls=2, n_text=16, text_tokens=64,
