@@ -1,0 +1,66 @@
+"""Geodesic distances on a sample: shortest paths in its k-nearest-neighbour graph.
+
+The graph joins each state to its k nearest ones (an edge if either counts the other), with edges
+as long as the Euclidean distance (Isomap; Tenenbaum, de Silva and Langford 2000). The edges of the
+minimum spanning tree are added, so that the graph is connected whatever the clusters: a gap
+between clusters is then crossed where it is narrowest.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import minimum_spanning_tree, shortest_path
+from scipy.spatial.distance import pdist, squareform
+
+from interp.errors import ActivationError
+
+Matrix = Float[np.ndarray, "sample sample"]
+Coordinates = Float[np.ndarray, "sample dimension"]
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A neighbourhood graph of a sample.
+
+    direct: distances before the graph. geodesic: shortest paths, the metric under test.
+    neighbours: each state's k nearest others, nearest first. predecessors: the state before j on
+    the shortest path from i, at [i, j]; -9999 where i = j (SciPy's convention).
+    """
+
+    direct: Matrix
+    geodesic: Matrix
+    neighbours: Int[np.ndarray, "sample k"]
+    predecessors: Int[np.ndarray, "sample sample"]
+
+
+def euclidean(coordinates: Coordinates) -> Matrix:
+    """Pairwise Euclidean distances in float64."""
+    return squareform(pdist(np.asarray(coordinates, dtype=np.float64)))
+
+
+def neighbourhood_graph(distances: Matrix, k: int) -> Graph:
+    """The graph of a distance matrix and its geodesics.
+
+    Raises ActivationError when k is not between 1 and n - 1, or when two states coincide (their
+    edge would have no length): pass distinct states.
+    """
+    n = len(distances)
+    if not 1 <= k < n:
+        raise ActivationError(f"{k} neighbours were asked of {n} states; expected 1 to {n - 1}.")
+    off_diagonal = distances + np.diag(np.full(n, np.inf))
+    if not np.isfinite(distances).all() or off_diagonal.min() <= 0:
+        raise ActivationError(
+            "Geodesics need finite distances between distinct states; drop repeated states first."
+        )
+    neighbours = np.argsort(off_diagonal, axis=1, kind="stable")[:, :k]
+    bridges = minimum_spanning_tree(distances).tocoo()
+    rows = np.concatenate([np.repeat(np.arange(n), k), bridges.row])
+    columns = np.concatenate([neighbours.ravel(), bridges.col])
+    joined = np.zeros((n, n), dtype=bool)
+    joined[rows, columns] = joined[columns, rows] = True
+    rows, columns = joined.nonzero()
+    edges = coo_array((distances[rows, columns], (rows, columns)), shape=(n, n)).tocsr()
+    geodesic, predecessors = shortest_path(edges, method="D", return_predecessors=True)
+    return Graph(distances, geodesic, neighbours, predecessors)
