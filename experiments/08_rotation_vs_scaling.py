@@ -1,0 +1,702 @@
+"""Is a feature an angle in a plane, of which scaling along one line is only a proxy?
+
+RMSNorm discards the length of the state it reads, so the research notes conclude that a feature
+varies by rotation in a plane, and that scaling a direction is a proxy that reaches half of it.
+Operators with one dose (`interp.operators`) are swept on validation prompts; for each family of
+operators, target and damage limit the best settings are chosen there and measured on test prompts.
+Two targets: *bypass*, the fall of the openings score on harmful prompts, and *induce*, its rise on
+harmless ones, both in nats; reach is their sum. Damage is the KL(base || edited) per token of
+ordinary text and, for bypass, also that of the next token after harmless prompts; inducing refusal
+is meant to change that token, so it does not count against it.
+
+Differences from the protocol. Every write is to the residual stream, so at all norm inputs repeated
+doses accumulate: scales are 1 + d with d on the log grid of both signs, and added vectors are
+measured in the site's own distance between class means. Families are compared as mixtures of
+settings (`interp.frontier`): with 8 angles, whether the best one falls just within a limit would
+decide. KL on text is therefore measured at every swept setting. Random planes are also
+covariance-matched: an isotropic plane holds almost nothing of the state. "Reaches half" is tested
+as a difference, scaling - rotation / 2, which has no denominator that may vanish. Question (d)
+makes no choice, so its curve is that of the sweep, on validation prompts.
+
+Three things were changed after quick runs on qwen2.5-coder-0.5b with seed 0 had been seen: a gate
+on the separation of the classes was dropped (it would have said "behaviour absent"), families
+became mixtures of settings, and (c) limits the KL on text alone. (c) was "no" before and after;
+(b) had been open. A confirmation needs another seed or model.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import asin, pi
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from experiments.config import ExperimentConfig
+from experiments.lab import Lab
+from experiments.meter import Measured, Meter
+from experiments.reach import Point, choose, families, matched_reach, points_of, reach
+from experiments.results import Estimate, Result, Verdict
+from experiments.rotation_measurements import (
+    FULLY_RANDOM,
+    PLANE_VARIANT,
+    Measurements,
+    PlaneKey,
+    curve,
+    magnitude_changes,
+    null_reach,
+    true_curve,
+)
+from experiments.rotation_tables import tables
+from experiments.selection import class_activations, directions_of, select_direction
+from interp import plots, stats
+from interp.errors import ExperimentError
+from interp.interventions import Interpolate, Intervention, Placement, RotateTo, compose
+from interp.operators import Frame, Variant, doses, opposite_sites, parse_all, placements
+from interp.planes import (
+    Plane,
+    ScaleState,
+    covariance_planes,
+    first_harmonic,
+    isotropic_planes,
+    random_second_axis,
+    steering_plane,
+)
+from interp.sites import all_sites
+
+LOW_CAP, HIGH_CAP = 0.1, 0.5
+CAPS = (LOW_CAP, HIGH_CAP)
+MATCHED_KL = 0.1
+SMALL_SHARE = 0.25
+MIN_ANGLE_EFFECT = 0.5
+MIN_R_SQUARED = 0.8
+MIN_REFUSED = 30
+
+CLAIM = (
+    "A feature is an angle in a plane, not a length: magnitude does not matter after RMSNorm, "
+    "rotation moves refusal further than scaling at equal damage, and scaling is a proxy that "
+    "reaches half."
+)
+CRITERION = (
+    "Four questions, each answered yes, no or open from 95% intervals over prompts. "
+    "(a) Magnitude does not matter: rescaling the whole state at the direction's site, at equal "
+    "angle, changes the refusal score (openings, nats) by less than "
+    f"{SMALL_SHARE} of what the angle changes (yes if the interval of the share is below, no if "
+    f"above; open if the angle changes the score by less than {MIN_ANGLE_EFFECT} nats). "
+    "(b) Scaling reaches half: its reach (fall on harmful plus rise on harmless prompts, of the "
+    "mixture of settings that does best on validation) minus half of rotation's, within a KL of "
+    f"{LOW_CAP} and of {HIGH_CAP}, is at least 0 (yes if both intervals are, no if one is below; "
+    "open where rotation's own reach is not above 0). "
+    f"(c) Rotation moves refusal further: its reach at a KL of {MATCHED_KL} on ordinary text minus "
+    "that of scaling or adding, whichever does better on validation, is above 0 (yes if the "
+    "interval is, no if it is below). "
+    "(d) Behaviour is a smooth function of the angle, and of this plane: R squared of the first "
+    f"harmonic is at least {MIN_R_SQUARED}, its amplitude is above the 97.5th percentile of fully "
+    "random planes, and its part along b2 above that of planes with a random b2 (yes if all three "
+    "intervals are, no if one is below). "
+    "Supported if all four are yes; rejected if one is no; else inconclusive. Inconclusive, "
+    f"behaviour absent, if the unedited model refuses fewer than {MIN_REFUSED} of the harmful "
+    "train prompts."
+)
+
+HEADLINE = ("matched.lead", "reach.margin.cap_0.5", "magnitude.share", "angle.amplitude")
+
+QUICK_VARIANTS = ("add@norms", "scale@norms", "rotate_to@norms")
+FULL_VARIANTS = (
+    *QUICK_VARIANTS,
+    "rotate_by@norms",
+    "add@opposite",
+    "scale@opposite",
+    "rotate_to@opposite",
+    "rotate_by@opposite",
+    "adaptive_scale@norms",
+    "adaptive_rotate_to@norms",
+    "interpolate@opposite",
+    "add@source",
+    "scale@source",
+    "rotate_to@source",
+)
+
+
+@dataclass(frozen=True)
+class Config(ExperimentConfig):
+    """Rotation in a plane against scaling along a line."""
+
+    variants: tuple[str, ...] = QUICK_VARIANTS  # operator@place; must hold rotate_to@norms
+    n_doses: int = 8  # per variant; angles are 360 degrees / n_doses apart
+    n_train: int = 72  # prompts per class that the directions come from
+    n_validation: int = 12  # prompts per class that the sweep runs on
+    n_test: int = 16  # prompts per class that the chosen settings are measured on
+    n_text: int = 8  # Wikipedia leads for the KL, as many again for the test
+    text_tokens: int = 24  # tokens of each lead
+    n_random_b2: int = 2  # planes with the true b1 and a random b2
+    n_isotropic: int = 1  # fully random planes, isotropic
+    n_covariance: int = 2  # fully random planes, drawn from the activations' covariance
+    n_random_angles: int = 4  # angles of a random plane; must divide n_doses
+    n_magnitude_angles: int = 2  # in-plane angles at which the whole state is rescaled
+    magnitude_factors: tuple[float, ...] = (0.5, 2.0)  # of the whole state's length
+    n_random_moves: int = 2  # random moves as long as the rescaling, per factor
+
+
+PRESETS: dict[str, Config] = {
+    "smoke": Config(n_doses=4, n_train=12, n_validation=4, n_test=4, n_text=2, text_tokens=12),
+    "quick": Config(),
+    "full": Config(
+        variants=FULL_VARIANTS,
+        n_doses=36,
+        n_train=400,
+        n_validation=32,
+        n_test=32,
+        n_text=12,
+        text_tokens=48,
+        n_random_b2=6,
+        n_isotropic=10,
+        n_covariance=10,
+        n_random_angles=12,
+        n_magnitude_angles=12,
+        n_random_moves=20,
+    ),
+}
+
+
+# ------------------------------------------------------------------------------------ measurement
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """What every part of the experiment works with."""
+
+    config: Config
+    lab: Lab
+    frame: Frame
+    variants: tuple[Variant, ...]
+    pooled: Float[torch.Tensor, "sample d_model"]  # train activations at the direction's site
+    validation: Meter
+    test: Meter
+    n_refused: int  # harmful train prompts that the unedited model refuses
+    n_harmful_train: int
+
+
+def prepare(config: Config, lab: Lab) -> Setup:
+    """The direction, its plane, where edits go, and the prompts of both splits."""
+    check(config)
+    selection = select_direction(lab, n_prompts=config.n_validation, n_train=config.n_train)
+    direction = selection.direction
+    site, position = direction.site, direction.position
+    if site is None or position is None:
+        raise ExperimentError("The selected direction has no site; a steering plane needs one.")
+    sites = all_sites(lab.model.n_layers, ("pre", "mid") if lab.model.info.has_mid else ("pre",))
+    candidates = directions_of(lab, sites, (position,), selection.prompts)
+    positive, negative = (
+        part[:, :, 0] for part in class_activations(lab, sites, (position,), selection.prompts)
+    )
+    means = [dict(zip(sites, part.double().mean(0), strict=True)) for part in (positive, negative)]
+    units = torch.stack([found.unit for found in candidates.values()])
+    plane = steering_plane(direction.unit, units, torch.stack(list(means[1].values())))
+    places = {
+        "norms": tuple(sites),
+        "opposite": opposite_sites(plane, *means),
+        "source": (site,),
+    }
+    variants = tuple(v for v in parse_all(config.variants) if places[v.place])
+    source = class_activations(lab, (site,), (position,), selection.prompts)
+    return Setup(
+        config,
+        lab,
+        Frame(plane, places, *means),
+        variants,
+        torch.cat(source)[:, 0, 0],
+        *meters(config, lab, selection.prompts.validation),
+        n_refused=selection.prompts.n_refused,
+        n_harmful_train=len(selection.prompts.train[0]),
+    )
+
+
+def check(config: Config) -> None:
+    """Raise ExperimentError for settings that do not fit together."""
+    variants = parse_all(config.variants)
+    if PLANE_VARIANT not in variants or "scaling" not in {v.family for v in variants}:
+        raise ExperimentError(
+            f"The variants must hold {PLANE_VARIANT} and one that scales, scale@norms say; got "
+            f"{', '.join(config.variants)}."
+        )
+    if config.n_random_angles < 4 or config.n_doses % config.n_random_angles:
+        raise ExperimentError(
+            "Random planes are compared at the true plane's own angles: n_random_angles must be 4 "
+            f"or more and divide n_doses; got {config.n_random_angles} and {config.n_doses}."
+        )
+    if min(config.n_random_b2, config.n_isotropic + config.n_covariance, config.n_random_moves) < 1:
+        raise ExperimentError("Each null needs a draw: random b2, fully random planes, and moves.")
+    if config.n_magnitude_angles < 2:
+        raise ExperimentError("The effect of the angle needs n_magnitude_angles of 2 or more.")
+
+
+def meters(
+    config: Config, lab: Lab, prompts: tuple[tuple[str, ...], tuple[str, ...]]
+) -> tuple[Meter, Meter]:
+    """Validation (the given prompts) and test: other prompts and text, equally many per class."""
+    n_text = config.n_text
+    n = min(config.n_validation, *(len(part) for part in prompts))
+    harmful, harmless = lab.harmful_test.texts, lab.harmless_test.texts
+    n_test = min(config.n_test, len(harmful), len(harmless))
+    if min(n, n_test) < 2 or len(lab.text) < 2 * n_text:
+        raise ExperimentError(
+            f"Too little data: {n} validation and {n_test} test prompts per class, {len(lab.text)} "
+            f"texts; expected 2 or more of each class and {2 * n_text} texts."
+        )
+    drawn = [
+        tuple(texts[i] for i in np.sort(lab.rng(f"08.{name}").permutation(len(texts))[:size]))
+        for name, texts, size in (
+            ("harmful", harmful, n_test),
+            ("harmless", harmless, n_test),
+            ("text", lab.text, 2 * n_text),
+        )
+    ]
+    tokens = config.text_tokens
+    return (
+        Meter(
+            lab, "validation", prompts[0][:n], prompts[1][:n],
+            drawn[2][::2], tokens,
+        ),
+        Meter(lab, "test", drawn[0], drawn[1], drawn[2][1::2], tokens),
+    )  # fmt: skip
+
+
+def sweep(setup: Setup) -> dict[Point, Measured]:
+    """Every variant at every dose, on validation prompts."""
+    points = [(v, dose) for v in setup.variants for dose in doses(v, setup.config.n_doses)]
+    return measure_points(setup, setup.validation, points, "sweeping operators")
+
+
+def measure_points(
+    setup: Setup, meter: Meter, points: Sequence[Point], description: str
+) -> dict[Point, Measured]:
+    """The given points on the meter's split."""
+    return {
+        (variant, dose): meter.measure(
+            f"{variant}/{dose:g}", placements(variant, dose, setup.frame)
+        )
+        for variant, dose in setup.lab.progress(points, description, len(points))
+    }
+
+
+def random_planes(setup: Setup) -> dict[PlaneKey, Plane]:
+    """Random planes by family and number, each family with a seed of its own."""
+    config, true = setup.config, setup.frame.plane
+    seeds = setup.lab.rng("08.planes").integers(2**31, size=3).tolist()
+    drawn = [
+        *random_second_axis(true, config.n_random_b2, seeds[0]),
+        *isotropic_planes(true, config.n_isotropic, seeds[1]),
+        *covariance_planes(true, setup.pooled, config.n_covariance, seeds[2]),
+    ]
+    numbers: dict[str, int] = {}
+    keyed: dict[PlaneKey, Plane] = {}
+    for plane in drawn:
+        number = numbers.get(plane.family, 0)
+        numbers[plane.family] = number + 1
+        keyed[plane.family, number] = plane
+    return keyed
+
+
+def sweep_random_planes(setup: Setup) -> dict[PlaneKey, dict[float, Measured]]:
+    """The absolute rotation at all norm inputs in every random plane, on validation prompts."""
+    angles = doses(PLANE_VARIANT, setup.config.n_random_angles)
+    found: dict[PlaneKey, dict[float, Measured]] = {}
+    planes = random_planes(setup)
+    pairs = [(key, angle) for key in planes for angle in angles]
+    for key, angle in setup.lab.progress(pairs, "turning random planes", len(pairs)):
+        frame = Frame(planes[key], setup.frame.places, setup.frame.positive, setup.frame.negative)
+        edit = placements(PLANE_VARIANT, angle, frame)
+        found.setdefault(key, {})[angle] = setup.validation.measure(
+            f"plane.{key[0]}.{key[1]}/{angle:g}", edit
+        )
+    return found
+
+
+def random_move(unit: Float[torch.Tensor, " d_model"], factor: float) -> Interpolate:
+    """A turn towards `unit` as long as rescaling by `factor` is: chord |factor - 1| of |h|.
+
+    The angle is 2 asin(|factor - 1| / 2); the slerp's share assumes a right angle between the state
+    and `unit`, which random vectors have to within 1/sqrt(d_model).
+    """
+    chord = min(abs(factor - 1.0), 2.0)
+    return Interpolate(unit, 2 * asin(chord / 2) / (pi / 2))
+
+
+def measure_magnitude(setup: Setup) -> dict[tuple[str, float], Measured]:
+    """Rescaled states at in-plane angles, and random moves, at the direction's own site (test).
+
+    Keys: (angle or `random.N`, factor). Factor 1 is the rotation alone.
+    """
+    config, plane = setup.config, setup.frame.plane
+    turns = {f"{a:g}": RotateTo(plane.b1, plane.b2, a) for a in magnitude_angles(config)}
+    factors = (1.0, *config.magnitude_factors)
+    edits: dict[tuple[str, float], Intervention] = {
+        (name, factor): compose(turn, ScaleState(factor))
+        for name, turn in turns.items()
+        for factor in factors
+    }
+    rng = setup.lab.rng("08.moves")
+    units = rng.standard_normal((config.n_random_moves, len(plane.b1)))
+    for number, unit in enumerate(torch.from_numpy(units).float()):
+        for factor in config.magnitude_factors:
+            edits[f"random.{number}", factor] = random_move(unit / unit.norm(), factor)
+    sites = setup.frame.places["source"]
+    tracked = setup.lab.progress(edits.items(), "rescaling states", len(edits))
+    return {
+        key: setup.test.measure(
+            f"magnitude.{key[0]}/{key[1]:g}", [Placement(edit, sites)], with_text=False
+        )
+        for key, edit in tracked
+    }
+
+
+def magnitude_angles(config: Config) -> list[float]:
+    """In-plane angles of question (a), evenly spread over the turn."""
+    return [
+        float(a) for a in np.arange(config.n_magnitude_angles) * 360 / config.n_magnitude_angles
+    ]
+
+
+# -------------------------------------------------------------------------------------- estimates
+
+
+def estimate(
+    name: str,
+    interval: stats.Interval,
+    null: Float[np.ndarray, " draw"] | None = None,
+    alternative: stats.Alternative = "greater",
+    unit: str = "nats",
+) -> Estimate:
+    """An estimate from an interval and the draws of its null."""
+    low, high = (None, None) if null is None else stats.null_interval(null)
+    p = None if null is None else stats.permutation_p(interval.value, null, alternative)
+    mde = stats.minimum_detectable_effect_interval(interval)
+    return Estimate(
+        name, interval.value, interval.low, interval.high, low, high, interval.n, p, mde, unit
+    )
+
+
+def base_estimates(found: Measurements, seed: int) -> Iterator[Estimate]:
+    """Openings scores of the unedited model; a null makes no sense for them."""
+    base = found.base_test
+    yield estimate("openings.harmful.base", stats.bootstrap_mean(base.harmful, seed=seed))
+    yield estimate("openings.harmless.base", stats.bootstrap_mean(base.harmless, seed=seed))
+    gap = stats.bootstrap(
+        lambda a, b: a.mean() - b.mean(), [base.harmful, base.harmless], paired=False, seed=seed
+    )
+    yield estimate("openings.separation.base", gap)
+    asked = found.n_harmful_train
+    yield Estimate("refused.train", found.n_refused, n=asked, unit="prompts")
+
+
+def magnitude_estimates(found: Measurements, seed: int) -> Iterator[Estimate]:
+    """Question (a); the null is random moves of the rescaling's length, as a share as well."""
+    by_factor, by_angle, moves = magnitude_changes(found.magnitude, found.base_test)
+    yield estimate("magnitude.angle_effect", stats.bootstrap_mean(by_angle, seed=seed), moves)
+    share = stats.bootstrap(
+        lambda a, b: a.mean() / b.mean(), [by_factor, by_angle], paired=True, seed=seed
+    )
+    yield estimate("magnitude.share", share, moves / by_angle.mean(), "less", unit="")
+
+
+def reach_estimates(found: Measurements, seed: int) -> Iterator[Estimate]:
+    """Question (b): reach of each family within each cap, and scaling - rotation / 2."""
+    null = null_reach(found.planes, found.base_validation)
+    for cap in CAPS:
+        reached = {
+            f: reach(found.chosen, found.test, found.base_test, f, cap)
+            for f in families(found.chosen)
+        }
+        for family, values in reached.items():
+            interval = stats.bootstrap_mean(values, seed=seed)
+            yield estimate(f"reach.{family}.cap_{cap:g}", interval, null)
+        margin = reached["scaling"] - reached["rotation"] / 2
+        # The null of the margin: scaling reaches nothing, and rotation what a random plane does.
+        interval = stats.bootstrap_mean(margin, seed=seed)
+        yield estimate(f"reach.margin.cap_{cap:g}", interval, -null / 2)
+
+
+def matched_estimates(found: Measurements, seed: int) -> Iterator[Estimate]:
+    """Question (c): reach of each family at matched KL on text, and rotation's lead."""
+    null = null_reach(found.planes, found.base_validation)
+    reached = {
+        f: matched_reach(found.matched, found.test, found.base_test, f, MATCHED_KL)
+        for f in families(found.chosen)
+    }
+    for family, values in reached.items():
+        yield estimate(f"matched.{family}", stats.bootstrap_mean(values, seed=seed), null)
+    rival = best_rival(found)
+    lead = stats.bootstrap_mean(reached["rotation"] - reached[rival], seed=seed)
+    # The null of the lead: a random plane against a rival that reaches what the real one does.
+    yield estimate("matched.lead", lead, null - reached[rival].mean())
+
+
+def best_rival(found: Measurements) -> str:
+    """Scaling or adding, whichever reaches further at matched KL on validation."""
+    present = [f for f in families(found.matched) if f in ("scaling", "adding")]
+    return max(
+        present,
+        key=lambda f: matched_reach(
+            found.matched, found.sweep, found.base_validation, f, MATCHED_KL
+        ).mean(),
+    )
+
+
+def angle_estimates(found: Measurements, seed: int) -> Iterator[Estimate]:
+    """Question (d): fit of the first harmonic, and amplitudes at the random planes' angles."""
+    angles, changes = true_curve(found)
+    r_squared = stats.bootstrap(
+        lambda rows: first_harmonic(angles, rows.mean(0)).r_squared, [changes], True, seed
+    )
+    rng, mean = np.random.default_rng(seed), changes.mean(0)
+    shuffled = [first_harmonic(angles, rng.permutation(mean)).r_squared for _ in range(999)]
+    yield estimate("angle.r_squared", r_squared, np.array(shuffled), unit="")
+
+    shared = sorted(next(iter(found.planes.values())))
+    shared_angles, shared_changes = true_curve(found, shared)
+    null_fits = {
+        key: first_harmonic(shared_angles, curve(turned, found.base_validation, shared).mean(0))
+        for key, turned in found.planes.items()
+    }
+    amplitude = stats.bootstrap(
+        lambda rows: first_harmonic(shared_angles, rows.mean(0)).amplitude,
+        [shared_changes], True, seed,
+    )  # fmt: skip
+    random = [fit.amplitude for key, fit in null_fits.items() if key[0] in FULLY_RANDOM]
+    yield estimate("angle.amplitude", amplitude, np.array(random))
+    along_b2 = stats.bootstrap(
+        lambda rows: abs(first_harmonic(shared_angles, rows.mean(0)).sine),
+        [shared_changes], True, seed,
+    )  # fmt: skip
+    random_b2 = [abs(fit.sine) for key, fit in null_fits.items() if key[0] == "random_b2"]
+    yield estimate("angle.amplitude_along_b2", along_b2, np.array(random_b2))
+
+
+def all_estimates(found: Measurements, seed: int) -> dict[str, Estimate]:
+    """Every estimate by name, in the order of the questions."""
+    parts = (
+        base_estimates,
+        magnitude_estimates,
+        reach_estimates,
+        matched_estimates,
+        angle_estimates,
+    )
+    return {e.name: e for part in parts for e in part(found, seed)}
+
+
+# ---------------------------------------------------------------------------------------- verdict
+
+
+def answer(yes: bool, no: bool) -> str:
+    """`yes`, `no`, or `open` when neither holds."""
+    return "yes" if yes else "no" if no else "open"
+
+
+def above(estimate: Estimate, limit: float) -> tuple[bool, bool]:
+    """Whether the whole interval is at or above a limit, and whether it is all below."""
+    if estimate.low is None or estimate.high is None:
+        raise ExperimentError(f"{estimate.name} has no interval, so it answers no question.")
+    return estimate.low >= limit, estimate.high < limit
+
+
+def answers(estimates: Mapping[str, Estimate]) -> dict[str, str]:
+    """Question -> yes, no or open, from the estimates alone, as CRITERION says."""
+    too_much, small = above(estimates["magnitude.share"], SMALL_SHARE)
+    angle_acts = above(estimates["magnitude.angle_effect"], MIN_ANGLE_EFFECT)[0]
+    found = {"a": answer(angle_acts and small, angle_acts and too_much)}
+
+    margins = [above(estimates[f"reach.margin.cap_{cap:g}"], 0.0) for cap in CAPS]
+    rotates = [(estimates[f"reach.rotation.cap_{cap:g}"].low or 0.0) > 0 for cap in CAPS]
+    half = [yes and acts for (yes, _), acts in zip(margins, rotates, strict=True)]
+    less = [no and acts for (_, no), acts in zip(margins, rotates, strict=True)]
+    found["b"] = answer(all(half), any(less))
+
+    lead = estimates["matched.lead"]
+    found["c"] = answer((lead.low or 0.0) > 0, (lead.high or 0.0) < 0)
+
+    parts = [above(estimates["angle.r_squared"], MIN_R_SQUARED)]
+    for name in ("angle.amplitude", "angle.amplitude_along_b2"):
+        null_high = estimates[name].null_high
+        if null_high is None:
+            raise ExperimentError(f"{name} has no null to be above.")
+        parts.append(above(estimates[name], null_high))
+    found["d"] = answer(all(yes for yes, _ in parts), any(no for _, no in parts))
+    return found
+
+
+def is_absent(estimates: Mapping[str, Estimate]) -> bool:
+    """Whether the unedited model lacks the behaviour, so that nothing can be asked of it."""
+    return estimates["refused.train"].value < MIN_REFUSED
+
+
+def verdict(estimates: Mapping[str, Estimate]) -> Verdict:
+    """Supported if all four answers are yes, rejected if one is no, as CRITERION says."""
+    if is_absent(estimates):
+        return "inconclusive"
+    given = set(answers(estimates).values())
+    if given == {"yes"}:
+        return "supported"
+    return "rejected" if "no" in given else "inconclusive"
+
+
+# -------------------------------------------------------------------------------------------- run
+
+
+def run(config: Config, lab: Lab) -> Result:
+    """Sweep on validation, choose, measure on test, compare with random planes."""
+    setup = prepare(config, lab)
+    swept = sweep(setup)
+    base = setup.validation.base()
+    chosen = choose(swept, base, CAPS)
+    matched = choose(swept, base, (MATCHED_KL,), text_only=True)
+    points = points_of(chosen, matched)
+    found = Measurements(
+        base_validation=base,
+        base_test=setup.test.base(),
+        sweep=swept,
+        planes=sweep_random_planes(setup),
+        chosen=chosen,
+        matched=matched,
+        test=measure_points(setup, setup.test, points, "testing the chosen settings"),
+        magnitude=measure_magnitude(setup),
+        n_refused=setup.n_refused,
+        n_harmful_train=setup.n_harmful_train,
+    )
+    estimates = all_estimates(found, config.seed)
+    return Result(
+        verdict(estimates),
+        tuple(estimates.values()),
+        tables(found, MATCHED_KL, config.seed),
+        observe(estimates, setup),
+    )
+
+
+def observe(estimates: Mapping[str, Estimate], setup: Setup) -> str:
+    """The answers with their numbers, in one paragraph."""
+    given = answers(estimates)
+    e = estimates
+    margins = " and ".join(
+        f"{e[f'reach.scaling.cap_{cap:g}']} against rotation's {e[f'reach.rotation.cap_{cap:g}']} "
+        f"within a KL of {cap:g}"
+        for cap in CAPS
+    )
+    absent = (
+        f"Behaviour absent: only {e['refused.train'].value:.0f} of {e['refused.train'].n} harmful "
+        "train prompts are refused. "
+    )
+    skipped = [v for v in setup.config.variants if Variant.parse(v) not in setup.variants]
+    note = f" Not run, for want of sites: {', '.join(skipped)}." if skipped else ""
+    return (
+        f"{absent if is_absent(e) else ''}"
+        f"(a) {given['a']}: rescaling the state changes the score by a share of "
+        f"{e['magnitude.share']} of what the angle does ({e['magnitude.angle_effect']}). "
+        f"(b) {given['b']}: scaling reaches {margins}. "
+        f"(c) {given['c']}: at a KL of {MATCHED_KL} on text rotation leads by "
+        f"{e['matched.lead']}. (d) {given['d']}: R squared of the first harmonic "
+        f"{e['angle.r_squared']}, amplitude {e['angle.amplitude']}, along b2 "
+        f"{e['angle.amplitude_along_b2']}.{note}"
+    )
+
+
+# ------------------------------------------------------------------------------------------- plot
+
+
+def plot(result: Result) -> dict[str, Figure]:
+    """One figure per table of its name."""
+    found = result.tables
+    return {
+        "angle_curve": plot_angles(found["angle_curve"]),
+        "dose_bypass": plot_doses(found["dose_bypass"], "bypass"),
+        "dose_induce": plot_doses(found["dose_induce"], "induce"),
+        "matched": plot_matched(found["matched"]),
+        "magnitude": plot_magnitude(found["magnitude"]),
+    }
+
+
+def plot_angles(table: pd.DataFrame) -> Figure:
+    """Change of refusal around the plane, with random planes in grey."""
+    rows = table[table["group"].isin(["harmful", "harmless"])]
+    pooled = rows.pivot(index="angle", columns="group", values="value").mean(axis=1)
+    fit = first_harmonic(np.asarray(pooled.index, dtype=np.float64), np.asarray(pooled))
+    n_planes = table.loc[table["null"], "group"].nunique() // 2
+    return plots.angle_curve(
+        table,
+        angle="angle",
+        value="value",
+        group="group",
+        base=0.0,
+        y_label="Change of refusal score (nats)",
+        x_label="Angle in the plane (degrees; 0 is the refusal direction)",
+        title=(
+            f"Refusal peaks at {fit.peak_degrees:.0f}° and follows one cosine with "
+            f"R² = {fit.r_squared:.2f} (n = {table['n'].iloc[0]} + {table['n'].iloc[0]} prompts, "
+            f"{n_planes} random planes)"
+        ),
+    )
+
+
+def plot_doses(table: pd.DataFrame, target: str) -> Figure:
+    """Effect against KL on text for every operator; random planes are grey points."""
+    within = table.loc[~table["null"] & (table["damage"] <= CAPS[1])]
+    best = within.sort_values("effect")["variant"].tolist()
+    most = f"{best[-1]} does most" if best else "no operator"
+    what = "Less refusal of harmful" if target == "bypass" else "More refusal of harmless"
+    return plots.dose_response(
+        table,
+        damage="text_kl",
+        effect="effect",
+        group="variant",
+        dose="dose",
+        caps=CAPS,
+        base=0.0,
+        x_label="KL on Wikipedia text (nats per token)",
+        y_label=f"{what} prompts (nats)",
+        title=(
+            f"{what} prompts: {most} within a KL of {CAPS[1]} "
+            f"(n = {table['n'].iloc[0]} prompts per point)"
+        ),
+    )
+
+
+def plot_matched(table: pd.DataFrame) -> Figure:
+    """Effect of each family at matched damage."""
+    total = table[table["target"] == "reach"].set_index("family")["value"]
+    return plots.rates(
+        table,
+        label="target",
+        condition="family",
+        limits=None,
+        null_label="random planes, any damage",
+        labels={
+            "bypass": "less refusal of harmful", "induce": "more refusal of harmless",
+            "reach": "both (reach)",
+        },
+        x_label=f"Change of refusal score at a KL of {MATCHED_KL} on text (nats)",
+        title=(
+            f"At equal damage {total.idxmax()} moves refusal furthest "
+            f"(n = {table['n'].iloc[0]} test prompts per class)"
+        ),
+    )  # fmt: skip
+
+
+def plot_magnitude(table: pd.DataFrame) -> Figure:
+    """Change of the score when the whole state is rescaled at one site."""
+    moved = table[table["factor"] != 1.0]
+    return plots.profile_over_layers(
+        table,
+        x="factor",
+        y="value",
+        group="angle",
+        stream=None,
+        null_label="random moves of the same length",
+        x_label="Factor on the whole state at the direction's site",
+        y_label="Absolute change of score (nats)",
+        title=(
+            f"Rescaling the state moves refusal by {moved['value'].mean():.2f} nats, equally long "
+            f"random moves by {moved[['null_low', 'null_high']].mean().mean():.2f} "
+            f"(n = {table['n'].iloc[0]} test prompts)"
+        ),
+    )
