@@ -111,7 +111,7 @@ class Config(ExperimentConfig):
     n_sites: int = 8  # candidate sites, evenly spaced, stream pre; 0: every site, pre and mid
     n_positions: int = 2  # last template tokens a candidate may come from; 0: all of them
     n_train: int = 72  # prompts per class the directions come from, before filtering
-    n_validation: int = 8  # prompts per class for selection and for the coefficient
+    n_validation: int = 12  # prompts per class for selection and for the coefficient
     n_harmful: int = 48  # AdvBench test prompts
     n_contrast: int = 0  # harmful test prompts of the contrast set itself
     n_harmless: int = 48  # harmless tasks

@@ -106,7 +106,7 @@ HEADLINE = (
 class Config(ExperimentConfig):
     """Cross-layer transfer of one direction."""
 
-    n_train: int = 96  # train prompts per class that the directions are taken from
+    n_train: int = 72  # train prompts per class that the directions are taken from
     n_prompts: int = 8  # validation prompts per class that effects are measured on
     n_sources: int | None = 6  # source layers, evenly spread over the targets; None is every one
     n_targets: int | None = 8  # single layers written at, evenly spread; None is every one

@@ -83,6 +83,7 @@ class Lab:
         self._progress = progress if progress is not None else Silent()
         self._captured: dict[tuple[str, Site, int], Tensor] = {}
         self._tokens: dict[str, Tokens] = {}
+        self._shared: dict[str, Any] = {}
         self._used: dict[str, dict[str, Any]] = {}
 
     def for_experiment(self, cells: Cells) -> Lab:
@@ -163,6 +164,15 @@ class Lab:
         experiment's settings, the model and the data.
         """
         return self._cells.get(key, compute)
+
+    def shared(self, key: str, compute: Callable[[], T]) -> T:
+        """A cell that other experiments of this run may have measured already, by the same key.
+
+        For what several need: the key must name all that the value depends on, apart from the
+        model and the data.
+        """
+        value = self.cell(key, lambda: self._shared[key] if key in self._shared else compute())
+        return self._shared.setdefault(key, value)
 
     def progress(
         self, iterable: Iterable[T], description: str, total: int | None = None

@@ -6,9 +6,10 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
+from torch import Tensor
 
 from experiments.lab import Lab
-from interp.forward import text_damage
+from interp.forward import text_damage, text_log_probs
 from interp.interventions import Placement
 from interp.prompts import Tokens, tokenise_text
 from interp.scores import RefusalReadout, kl_divergence, refusal_scores
@@ -60,6 +61,10 @@ class Meter:
         return tokenise_text(self.lab.model, self.text, self.text_tokens)
 
     @cached_property
+    def _text_base(self) -> Float[Tensor, "text pos vocab"]:
+        return text_log_probs(self.lab.model, self._passages)
+
+    @cached_property
     def _base(self) -> RefusalReadout:
         return refusal_scores(self.lab.model, self._prompts)
 
@@ -86,7 +91,7 @@ class Meter:
         kl = kl_divergence(self._base.log_probs[n:], edited.log_probs[n:])
         cell = {"scores": edited.openings.tolist(), "kl": kl.tolist(), "text_kl": []}
         if with_text:
-            text = text_damage(self.lab.model, self._passages, edit).kl
+            text = text_damage(self.lab.model, self._passages, edit, self._text_base).kl
             # KL of float32 distributions is negative by rounding where nothing changed.
             cell["text_kl"] = text.clamp_min(0).tolist()
         return cell

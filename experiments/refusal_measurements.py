@@ -21,9 +21,9 @@ from experiments.lab import Lab
 from interp import nulls
 from interp.directions import Direction, mean_difference
 from interp.errors import ExperimentError
-from interp.forward import continuation_kl, generate, readout, text_damage
+from interp.forward import continuation_kl, generate, readout, text_damage, text_log_probs
 from interp.interventions import Add, Placement, Scale, ablate
-from interp.prompts import tokenise_text
+from interp.prompts import Tokens, tokenise_text
 from interp.scores import RefusalReadout, classify, kl_divergence, log_odds, refusal_scores
 from interp.sites import Site, everywhere
 from interp.weights import orthogonalised
@@ -192,13 +192,20 @@ class Bench:
             "addition": np.array(added) - np.array(self.openings("base", "harmless", BASE)),
         }
 
+    @cached_property
+    def _passages(self) -> Tokens:
+        return tokenise_text(self.lab.model, self.texts, self.text_tokens)
+
+    @cached_property
+    def _text_base(self) -> Float[Tensor, "text pos vocab"]:
+        return text_log_probs(self.lab.model, self._passages)
+
     def text(self, key: str, edit: Edit) -> dict[str, list[float]]:
         """KL(base || edited) and losses per passage of ordinary text, in nats per token."""
         return self.lab.cell(f"text/{key}", lambda: self._text(edit))
 
     def _text(self, edit: Edit) -> dict[str, list[float]]:
-        tokens = tokenise_text(self.lab.model, self.texts, self.text_tokens)
-        damage = text_damage(self.lab.model, tokens, edit.placements)
+        damage = text_damage(self.lab.model, self._passages, edit.placements, self._text_base)
         return {
             "kl": damage.kl.clamp_min(0).tolist(),
             "loss": damage.loss.tolist(),

@@ -10,8 +10,10 @@ from rich.table import Table
 
 from experiments.registry import FOLDER, ExperimentFile, experiment_files
 from experiments.summaries import Summary, committed, headlines, summaries
+from interp.registry import DEFAULT_MODEL
 
 COMMITTED_PRESET = "full"
+BEGIN, END = "<!-- verdicts: written by interp report -->", "<!-- end of verdicts -->"
 VERDICT_STYLES = {"supported": "green", "rejected": "red", "inconclusive": "yellow"}
 
 
@@ -21,13 +23,45 @@ def report_path(root: Path, preset: str) -> Path:
 
 
 def write_report(root: Path, preset: str, folder: Path = FOLDER) -> Path:
-    """Rebuild the README of a preset's results from their result.json files."""
+    """Rebuild the README of a preset's results from their result.json files.
+
+    The full results' verdicts also go into the README beside the results folder, between markers.
+    """
     path = report_path(root, preset)
     found = summaries(root, preset)
     text = report_text(found, preset, path.parent, experiment_files(folder))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+    if preset == COMMITTED_PRESET:
+        refresh_readme(root.parent / "README.md", root, folder)
     return path
+
+
+def refresh_readme(readme: Path, root: Path, folder: Path = FOLDER) -> bool:
+    """Put the verdicts of the full results between the markers of a README, if it has them."""
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    if BEGIN not in text or END not in text:
+        return False
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    table = "\n".join(verdict_lines(summaries(root, COMMITTED_PRESET), experiment_files(folder)))
+    readme.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
+    return True
+
+
+def verdict_lines(found: Sequence[Summary], files: Sequence[ExperimentFile]) -> list[str]:
+    """Verdict of every experiment and model, then the headline numbers of the default model."""
+    names = [file.name for file in files if any(s.experiment == file.name for s in found)]
+    models = sorted({summary.model for summary in found if not summary.mechanics})
+    lines = _matrix(found, names, models, "results/README.md")
+    lines += [f"On `{DEFAULT_MODEL}`, with 95% intervals and nulls:", ""]
+    lines += ["| experiment | estimates |", "|---|---|"]
+    for file in files:
+        for row in found:
+            if (row.experiment, row.model) == (file.name, DEFAULT_MODEL):
+                estimates = "<br>".join(_cell(t) for t in headlines(row, file.path.parent))
+                lines.append(f"| {file.name}: **{row.verdict}** | {estimates} |")
+    return lines
 
 
 def report_text(
@@ -53,14 +87,16 @@ def report_text(
     return "\n".join(lines)
 
 
-def _matrix(found: Sequence[Summary], names: Sequence[str], models: Sequence[str]) -> list[str]:
+def _matrix(
+    found: Sequence[Summary], names: Sequence[str], models: Sequence[str], page: str = ""
+) -> list[str]:
     verdicts = {(summary.experiment, summary.model): summary.verdict for summary in found}
     if not models:
         return ["Random weights only: these results show that the code runs, nothing more.", ""]
     lines = [f"| experiment | {' | '.join(models)} |", f"|---|{'---|' * len(models)}"]
     for name in names:
         cells = [verdicts.get((name, model), "") for model in models]
-        lines.append(f"| [{name}](#{name}) | {' | '.join(cells)} |")
+        lines.append(f"| [{name}]({page}#{name}) | {' | '.join(cells)} |")
     return [*lines, ""]
 
 

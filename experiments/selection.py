@@ -88,10 +88,10 @@ def answering_prompts(lab: Lab, n_train: int = 96, n_validation: int = 16) -> Pr
     train = (splits.train.positive[:n_train], splits.train.negative[:n_train])
     asked = 2 * n_validation
     validation = (splits.validation.positive[:asked], splits.validation.negative[:asked])
-    refused = lab.cell(
-        f"selection/answers/{n_train}/{n_validation}",
-        lambda: _refused(lab, [*train, *validation]),
-    )
+    refused = [
+        *lab.shared(f"selection/answers/train/{n_train}", lambda: _refused(lab, train)),
+        *lab.shared(f"selection/answers/validation/{asked}", lambda: _refused(lab, validation)),
+    ]
     fits = [
         (part if index % 2 == 0 else [not r for r in part]) for index, part in enumerate(refused)
     ]
@@ -180,16 +180,16 @@ def select_direction(
     lab: Lab,
     sites: Sequence[Site] | None = None,
     positions: Sequence[int] | None = None,
-    n_prompts: int = 16,
-    n_train: int = 96,
+    n_prompts: int = 12,
+    n_train: int = 72,
 ) -> Selection:
     """The direction that ablates refusal best at little cost; see the top of this file.
 
     `n_prompts` validation prompts and `n_train` train prompts per class, before filtering. By
-    default 12 evenly spaced `pre` sites and the style's last two tokens. Every candidate's
-    scores are a cell of the lab. Raises ExperimentError when no site has a direction.
+    default 8 evenly spaced `pre` sites and the style's last two tokens. Every candidate's scores
+    are a cell that experiments share. Raises ExperimentError when no site has a direction.
     """
-    sites = candidate_sites(lab, 12) if sites is None else list(sites)
+    sites = candidate_sites(lab, 8) if sites is None else list(sites)
     positions = candidate_positions(lab, 2) if positions is None else list(positions)
     prompts = answering_prompts(lab, n_train, n_prompts)
     directions = directions_of(lab, sites, positions, prompts)
@@ -270,7 +270,7 @@ class _Bench:
     def base(self) -> dict[str, float]:
         """Openings scores of the unedited model, {bypass: on harmful, induce: on harmless}."""
         harmful, harmless = (self.lab.tokens(texts) for texts in self.prompts.validation)
-        return self.lab.cell(
+        return self.lab.shared(
             f"selection/{self.sizes}/base",
             lambda: {
                 "bypass": float(refusal_scores(self.lab.model, harmful).openings.mean()),
@@ -285,7 +285,7 @@ class _Bench:
 
     def scores(self, key: Key, direction: Direction) -> dict[str, float]:
         site, position = key
-        return self.lab.cell(
+        return self.lab.shared(
             f"selection/{self.sizes}/{site}@{position}", lambda: self._measure(site, direction)
         )
 

@@ -22,6 +22,7 @@ from interp.prompts import Tokens
 from interp.sites import Site
 
 TOKENS_PER_BATCH = 2048
+TEXT_TOKENS_PER_BATCH = 512
 ROWS_PER_GENERATION = 64
 PREFIX_OFFSET = -1_000_000
 """Offset given to prefix tokens: before any position that can be named."""
@@ -392,36 +393,46 @@ def tree_states(
 
 
 @torch.inference_mode()
-def text_damage(
-    model: LoadedModel, tokens: Tokens, placements: Sequence[Placement], budget: int = 512
-) -> TextDamage:
-    """KL and next-token loss on ordinary text, over all of its own tokens."""
-    columns = torch.zeros(3, len(tokens), dtype=torch.float64)
-    with Body(model) as body:
-        base_prefix = body.prefix_cache(tokens.prefix)
-    with Body(model, placements) as body:
-        edited_prefix = body.prefix_cache(tokens.prefix)
-    for rows in batches(model, tokens, budget):
-        part = tokens[rows]
-        base = _all_log_probs(model, part, (), base_prefix)
-        edited = _all_log_probs(model, part, placements, edited_prefix)
-        weight = part.mask[:, :-1].double()
-        count = weight.sum(1)
-        kl = (base.exp() * (base - edited)).sum(-1)[:, :-1].double()
-        following = part.ids[:, 1:, None]
-        loss = -edited[:, :-1].gather(2, following)[..., 0].double()
-        base_loss = -base[:, :-1].gather(2, following)[..., 0].double()
-        for index, values in enumerate((kl, loss, base_loss)):
-            columns[index, rows] = torch.where(weight > 0, values, 0.0).sum(1) / count
-    return TextDamage(*columns)
-
-
-def _all_log_probs(
-    model: LoadedModel, tokens: Tokens, placements: Sequence[Placement], prefix: DynamicCache
+def text_log_probs(
+    model: LoadedModel,
+    tokens: Tokens,
+    placements: Sequence[Placement] = (),
+    budget: int = TEXT_TOKENS_PER_BATCH,
 ) -> Float[Tensor, "sample pos vocab"]:
+    """Next-token log probabilities at every token of ordinary text, float32; 0 where padded.
+
+    Takes 4 bytes per text, token and vocabulary entry: 16 texts of 64 tokens are 0.6 GB at 152k.
+    """
+    found = torch.zeros(*tokens.ids.shape, model.head.shape[0])
     with Body(model, placements) as body:
-        states, _, _ = body.prompt(tokens, prefix)
-    return unembed(model, states).log_softmax(-1).cpu()
+        prefix = body.prefix_cache(tokens.prefix)
+        for rows in batches(model, tokens, budget):
+            states, _, _ = body.prompt(tokens[rows], prefix)
+            found[rows, -states.shape[1] :] = unembed(model, states).log_softmax(-1).cpu()
+    return found
+
+
+@torch.inference_mode()
+def text_damage(
+    model: LoadedModel,
+    tokens: Tokens,
+    placements: Sequence[Placement],
+    base: Float[Tensor, "sample pos vocab"] | None = None,
+) -> TextDamage:
+    """KL and next-token loss on ordinary text, over all of its own tokens.
+
+    `base` is `text_log_probs` of the unedited model, to be passed when several edits are measured.
+    """
+    base = text_log_probs(model, tokens) if base is None else base
+    edited = text_log_probs(model, tokens, placements)
+    weight = tokens.mask[:, :-1].double()
+    following = tokens.ids[:, 1:, None]
+    per_token = (
+        (base.exp() * (base - edited)).sum(-1)[:, :-1],
+        -edited[:, :-1].gather(2, following)[..., 0],
+        -base[:, :-1].gather(2, following)[..., 0],
+    )
+    return TextDamage(*((weight * v.double()).sum(1) / weight.sum(1) for v in per_token))
 
 
 @torch.inference_mode()

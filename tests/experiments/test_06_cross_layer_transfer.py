@@ -100,6 +100,8 @@ class WorldLab:
             self.values[key] = compute()
         return self.values[key]
 
+    shared = cell
+
     def progress(self, iterable, description, total=None):
         return iter(iterable)
 

@@ -15,6 +15,7 @@ from interp.forward import (
     prefix_tree,
     readout,
     text_damage,
+    text_log_probs,
     touched,
 )
 from interp.interventions import Add, Placement, RotateTo, Scale, ablate
@@ -146,7 +147,8 @@ def test_text_damage_is_zero_without_a_change_and_right_with_one(tiny_model: Loa
     none = text_damage(tiny_model, tokens, [])
     assert torch.allclose(none.kl, torch.zeros(3).double(), atol=1e-7)
     act, sites = ablate(vectors(1)[0]), tuple(everywhere(4))
-    damage = text_damage(tiny_model, tokens, [Placement(act, sites)], budget=50)
+    base = text_log_probs(tiny_model, tokens, budget=50)
+    damage = text_damage(tiny_model, tokens, [Placement(act, sites)], base)
     hf_model, _ = tiny_huggingface()
     for row, ids in enumerate(tokens.sequences()):
         base = plain_forward(hf_model, ids)[0].log_softmax(-1)[:-1]

@@ -1,0 +1,44 @@
+"""The lab: cells shared between experiments, captures made once, randomness by purpose."""
+
+import numpy as np
+import torch
+
+from experiments.cells import FileCells
+from interp.capture import capture
+from interp.prompts import tokenise
+from interp.sites import all_sites
+
+
+def test_shared_cells_are_measured_once_per_run_and_kept_by_each(bench, tmp_path) -> None:
+    lab = bench.lab(0)
+    first = lab.for_experiment(FileCells(tmp_path / "a.jsonl", "f"))
+    second = lab.for_experiment(FileCells(tmp_path / "b.jsonl", "f"))
+    assert first.shared("key", lambda: [1, (2,)]) == [1, [2]]
+    assert second.shared("key", lambda: 1 / 0) == [1, [2]]
+    resumed = lab.for_experiment(FileCells(tmp_path / "b.jsonl", "f"))
+    assert resumed.cell("key", lambda: 1 / 0) == [1, [2]]
+
+
+def test_plain_cells_are_not_shared(bench, tmp_path) -> None:
+    lab = bench.lab(0)
+    first = lab.for_experiment(FileCells(tmp_path / "a.jsonl", "f"))
+    second = lab.for_experiment(FileCells(tmp_path / "b.jsonl", "f"))
+    assert first.cell("key", lambda: 1) == 1
+    assert second.cell("key", lambda: 2) == 2
+
+
+def test_activations_do_not_depend_on_what_was_asked_before(bench) -> None:
+    lab, sites = bench.lab(0), all_sites(4)
+    prompts = lab.splits.train.positive[:5]
+    late = lab.activations(prompts, sites[4:], (-1, -2))
+    whole = lab.activations(prompts, sites, (-1, -2))
+    plain = capture(lab.model, tokenise(lab.model, prompts), sites, (-1, -2))
+    assert torch.equal(whole[:, 4:], late)
+    assert torch.allclose(whole, plain, atol=1e-5)
+
+
+def test_randomness_depends_on_purpose_and_seed_alone(bench) -> None:
+    lab = bench.lab(0)
+    draws = [lab.rng(purpose).normal() for purpose in ("a", "b", "a")]
+    assert draws[0] == draws[2] != draws[1]
+    assert not np.isclose(bench.lab(1).rng("a").normal(), draws[0])

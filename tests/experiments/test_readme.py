@@ -1,0 +1,57 @@
+"""What the README shows works: its example experiment runs, its paths exist, its markers stand."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from experiments.registry import load_experiment
+from experiments.report import BEGIN, END, refresh_readme
+from experiments.results import load_result
+from experiments.runner import Plan, run_plans
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def code_blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_example_experiment_runs(bench, tmp_path: Path) -> None:
+    (source,) = [block for block in code_blocks() if "31_norm_growth" in block]
+    folder = tmp_path / "experiments"
+    folder.mkdir()
+    (folder / "31_norm_growth.py").write_text(source)
+    module = load_experiment("31", folder)
+    from experiments.registry import find_experiment
+
+    file = find_experiment("31", folder)
+    plan = Plan(file, module, module.PRESETS["smoke"], "smoke", tmp_path / "31_norm_growth")
+    (outcome,) = run_plans([plan], bench, say=str)
+    assert outcome.status == "measured", outcome.error
+    assert load_result(plan.folder)["growth"].n == 4
+
+
+def test_the_other_example_is_python_and_imports_what_exists() -> None:
+    (source,) = [block for block in code_blocks() if "31_norm_growth" not in block]
+    compile(source, "README.md", "exec")
+    exec("\n".join(line for line in source.splitlines() if line.startswith("from")), {})
+
+
+def test_every_link_leads_somewhere() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
+    missing = [link for link in links if not (ROOT / link).exists()]
+    assert links
+    assert not missing
+
+
+@pytest.mark.parametrize("text", ["no markers", f"a {BEGIN} old {END} b"])
+def test_verdicts_replace_only_what_stands_between_the_markers(text: str, tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(text)
+    changed = refresh_readme(readme, tmp_path / "results")
+    assert changed == (BEGIN in text)
+    found = readme.read_text()
+    assert found == text if not changed else found.startswith("a ") and found.endswith(" b")
+    assert "old" not in found
