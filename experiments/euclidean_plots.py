@@ -211,15 +211,18 @@ def plot_metrics(table: pd.DataFrame) -> Figure:
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     axes[0].set_ylabel("Spearman")
-    best = [
-        f"{METRIC_NAMES[_best_metric(table[table['meaning'] == meaning])]} {verb}"
-        for meaning, verb in (("output", "orders output KL"), ("behaviour", "predicts refusal"))
-    ]
-    return _finished(figure, axes, f"On average over sites, {best[0]} best and {best[1]} best")
+    output = _means(table[table["meaning"] == "output"])
+    refusal = _means(table[table["step"] == "both classes"])
+    title = (
+        f"Mean Spearman over sites: with output KL {output}; with the refusal score, both classes, "
+        f"{refusal}"
+    )
+    return _finished(figure, axes, "\n".join(textwrap.wrap(title, 95)))
 
 
-def _best_metric(rows: pd.DataFrame) -> str:
-    return max(METRIC_COLOURS, key=lambda name: rows[rows["metric"] == name]["value"].mean())
+def _means(rows: pd.DataFrame) -> str:
+    means = {name: rows[rows["metric"] == name]["value"].mean() for name in METRIC_COLOURS}
+    return ", ".join(f"{METRIC_NAMES[name]} {value:.2f}" for name, value in means.items())
 
 
 def _metric_line(axis: Axes, rows: pd.DataFrame, shift: int, colour: str) -> None:

@@ -206,7 +206,9 @@ def test_matrix_cells_stand_where_the_table_puts_them():
         title="t", x_label="To", y_label="From", value_label="Nats",
     )  # fmt: skip
     for axis in figure.axes[:2]:
-        grid = np.ma.filled(axis.images[0].get_array().astype(float), np.nan)
+        image = axis.images[0].get_array()
+        assert image is not None
+        grid = np.ma.filled(image.astype(float), np.nan)
         assert grid.shape == (4, 6)
         assert np.isnan(grid[2, 3])
         assert grid[3, 0] == 3
