@@ -113,8 +113,11 @@ class Bench(Protocol):
         """What a result depends on besides code and settings, known without loading the model."""
         ...
 
-    def lab(self, seed: int) -> Lab:
-        """The lab whose splits are drawn with `seed`; the same object when asked again."""
+    def lab(self, seed: int, dtype: str = "auto") -> Lab:
+        """The lab whose splits are drawn with `seed`; the same object when asked again.
+
+        `dtype` is what an experiment wants of the weights; a dtype the user gave wins.
+        """
         ...
 
 
@@ -130,8 +133,8 @@ class ModelBench:
     dtype: str = "auto"
     device: str = "auto"
     progress: ProgressLog = field(default_factory=Silent)
-    _labs: dict[int, Lab] = field(default_factory=dict)
-    _loaded: list[LoadedModel] = field(default_factory=list)
+    _labs: dict[tuple[int, str], Lab] = field(default_factory=dict)
+    _loaded: dict[str, LoadedModel] = field(default_factory=dict)
 
     def identity(self) -> dict[str, Any]:
         """Hashes of the model and the data, style and dtype."""
@@ -142,23 +145,25 @@ class ModelBench:
             "dtype": self.dtype,
         }
 
-    def lab(self, seed: int) -> Lab:
-        """The lab of this seed; the model is loaded once for all seeds."""
-        if seed not in self._labs:
-            self._labs[seed] = build_lab(
-                self._model(),
+    def lab(self, seed: int, dtype: str = "auto") -> Lab:
+        """The lab of this seed and dtype; the model is loaded once per dtype for all seeds."""
+        wanted = dtype if self.dtype == "auto" else self.dtype
+        if (seed, wanted) not in self._labs:
+            self._labs[seed, wanted] = build_lab(
+                self._model(wanted),
                 self.source,
                 style=self.style,
                 seed=seed,
                 preset=self.preset,
                 progress=self.progress,
             )
-        return self._labs[seed]
+        return self._labs[seed, wanted]
 
-    def _model(self) -> LoadedModel:
-        if not self._loaded:
+    def _model(self, dtype: str) -> LoadedModel:
+        if dtype not in self._loaded:
             from interp.models import load
 
-            self.progress.say(f"loading {self.model}")
-            self._loaded.append(load(self.model, dtype=self.dtype, device=self.device))
-        return self._loaded[0]
+            note = "" if dtype == "auto" else f" in {dtype}"
+            self.progress.say(f"loading {self.model}{note}")
+            self._loaded[dtype] = load(self.model, dtype=dtype, device=self.device)
+        return self._loaded[dtype]
