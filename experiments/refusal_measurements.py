@@ -21,7 +21,8 @@ from experiments.lab import Lab
 from interp import nulls
 from interp.directions import Direction, mean_difference
 from interp.errors import ExperimentError
-from interp.forward import continuation_kl, generate, readout, text_damage, text_log_probs
+from interp.forward import continuation_kl, readout, text_damage, text_log_probs
+from interp.generation import generate
 from interp.interventions import Add, Placement, Scale, ablate
 from interp.prompts import Tokens, tokenise_text
 from interp.scores import RefusalReadout, classify, kl_divergence, log_odds, refusal_scores

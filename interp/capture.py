@@ -7,17 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.batching import in_batches, token_budget
+from interp.body import Body
 from interp.errors import ActivationError
-from interp.forward import (
-    Body,
-    HookFunction,
-    batches,
-    check_placements,
-    check_positions,
-    check_sites,
-)
+from interp.forward import check_placements, check_positions
 from interp.interventions import Placement
 from interp.models import LoadedModel
+from interp.packing import pack
 from interp.prompts import Tokens
 from interp.sites import Site
 
@@ -58,27 +54,20 @@ def capture_batches(
     placements: Sequence[Placement],
 ) -> Iterator[tuple[list[int], Float[Tensor, "sample site pos d_model"]]]:
     """Rows and their float32 activations, batch by batch; checked to be finite."""
-    check_sites(model, sites)
     check_positions(tokens, positions)
     check_placements(tokens, placements)
-    columns = torch.tensor(list(positions), device=model.device)
-    seen: dict[Site, Tensor] = {}
+    with Body(model, placements, sites) as body:
 
-    def read(site: Site) -> HookFunction:
-        def hook(h: Tensor, hook: object) -> None:
-            seen[site] = h[:, columns % h.shape[1]].float().cpu()
+        def compute(rows: list[int]) -> Float[Tensor, "sample site pos d_model"]:
+            row = pack(tokens[rows])
+            places = torch.stack([row.at(position) for position in positions], dim=1)
+            body.run(row, places.flatten(), stop=True)
+            stacked = torch.stack([body.read[site] for site in sites]).float().cpu()
+            return stacked.unflatten(1, places.shape).transpose(0, 1)
 
-        return hook
-
-    with Body(model, placements) as body:
-        prefix = body.prefix_cache(tokens.prefix)
-    reads = [(site.hook_name, read(site)) for site in sites]
-    with Body(model, placements, reads) as body:
-        for rows in batches(model, tokens):
-            body.prompt(tokens[rows], prefix)
-            stacked = torch.stack([seen[site] for site in sites], dim=1)
-            check_finite(stacked, sites, model.info.name)
-            yield rows, stacked
+        for rows, found in in_batches(tokens, token_budget(model), compute):
+            check_finite(found, sites, model.info.name)
+            yield rows, found
 
 
 @torch.inference_mode()

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from interp import data
 from interp.errors import DataError, PromptError
-from interp.forward import generate, readout
+from interp.forward import readout
+from interp.generation import generate
 from interp.interventions import Placement
 from interp.models import LoadedModel
 from interp.prompts import Tokens

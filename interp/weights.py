@@ -17,9 +17,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from interp.body import Body
 from interp.errors import ModelError
-from interp.forward import Body
 from interp.models import LoadedModel
+from interp.packing import pack
+from interp.prompts import batch
 from interp.sites import everywhere
 
 # Share of a state's norm that rounding may leave in the subspace: weights in bf16 hold 8 bits.
@@ -195,20 +197,17 @@ def _gram(basis: Tensor) -> Tensor:
 @torch.inference_mode()
 def _check_removed(model: LoadedModel, basis: Float[Tensor, "k d_model"]) -> None:
     """Run eight tokens and look for the subspace in every state of the stream."""
-    shares: dict[str, float] = {}
-
-    def read(name: str) -> Any:
-        def hook(h: Tensor, hook: object) -> None:
-            state = h.float().cpu()
-            within = (state @ basis.cpu().float().T).norm(dim=-1)
-            shares[name] = float((within / state.norm(dim=-1)).max())
-
-        return hook
-
     sites = everywhere(model.n_layers, model.info.has_mid)
-    ids = torch.arange(3, 11)[None] % model.head.shape[0]
-    with Body(model, (), [(site.hook_name, read(str(site))) for site in sites]) as body:
-        body(ids, torch.ones_like(ids), torch.arange(-8, 0), body.prefix_cache(ids[0, :0]))
+    tokens = batch([[token % model.head.shape[0] for token in range(3, 11)]], pad_id=0)
+    row = pack(tokens)
+    with Body(model, (), sites) as body:
+        body.run(row)
+    shares = {
+        str(site): float(
+            ((h.float() @ basis.to(h.device).float().T).norm(dim=-1) / h.float().norm(dim=-1)).max()
+        )
+        for site, h in body.read.items()
+    }
     worst = max(shares, key=lambda name: shares[name])
     if shares[worst] > LEFT_IN_SUBSPACE[model.dtype]:
         raise ModelError(

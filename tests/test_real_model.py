@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from interp.capture import capture
-from interp.forward import generate, readout
+from interp.forward import readout
+from interp.generation import generate
 from interp.interventions import Add, Placement, ablate
 from interp.models import LoadedModel, load
 from interp.prompts import positions, tokenise

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from interp.batching import TOKENS_ON_CPU, batches
 from interp.capture import capture, capture_moments, check_finite
 from interp.errors import ActivationError
-from interp.forward import batches
 from interp.interventions import Add, Placement, ablate
 from interp.models import LoadedModel
 from interp.prompts import tokenise
@@ -61,7 +61,7 @@ def test_streaming_statistics_equal_stacked_ones(
 def test_streaming_over_many_batches(tiny_model: LoadedModel) -> None:
     prompts = [f"Number {n} in words" + "!" * (n % 7) for n in range(300)]
     tokens = tokenise(tiny_model, prompts)
-    assert len(list(batches(tiny_model, tokens))) > 3
+    assert len(list(batches(tokens, TOKENS_ON_CPU))) > 3
     stacked = capture(tiny_model, tokens, [Site(3, "post")]).double()
     moments = capture_moments(tiny_model, tokens, [Site(3, "post")])
     assert torch.allclose(moments.variance, stacked.var(0), atol=1e-6)

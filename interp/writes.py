@@ -1,0 +1,95 @@
+"""Writes into the residual stream: which tokens a placement touches, and the hooks that do it."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from interp.interventions import Intervention, Placement, Positions
+from interp.sites import Site
+
+HookFunction = Callable[..., Tensor | None]
+
+Columns = Callable[[Positions], Int[Tensor, " chosen"] | None]
+"""Which tokens of the pass under way a placement touches: their indices, or None for all."""
+
+
+def touched(positions: Positions, offsets: Int[Tensor, " pos"]) -> Bool[Tensor, " pos"]:
+    """Which columns a placement touches, given each column's offset from the prompt's end."""
+    if positions == "all":
+        return torch.ones_like(offsets, dtype=torch.bool)
+    if positions == "prompt":
+        return offsets < 0
+    if positions == "generated":
+        return offsets >= 0
+    return torch.isin(offsets, torch.tensor(positions))
+
+
+def all_columns(positions: Positions) -> None:
+    """For a pass in which placements touch every token, whatever positions they name."""
+    return None
+
+
+def edit(
+    h: Float[Tensor, "sample pos d_model"],
+    intervention: Intervention,
+    chosen: Int[Tensor, " chosen"] | None,
+) -> Float[Tensor, "sample pos d_model"]:
+    """The state with the intervention applied to the chosen columns; h itself is not changed."""
+    if chosen is None:
+        return intervention(h)
+    if not len(chosen):
+        return h
+    return h.index_copy(1, chosen, intervention(h[:, chosen]))
+
+
+def apply_all(
+    placements: Sequence[Placement], columns: Columns, h: Float[Tensor, "sample pos d_model"]
+) -> Float[Tensor, "sample pos d_model"]:
+    """The state after the placements of one site, in order."""
+    for placement in placements:
+        h = edit(h, placement.intervention, columns(placement.positions))
+    return h
+
+
+def mid_hooks(site: Site, act: Intervention) -> list[tuple[str, HookFunction]]:
+    """Hooks that write f(mid) exactly, by what attention adds: f(pre + attn_out) - pre.
+
+    `hook_resid_mid` itself is an alias of the input of the MLP's norm: what is written there never
+    reaches the stream.
+    """
+    entering: list[Tensor] = []
+
+    def remember(pre: Tensor, hook: object) -> None:
+        entering[:] = [pre]
+
+    def write(attention_out: Tensor, hook: object) -> Tensor:
+        pre = entering.pop().float()
+        return (act(pre + attention_out.float()) - pre).to(attention_out.dtype)
+
+    block = f"blocks.{site.layer}"
+    return [(f"{block}.hook_resid_pre", remember), (f"{block}.hook_attn_out", write)]
+
+
+def write_hooks(
+    placements: Sequence[Placement], columns: Columns = all_columns
+) -> list[tuple[str, HookFunction]]:
+    """TransformerLens hooks that write the placements into the residual stream.
+
+    `columns` tells which tokens of the pass under way a placement touches. Sites are taken by
+    depth, so what `mid` remembers of `pre` is what a write at `pre` left there.
+    """
+    by_site: dict[Site, list[Placement]] = {}
+    for placement in placements:
+        for site in placement.sites:
+            by_site.setdefault(site, []).append(placement)
+    hooks: list[tuple[str, HookFunction]] = []
+    for site in sorted(by_site):
+        act = partial(apply_all, by_site[site], columns)
+        if site.stream == "mid":
+            hooks += mid_hooks(site, act)
+        else:
+            hooks.append((site.hook_name, lambda h, hook, act=act: act(h)))
+    return hooks
