@@ -53,8 +53,6 @@ N_SPLITS = 4  # random halvings over which the cosine without the common mean is
 # Below this share of the squared norm the variance is rounding: the token is the same everywhere.
 SMALLEST_SHARE = 1e-10
 CLASSES = ("harmful", "harmless")
-# bf16 activations add up to a quarter to the small variances of the early layers.
-DTYPE = "float32"
 FORMS = {"all": "", "without_largest": ".without_largest"}
 
 CLAIM = (

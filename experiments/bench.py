@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +19,8 @@ from interp.registry import data_sets
 
 if TYPE_CHECKING:
     from interp.models import LoadedModel
+
+CHECKED_PROMPTS = 8  # per class, on which bfloat16 is compared with float32
 
 
 @dataclass(frozen=True)
@@ -113,11 +116,8 @@ class Bench(Protocol):
         """What a result depends on besides code and settings, known without loading the model."""
         ...
 
-    def lab(self, seed: int, dtype: str = "auto") -> Lab:
-        """The lab whose splits are drawn with `seed`; the same object when asked again.
-
-        `dtype` is what an experiment wants of the weights; a dtype the user gave wins.
-        """
+    def lab(self, seed: int) -> Lab:
+        """The lab whose splits are drawn with `seed`; the same object when asked again."""
         ...
 
 
@@ -133,8 +133,7 @@ class ModelBench:
     dtype: str = "auto"
     device: str = "auto"
     progress: ProgressLog = field(default_factory=Silent)
-    _labs: dict[tuple[int, str], Lab] = field(default_factory=dict)
-    _loaded: dict[str, LoadedModel] = field(default_factory=dict)
+    _labs: dict[int, Lab] = field(default_factory=dict)
 
     def identity(self) -> dict[str, Any]:
         """Hashes of the model and the data, style and dtype."""
@@ -145,25 +144,36 @@ class ModelBench:
             "dtype": self.dtype,
         }
 
-    def lab(self, seed: int, dtype: str = "auto") -> Lab:
-        """The lab of this seed and dtype; the model is loaded once per dtype for all seeds."""
-        wanted = dtype if self.dtype == "auto" else self.dtype
-        if (seed, wanted) not in self._labs:
-            self._labs[seed, wanted] = build_lab(
-                self._model(wanted),
+    def lab(self, seed: int) -> Lab:
+        """The lab of this seed; the model is loaded once for all seeds."""
+        if seed not in self._labs:
+            self._labs[seed] = build_lab(
+                self._model,
                 self.source,
                 style=self.style,
                 seed=seed,
                 preset=self.preset,
                 progress=self.progress,
             )
-        return self._labs[seed, wanted]
+        return self._labs[seed]
 
-    def _model(self, dtype: str) -> LoadedModel:
-        if dtype not in self._loaded:
-            from interp.models import load
+    @cached_property
+    def _model(self) -> LoadedModel:
+        from interp.models import load
 
-            note = "" if dtype == "auto" else f" in {dtype}"
-            self.progress.say(f"loading {self.model}{note}")
-            self._loaded[dtype] = load(self.model, dtype=dtype, device=self.device)
-        return self._loaded[dtype]
+        self.progress.say(f"loading {self.model}")
+        model = load(self.model, dtype=self.dtype, device=self.device)
+        if self.dtype == "auto" and model.info.dtype == "bfloat16":
+            self._warn_of_rounding(model)
+        return model
+
+    def _warn_of_rounding(self, model: LoadedModel) -> None:
+        """Name what is measured in bfloat16 and would not come out right on this model."""
+        from interp.agreement import agreement
+
+        contrast = self.source.contrast
+        sample = contrast.positive[:CHECKED_PROMPTS], contrast.negative[:CHECKED_PROMPTS]
+        for found in agreement(model, *sample, self.style):
+            # Activations are captured in float32 (`Lab.activations`), so their errors do not count.
+            if found.site is None and not found.safe:
+                self.progress.say(f"warning: in bfloat16 the {found}; use --dtype float32")

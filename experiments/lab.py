@@ -15,6 +15,7 @@ from torch import Tensor
 
 from experiments.cells import Cells, MemoryCells
 from experiments.progress import ProgressLog, Silent
+from interp.agreement import in_float32
 from interp.capture import capture
 from interp.data import ContrastSet, Splits, TextSet, split
 from interp.prompts import Style, Tokens, tokenise
@@ -135,13 +136,16 @@ class Lab:
     ) -> Float[Tensor, "sample site pos d_model"]:
         """Residual stream of the prompts, float32 on CPU; each site and position captured once.
 
+        Taken in float32 also from a model that runs in bf16, whose rounding is a tenth of the small
+        variances and class differences of the first layers (`interp.agreement` measures it).
         Only missing sites are captured, always over all of the prompts: batches, and with them the
         last bits of the numbers, do not depend on what other experiments asked for before.
         """
         key = _key(prompts)
         missing = [s for s in sites if any((key, s, p) not in self._captured for p in positions)]
         if missing:
-            found = capture(self.model, self.tokens(prompts), missing, tuple(positions))
+            with in_float32(self.model):
+                found = capture(self.model, self.tokens(prompts), missing, tuple(positions))
             self._make_room(found.nbytes, key)
             for i, site in enumerate(missing):
                 for j, position in enumerate(positions):

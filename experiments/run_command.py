@@ -64,8 +64,8 @@ class RunOptions:
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
     dtype: Dtype = "auto"
-    """auto is what the experiment asks for: float32 for plain geometry, else bfloat16 where the
-    processor multiplies it natively."""
+    """auto is bfloat16 where the processor multiplies it natively, else float32. Activations are
+    captured in float32 either way."""
     out: Path | None = None
     """Results folder instead of `results`."""
     force: bool = False

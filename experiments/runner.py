@@ -48,11 +48,6 @@ class Plan:
     preset: str
     folder: Path
 
-    @property
-    def dtype(self) -> str:
-        """What the experiment wants of the weights, unless the user names a dtype."""
-        return getattr(self.module, "DTYPE", "auto")
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -118,7 +113,7 @@ def run_plan(plan: Plan, bench: Bench, fingerprint: str, *, fresh: bool = False)
             if fresh:
                 (partial / "cells.jsonl").unlink(missing_ok=True)
             cells = FileCells(partial / "cells.jsonl", fingerprint)
-            lab = bench.lab(plan.config.seed, plan.dtype).for_experiment(cells)
+            lab = bench.lab(plan.config.seed).for_experiment(cells)
             measured = plan.module.run(plan.config, lab)
             run = run_info(plan, lab, fingerprint, cells.seconds())
             result = save(replace(measured, run=run), plan.module.plot, plan.folder)

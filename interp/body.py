@@ -31,8 +31,12 @@ from interp.writes import HookFunction, touched, write_hooks
 NO_MASK = torch.zeros(1, 1, 1, 1)
 """Four dimensions tell transformers that the mask is ready; the packed attention has its own."""
 
-AGREEMENT = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
-"""Largest distance between states of a packed and of a plain pass, as share of the norm."""
+AGREEMENT = {torch.float32: 1e-3, torch.bfloat16: 0.2}
+"""Largest distance between states of a packed and of a plain pass, as share of their norm.
+
+Odd sequences in bf16 are up to .08 apart for rounding alone; a token that is seen too much or too
+little puts them about 1 apart.
+"""
 
 
 def check_sites(model: LoadedModel, sites: Sequence[Site]) -> None:
@@ -113,7 +117,9 @@ class Engine:
             config = getattr(module, "config", None)
             if hasattr(config, "_attn_implementation"):
                 configs[id(config)] = config
-            self.owners += [(module, name) for name, p in module._parameters.items() if p is not None]
+            self.owners += [
+                (module, name) for name, p in module._parameters.items() if p is not None
+            ]
             if not isinstance(module, GeneralizedComponent):
                 self.sockets += [
                     Socket(module, name, child)
@@ -173,8 +179,7 @@ def packing_problem(model: LoadedModel, engine: Engine) -> str | None:
         except (NotImplementedError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             return f"{type(error).__name__}: {error}"
     plain, packed = states
-    # Against the largest norm, since a padding token's state may be zero.
-    distance = float((packed - plain).norm(dim=-1).max() / plain.norm(dim=-1).max())
+    distance = float((packed - plain).norm() / plain.norm())
     allowed = AGREEMENT[model.dtype]
     if distance <= allowed:
         return None
@@ -219,8 +224,7 @@ class Body:
         self.first = min((site.layer for site in written), default=model.n_layers)
         if model.device.type != "cpu":
             placements = [
-                replace(p, intervention=on_device(p.intervention, model.device))
-                for p in placements
+                replace(p, intervention=on_device(p.intervention, model.device)) for p in placements
             ]
         self.placements, self.sites = placements, sites
         self.read: dict[Site, Tensor] = {}
@@ -331,9 +335,7 @@ class Body:
         self._key = self._places = None
         return self.packed(pack, stored)
 
-    def step(
-        self, ids: Int[Tensor, " sample"], stored: Stored
-    ) -> Float[Tensor, "sample d_model"]:
+    def step(self, ids: Int[Tensor, " sample"], stored: Stored) -> Float[Tensor, "sample d_model"]:
         """Final states of one more token of every sequence whose keys and values are stored."""
         self._key = self._places = None
         positions = stored.advance()

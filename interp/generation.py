@@ -109,7 +109,10 @@ class Recomputed:
         # The token after the last one is never run: it only makes the last one a node of the tree.
         row = pack(self.tokens, [prefix_tree([[*grown, 0]]) for grown in self.grown])
         states = self.body.run(row)
-        ends = [nodes[-1] if nodes else int(last) for nodes, last in zip(row.nodes, row.last, strict=True)]
+        ends = [
+            nodes[-1] if nodes else int(last)
+            for nodes, last in zip(row.nodes, row.last, strict=True)
+        ]
         self.states = states[ends]
 
     def grow(self, ids: Int[Tensor, " sample"], rows: Int[Tensor, " row"]) -> None:

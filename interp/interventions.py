@@ -83,11 +83,11 @@ class RotateTo:
     def __call__(self, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         plane = torch.stack([self.b1, self.b2]).to(h.device, torch.float32)
         angle = radians(self.degrees)
-        target = torch.tensor([cos(angle), sin(angle)], device=h.device)
+        target = cos(angle) * plane[0] + sin(angle) * plane[1]
         state = h.float()
         coordinates = state @ plane.T
         wanted = coordinates.norm(dim=-1, keepdim=True) * target
-        return (state + (wanted - coordinates) @ plane).to(h.dtype)
+        return (state + (wanted - coordinates @ plane)).to(h.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,12 +101,12 @@ class RotateBy:
     def __call__(self, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         plane = torch.stack([self.b1, self.b2]).to(h.device, torch.float32)
         angle = radians(self.degrees)
-        rotation = torch.tensor(
-            [[cos(angle), sin(angle)], [-sin(angle), cos(angle)]], device=h.device
-        )
         state = h.float()
-        coordinates = state @ plane.T
-        return (state + (coordinates @ rotation - coordinates) @ plane).to(h.dtype)
+        x, y = (state @ plane.T).unbind(-1)
+        moved = torch.stack(
+            [cos(angle) * x - sin(angle) * y - x, sin(angle) * x + cos(angle) * y - y], dim=-1
+        )
+        return (state + moved @ plane).to(h.dtype)
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,7 +81,7 @@ class TinyBench:
     def identity(self) -> dict[str, Any]:
         return self.facts
 
-    def lab(self, seed: int, dtype: str = "auto") -> Lab:
+    def lab(self, seed: int) -> Lab:
         self.asked += 1
         if seed not in self.labs:
             texts = data.text_set("made up", ["The sea is wide.", "Trees grow."], "none")
