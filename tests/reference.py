@@ -49,15 +49,18 @@ def plain_forward(
 
 def attention(body: Any, block: Any, h: Tensor, position_ids: Tensor) -> Tensor:
     """What the attention half of a block adds to the stream."""
+    length, window = h.shape[1], getattr(body.config, "sliding_window", None)
     if hasattr(block, "ln_1"):
         return block.attn(block.ln_1(h), attention_mask=None)[0]
     if not hasattr(block, "pre_feedforward_layernorm"):
         rotary = body.rotary_emb(h, position_ids)
-        return block.self_attn(block.input_layernorm(h), rotary, None)[0]
+        mask = None if window is None else banded_mask(length, window).to(h.dtype)
+        return block.self_attn(block.input_layernorm(h), rotary, mask)[0]
     kind = block.self_attn.layer_type
-    window = body.config.sliding_window if kind == "sliding_attention" else h.shape[1]
+    width = window if kind == "sliding_attention" else length
     rotary = body.rotary_emb(h, position_ids, kind)
-    out = block.self_attn(block.input_layernorm(h), rotary, banded_mask(h.shape[1], window))[0]
+    mask = banded_mask(length, width).to(h.dtype)
+    out = block.self_attn(block.input_layernorm(h), rotary, mask)[0]
     return block.post_attention_layernorm(out)
 
 
