@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -84,7 +84,7 @@ def plain_copy(variant: str, dtype: torch.dtype = torch.float32) -> Any:
     return hf_model
 
 
-plain_model = lru_cache(maxsize=None)(plain_copy)
+plain_model = cache(plain_copy)
 
 
 @cache
@@ -524,7 +524,7 @@ what is written into them, not what replaces them."""
 
 @st.composite
 def changes(draw: st.DrawFn, variant: str) -> Change:
-    """Any parameter but the head's: of the head's own copies, the tests below tell more clearly."""
+    """Any parameter but the head's: what is kept of the head has its own tests below."""
     names = {name for name, _ in untied_twin(variant).named_parameters()} - {"lm_head.weight"}
     if variant.endswith("tied"):
         names.remove("model.embed_tokens.weight")
