@@ -31,7 +31,7 @@ TOLERANCES = {
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far a measurement in bf16 is from the same in float32; at the worst site, if it has one."""
+    """How far a measurement in bf16 is from float32; at the worst site, if it has sites."""
 
     measurement: str
     site: Site | None

@@ -70,7 +70,7 @@ def additive(
 ) -> Float[Tensor, "sample 1 slot key"]:
     """The mask as numbers to add to the scores: 0 where seen.
 
-    Elsewhere the lowest finite number, since -inf would make NaN of slots that see nothing (padding).
+    Elsewhere the lowest finite number: -inf would make NaN of slots that see nothing (padding).
     """
     mask = torch.zeros(sees.shape, dtype=dtype, device=sees.device)
     return mask.masked_fill(~sees, torch.finfo(dtype).min)[:, None].to(device)

@@ -12,8 +12,7 @@ import logging
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from transformers.utils import logging as transformers_logging
 from interp.assets import cache_root, fetch_hub_snapshot, fetch_model_file, sha256_file
 from interp.errors import ModelError
 from interp.files import replace_folder
+from interp.fingerprint import Fingerprint, fingerprint
 from interp.registry import model_asset
 from interp.registry import models as registered_models
 
@@ -55,6 +55,23 @@ class ModelInfo:
     random: bool = False
 
 
+@dataclass(eq=False)
+class KeptHead:
+    """A matrix in float32, made again when the matrix has changed."""
+
+    _made_of: Fingerprint | None = None
+    _matrix: Tensor | None = None
+
+    def of(self, head: Float[Tensor, "vocab d_model"]) -> Float[Tensor, "vocab d_model"]:
+        """The matrix in float32; itself if it is that already."""
+        if head.dtype == torch.float32:
+            return head
+        found = fingerprint([head])
+        if self._matrix is None or found != self._made_of:
+            self._made_of, self._matrix = found, head.float()
+        return self._matrix
+
+
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
     """A TransformerLens bridge with its tokenizer and what is known about it."""
@@ -62,6 +79,7 @@ class LoadedModel:
     bridge: TransformerBridge
     tokenizer: Any
     info: ModelInfo
+    _kept_head: KeptHead = field(default_factory=KeptHead)
 
     @property
     def hf(self) -> Any:
@@ -98,10 +116,10 @@ class LoadedModel:
         """Unembedding matrix."""
         return self.unembedding.weight
 
-    @cached_property
+    @property
     def exact_head(self) -> Float[Tensor, "vocab d_model"]:
         """The unembedding matrix in float32, kept: converting it costs more than using it."""
-        return self.head.float()
+        return self._kept_head.of(self.head)
 
     @property
     def logit_cap(self) -> float | None:

@@ -10,15 +10,13 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-BUDGET_BYTES = 2 * 2**30
-SAMPLED = 16  # entries of every parameter that tell whether it was changed in place
+from interp.fingerprint import Fingerprint, fingerprint
 
+BUDGET_BYTES = 2 * 2**30
 State = Float[Tensor, "1 token d_model"]
-Fingerprint = tuple[tuple[tuple[int, int], ...], bytes]
 
 
 @dataclass(eq=False)
@@ -33,8 +31,7 @@ class ResidualStore:
     def check(self, parameters: Sequence[Tensor]) -> None:
         """Forget everything if the parameters are not those that the states were made with.
 
-        Told by address, version counter and 16 entries of each: an edit through `.data` of fewer
-        entries than that may go unseen; call `forget` after one.
+        See `interp.fingerprint` for what tells; after an edit that it may not see, call `forget`.
         """
         found = fingerprint(parameters)
         if found != self._weights:
@@ -65,16 +62,3 @@ class ResidualStore:
         while self._bytes > self.budget_bytes:
             _, dropped = self._states.popitem(last=False)
             self._bytes -= sum(held.nbytes for held in dropped.values())
-
-
-def fingerprint(parameters: Sequence[Tensor]) -> Fingerprint:
-    """Address and version of every parameter, and some of its entries, spread over its diagonal."""
-    identities = tuple((p.data_ptr(), p._version) for p in parameters)
-    joined = torch.cat([spread(p.detach()).to("cpu", torch.float32) for p in parameters])
-    return identities, joined.numpy().tobytes()
-
-
-def spread(parameter: Tensor) -> Float[Tensor, " sampled"]:
-    """Up to 16 entries, all in rows and columns of their own."""
-    entries = parameter.diagonal() if parameter.ndim == 2 else parameter.flatten()
-    return entries[:: max(1, len(entries) // SAMPLED)][:SAMPLED]

@@ -29,7 +29,6 @@ def touched(positions: Positions, offsets: Int[Tensor, " pos"]) -> Bool[Tensor, 
 
 def all_columns(positions: Positions) -> None:
     """For a pass in which placements touch every token, whatever positions they name."""
-    return None
 
 
 def edit(

@@ -22,7 +22,8 @@ from transformer_lens.hook_points import HookPoint
 from transformers import AutoModelForCausalLM
 
 from interp.capture import capture, capture_moments
-from interp.forward import continuation_kl, generate, readout, text_log_probs
+from interp.forward import continuation_kl, readout, text_log_probs
+from interp.generation import generate
 from interp.interventions import (
     Adaptive,
     Add,
