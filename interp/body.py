@@ -229,6 +229,7 @@ class Body:
         self.placements, self.sites = placements, sites
         self.read: dict[Site, Tensor] = {}
         self._key: bytes | None = None
+        self._end = model.n_layers  # blocks from here on only pass on what enters them
         self._places: Tensor | None = None
         self._offsets = torch.zeros(0, dtype=torch.long)
         self._chosen: dict[Positions, Tensor | None] = {}
@@ -253,7 +254,7 @@ class Body:
 
         def keeper(layer: int) -> HookFunction:
             def hook(h: Tensor, hook: object) -> None:
-                if self._key is not None:
+                if self._key is not None and layer <= self._end:
                     self.engine.residuals.keep(self._key, layer, h)
 
             return hook
@@ -308,7 +309,8 @@ class Body:
             if known is not None:
                 for block in self.engine.blocks[: known[0]]:
                     self._replace(stack, block, Restart(known[1]))
-            for block in self.engine.blocks[self._last() if stop else self.model.n_layers :]:
+            self._end = self._last() if stop else self.model.n_layers
+            for block in self.engine.blocks[self._end :]:
                 self._replace(stack, block, block.stop)
             self._key = pack.key
             return self.packed(pack)

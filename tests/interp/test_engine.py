@@ -93,6 +93,13 @@ def test_capture_stops_after_the_last_site_and_spares_the_tree(model) -> None:
         assert run == expected
 
 
+def test_what_a_stopped_pass_hands_on_is_not_taken_for_the_states_above(model) -> None:
+    tokens = tokenise(model, PROMPTS)
+    wanted = readout(tiny_random_model(), tokens).log_probs
+    capture(model, tokens, [Site(1, "pre")])
+    assert torch.allclose(readout(model, tokens).log_probs, wanted, atol=1e-5)
+
+
 def test_states_beyond_the_budget_are_computed_again(model) -> None:
     tokens = tokenise(model, PROMPTS)
     wanted = readout(model, tokens, push(3)).log_probs

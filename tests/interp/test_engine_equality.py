@@ -560,7 +560,8 @@ def test_calls_in_a_row_with_weights_changed_between_them_equal_the_plain_forwar
                     continuations = data.draw(CONTINUATIONS)
                     assert_readout_is_plain(model, hf_model, tokens, placements, continuations)
                 case "capture":
-                    assert_capture_is_plain(model, hf_model, tokens, placements)
+                    sites = data.draw(st.permutations(ALL_SITES))[: data.draw(st.integers(1, 3))]
+                    assert_capture_is_plain(model, hf_model, tokens, placements, sites)
                 case "text":
                     assert_text_is_plain(model, hf_model, tokens, placements)
 
