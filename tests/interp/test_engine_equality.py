@@ -660,6 +660,13 @@ class Snapshot:
         assert not any(point.fwd_hooks or point.bwd_hooks for point in points)
 
 
+@cache
+def booted(variant: str) -> tuple[LoadedModel, Snapshot]:
+    """A model of its own and what it was before its first call: no call at all may change it."""
+    model = engine_model.__wrapped__(variant)
+    return model, Snapshot.of(model)
+
+
 Call = Callable[[LoadedModel, Tokens, Sequence[Placement]], object]
 ANY_CALL: dict[str, Call] = {
     "readout": readout,
@@ -697,9 +704,8 @@ def test_every_call_leaves_the_model_as_it_was_also_when_an_intervention_fails(
     data: st.DataObject,
 ) -> None:
     """The failure comes at any site, in the prefix, the prompts or only in what follows them."""
-    model, hf_model = engine_model(variant), plain_model(variant)
+    (model, snapshot), hf_model = booted(variant), plain_model(variant)
     before = readout(model, tokens).log_probs
-    snapshot = Snapshot.of(model)
     answering = data.draw(st.booleans(), label="in what follows the prompts")
     calls = ANSWERING_CALL if answering else ANY_CALL
     call = calls[data.draw(st.sampled_from(sorted(calls)))]
