@@ -361,6 +361,48 @@ def angle_curve(
     return figure
 
 
+def bars_beside_marks(
+    table: pd.DataFrame,
+    *,
+    panel: str,
+    panel_labels: Mapping[str, str],
+    label: str,
+    value: str,
+    group: str,
+    marks: Mapping[str, str],
+    title: str,
+    labels: Mapping[str, str] | None = None,
+) -> Figure:
+    """Horizontal bars from zero, one per row of the table, with marks for what they are held to.
+
+    A panel per key of `panel_labels` that the table has, whose text names its x axis; rows of one
+    `label` stand together, coloured by `group`. `marks` maps up to three columns to their names in
+    the legend: the first is drawn as a line across the bar, the others as open symbols.
+    """
+    _require(table, [panel, label, value, group, *marks])
+    colours = _colours(_values(table, group))
+    panels = {key: _rows(table, panel, key) for key in panel_labels if key in set(table[panel])}
+    sizes = [len(_values(rows, label)) for rows in panels.values()]
+    with figure_style():
+        figure = NotebookFigure(figsize=(WIDTH, 2.2 + 0.9 * sum(sizes)), layout="constrained")
+        _title(figure, title)
+        axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=sizes)[:, 0]
+        for axis, (key, rows) in zip(axes, panels.items(), strict=True):
+            _marked_bars(axis, rows, label, value, group, colours, list(marks))
+            axis.set(xlabel=panel_labels[key])
+        names = labels or {}
+        handles: dict[str, Any] = {
+            names.get(str(name), str(name)): Patch(color=colour, alpha=0.75)
+            for name, colour in colours.items()
+        }
+        handles |= {
+            name: Line2D([], [], color=BLACK, linestyle="", **style)
+            for name, style in zip(marks.values(), _MARKS, strict=False)
+        }
+        _legend(figure, handles)
+    return figure
+
+
 def null_strip(
     table: pd.DataFrame,
     *,
@@ -666,6 +708,41 @@ def _error_bars(axis: Axes, rows: pd.DataFrame, x: str, y: str, colour: str) -> 
     if _has(rows, "low", "high"):
         at, low, high = (_numbers(rows, column) for column in (x, "low", "high"))
         axis.vlines(at, low, high, color=colour, alpha=0.5, linewidth=1.6)
+
+
+_MARKS: tuple[dict[str, Any], ...] = (
+    {"marker": "|", "markersize": 22, "markeredgewidth": 3.0},
+    {"marker": "D", "markersize": 8, "markerfacecolor": "white", "markeredgewidth": 1.6},
+    {"marker": "o", "markersize": 8, "markerfacecolor": "white", "markeredgewidth": 1.6},
+)
+
+
+def _marked_bars(
+    axis: Axes,
+    table: pd.DataFrame,
+    label: str,
+    value: str,
+    group: str,
+    colours: Mapping[Any, str],
+    marks: Sequence[str],
+) -> None:
+    """Bars of one panel; rows of one label share its place, each with its number beside it."""
+    names = _values(table, label)
+    for index, name in enumerate(names):
+        rows = _rows(table, label, name)
+        step = 0.8 / len(rows)
+        for place, row in enumerate(rows.to_dict("records")):
+            at = index + (place - (len(rows) - 1) / 2) * step
+            axis.barh(at, row[value], height=step * 0.92, color=colours[row[group]], alpha=0.75)
+            axis.annotate(
+                f"{row[value]:.2f}", (0, at), (5, 0), textcoords="offset points", va="center",
+                fontsize=FONT_SIZE - 2,
+            )  # fmt: skip
+            for mark, style in zip(marks, _MARKS, strict=False):
+                axis.plot(row[mark], at, color=BLACK, linestyle="", zorder=4, **style)
+    axis.set_yticks(range(len(names)), [_wrapped(str(name), 30) for name in names])
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    axis.grid(False, axis="y")
 
 
 def _finish(

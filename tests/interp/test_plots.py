@@ -74,6 +74,19 @@ def null_table() -> pd.DataFrame:
     return pd.concat([observed, nulls], ignore_index=True)
 
 
+def bars_table() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "unit": ["speed-up", "speed-up", "share"],
+            "work": ["ablate", "ablate", "capture"],
+            "way": ["bridge", "plain", "body"],
+            "ratio": [2.6, 2.4, 0.5],
+            "target": [2.5, np.nan, 0.65],
+            "bound": [3.0, 3.0, 0.4],
+        }
+    )
+
+
 def draw(kind: str) -> Figure:
     wanted = {"title": "A finding (n = 8)", "y_label": "Effect (nats)"}
     if kind == "profile":
@@ -101,19 +114,29 @@ def draw(kind: str) -> Figure:
         return plots.rates(rate_table(), label="label", condition="condition", **LABELS)
     if kind == "angle":
         return plots.angle_curve(curve_table(), angle="angle", value="effect", group="op", **wanted)
-    if kind == "strip":
-        return plots.null_strip(null_table(), value="v", family="family", **LABELS)
-    if kind == "histogram":
-        return plots.null_histogram(null_table(), value="v", family="family", **LABELS)
+    nulls = {"strip": plots.null_strip, "histogram": plots.null_histogram}
+    if kind in nulls:
+        return nulls[kind](null_table(), value="v", family="family", **LABELS)
     if kind == "distribution":
         return plots.distribution_strip(null_table(), value="v", group="family", **LABELS)
+    if kind == "bars":
+        return plots.bars_beside_marks(
+            bars_table(),
+            panel="unit",
+            panel_labels={"speed-up": "Speed-up (times)", "share": "Share of the time"},
+            label="work",
+            value="ratio",
+            group="way",
+            marks={"target": "target", "bound": "best possible"},
+            title=wanted["title"],
+        )
     table = curve_table().query("not null")
     return plots.scatter(table, x="kl", y="effect", group="op", x_label="KL", **wanted)
 
 
 KINDS = (
     "profile", "paired", "matrix", "dose", "rates", "angle", "strip", "histogram", "distribution",
-    "scatter",
+    "scatter", "bars",
 )  # fmt: skip
 
 
@@ -134,7 +157,7 @@ def test_every_kind_has_a_title_named_axes_and_no_global_state(kind, tmp_path):
     figure = draw(kind)
     assert dict(matplotlib.rcParams) == before
     assert "n = 8" in figure.get_suptitle()
-    assert figure.axes[0].get_ylabel() or kind in ("rates", "strip", "distribution")
+    assert figure.axes[0].get_ylabel() or kind in ("rates", "strip", "distribution", "bars")
     assert any(axis.get_xlabel() for axis in figure.axes)
     plots.save_figure(figure, tmp_path / "figure.png")
     with Image.open(tmp_path / "figure.png") as image:
@@ -241,6 +264,17 @@ def test_rates_put_points_and_intervals_on_their_row():
     assert base.get_color() == plots.BLACK
     bars = [patch.get_width() for patch in axis.patches if np.isfinite(patch.get_width())]
     assert np.allclose(sorted(bars), [0.1, 0.15])
+
+
+def test_bars_of_one_label_stand_together_and_carry_their_marks():
+    figure = draw("bars")
+    widths = [patch.get_width() for patch in figure.axes[0].patches]
+    assert widths == [2.6, 2.4]
+    first, second = (patch.get_y() for patch in figure.axes[0].patches)
+    assert 0 < second - first < 1
+    marks = [float(x[0]) for x, _ in lines(figure)]
+    np.testing.assert_array_equal(marks, [2.5, 3.0, np.nan, 3.0])
+    assert legend(figure) == ["bridge", "plain", "body", "target", "best possible"]
 
 
 def test_angle_curve_closes_the_circle():
