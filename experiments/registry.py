@@ -1,4 +1,5 @@
-"""Finds experiments: files NN_name.py with a claim, a criterion, presets, and what to run."""
+"""Finds experiments: files NN_name.py with a claim, a criterion, presets, and what to run; and
+benchmarks, the same without a number."""
 
 from __future__ import annotations
 
@@ -19,13 +20,16 @@ FOLDER = Path(__file__).parent
 FILE_NAME = re.compile(r"(\d\d)_(\w+)\.py")
 REQUIRED = ("CLAIM", "CRITERION", "Config", "PRESETS", "run", "verdict", "plot")
 PRESET_NAMES = ("smoke", "quick", "full")
+# Built like experiments, but they test no hypothesis: they have no number, `all` leaves them out,
+# and so do the tables of verdicts.
+BENCHMARKS = ("speed",)
 
 
 @dataclass(frozen=True)
 class ExperimentFile:
     """An experiment on disk, not imported."""
 
-    number: str  # "05"
+    number: str  # "05"; the name of a benchmark, which has no number
     name: str  # "05_refusal_direction"
     path: Path
 
@@ -45,11 +49,18 @@ def experiment_files(folder: Path = FOLDER) -> list[ExperimentFile]:
     return found
 
 
+def benchmark_files(folder: Path = FOLDER) -> list[ExperimentFile]:
+    """Every benchmark in `folder`."""
+    paths = [folder / f"{name}.py" for name in BENCHMARKS]
+    return [ExperimentFile(path.stem, path.stem, path) for path in paths if path.is_file()]
+
+
 def find_experiment(wanted: str, folder: Path = FOLDER) -> ExperimentFile:
-    """The experiment called `wanted`: "05", "5", "refusal_direction" or "05_refusal_direction"."""
-    files = experiment_files(folder)
+    """The one called `wanted`: "05", "5", "refusal_direction", "05_refusal_direction"; "speed"."""
+    files = [*experiment_files(folder), *benchmark_files(folder)]
     for file in files:
-        if wanted in (file.number, file.number.lstrip("0"), file.name, file.name[3:]):
+        short = file.name.removeprefix(f"{file.number}_")
+        if wanted in (file.number, file.number.lstrip("0"), file.name, short):
             return file
     raise ExperimentError(
         f"Unknown experiment '{wanted}'{nearest(wanted, [f.name for f in files])}"
@@ -57,7 +68,7 @@ def find_experiment(wanted: str, folder: Path = FOLDER) -> ExperimentFile:
 
 
 def select(wanted: Iterable[str], folder: Path = FOLDER) -> list[ExperimentFile]:
-    """The experiments asked for, each once, in the order asked; "all" is every one."""
+    """Those asked for, each once, in the order asked; "all" is every experiment."""
     names = list(wanted)
     if "all" in names:
         return experiment_files(folder)

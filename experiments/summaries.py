@@ -14,6 +14,7 @@ from experiments.provenance import git
 from experiments.registry import FOLDER, ExperimentFile, experiment_files
 
 RESULT_FILE = "result.json"
+NUMBERED = "[0-9][0-9]_*"
 N_HEADLINES = 2  # estimates shown for an experiment that names no HEADLINE
 
 
@@ -31,9 +32,14 @@ class Summary:
     figures: tuple[Path, ...]
 
 
-def summaries(root: Path, preset: str, model: str | None = None) -> list[Summary]:
-    """Every saved result of a preset under `root`, by model and experiment."""
-    pattern = f"{model or '*'}/[0-9][0-9]_*/{RESULT_FILE}"
+def summaries(
+    root: Path, preset: str, model: str | None = None, names: str = NUMBERED
+) -> list[Summary]:
+    """Every saved result of a preset under `root`, by model and experiment.
+
+    `names` is a pattern of experiment names; numbered ones by default, so no benchmarks.
+    """
+    pattern = f"{model or '*'}/{names}/{RESULT_FILE}"
     found = [read_summary(path) for path in sorted((root / preset).glob(pattern))]
     return [item for item in found if item is not None]
 
