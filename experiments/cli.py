@@ -32,6 +32,7 @@ examples:
   interp run all --preset smoke                   everything on a tiny random model, seconds
   interp run 05 --model path/to/model.gguf        a model of your own: file, folder or hub id
   interp run 05 --positive A.txt --negative B.txt --out mine     prompts of your own
+  interp run speed                                the engine beside plain ways of doing the same
 
 An interrupted run continues where it was when the same command is given again.
 """

@@ -8,7 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from experiments.registry import FOLDER, ExperimentFile, experiment_files
+from experiments.registry import FOLDER, ExperimentFile, benchmark_files, experiment_files
+from experiments.speed_report import SPEED_BEGIN, SPEED_END, speed_lines
 from experiments.summaries import Summary, committed, headlines, summaries
 from interp.registry import DEFAULT_MODEL
 
@@ -25,7 +26,8 @@ def report_path(root: Path, preset: str) -> Path:
 def write_report(root: Path, preset: str, folder: Path = FOLDER) -> Path:
     """Rebuild the README of a preset's results from their result.json files.
 
-    The full results' verdicts also go into the README beside the results folder, between markers.
+    The full results' verdicts and the speed tables also go into the README beside the results
+    folder, between markers.
     """
     path = report_path(root, preset)
     found = summaries(root, preset)
@@ -38,15 +40,25 @@ def write_report(root: Path, preset: str, folder: Path = FOLDER) -> Path:
 
 
 def refresh_readme(readme: Path, root: Path, folder: Path = FOLDER) -> bool:
-    """Put the verdicts of the full results between the markers of a README, if it has them."""
-    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
-    if BEGIN not in text or END not in text:
+    """Put the full results' verdicts and speed between the markers of a README, if it has them."""
+    if not readme.is_file():
         return False
-    before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
-    table = "\n".join(verdict_lines(summaries(root, COMMITTED_PRESET), experiment_files(folder)))
-    readme.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
-    return True
+    text = readme.read_text(encoding="utf-8")
+    verdicts = verdict_lines(summaries(root, COMMITTED_PRESET), experiment_files(folder))
+    found = between(text, BEGIN, END, verdicts)
+    found = between(found, SPEED_BEGIN, SPEED_END, speed_lines(root / COMMITTED_PRESET))
+    readme.write_text(found, encoding="utf-8")
+    return found != text
+
+
+def between(text: str, begin: str, end: str, lines: Sequence[str]) -> str:
+    """The text with the lines in place of what stands between two markers, if it has both."""
+    if begin not in text or end not in text:
+        return text
+    before, _, rest = text.partition(begin)
+    after = rest.partition(end)[2]
+    body = "\n".join(lines)
+    return f"{before}{begin}\n{body}\n{end}{after}"
 
 
 def verdict_lines(found: Sequence[Summary], files: Sequence[ExperimentFile]) -> list[str]:
@@ -171,14 +183,14 @@ def print_report(
 
 
 def experiment_table(root: Path, presets: Sequence[str], folder: Path = FOLDER) -> Table:
-    """Every experiment with its claim, and the verdicts so far, per model and preset."""
+    """Every experiment and benchmark with its claim, and the verdicts, per model and preset."""
     table = Table(title="Experiments")
     table.add_column("experiment", no_wrap=True)
     table.add_column("claim", overflow="fold")
     table.add_column("verdicts so far", overflow="fold")
-    found = [summary for preset in presets for summary in summaries(root, preset)]
-    for file in experiment_files(folder):
-        rows = [s for s in found if s.experiment == file.name and not s.mechanics]
+    for file in [*experiment_files(folder), *benchmark_files(folder)]:
+        found = [s for preset in presets for s in summaries(root, preset, names=file.name)]
+        rows = [s for s in found if not s.mechanics]
         verdicts = [f"{s.model} ({s.preset}): {_coloured(s.verdict)}" for s in rows]
         table.add_row(file.name, _flat(file.claim), "\n".join(verdicts) or "none")
     return table

@@ -1,0 +1,149 @@
+"""How fast is the engine beside plain ways of doing the same, and how far from the least work?
+
+No hypothesis about models: `run all` and the tables of verdicts leave it out. Both sides are timed
+in turns on the same machine, prompts, batch and dtype. The bounds are those of `speed_bounds`,
+computed from the run's own lengths and the model's own weights.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from experiments.lab import Lab
+from experiments.peers import peer_rows
+from experiments.results import Estimate, Result, Verdict, number
+from experiments.speed_cuda import cuda_rows
+from experiments.speed_plots import plot_speed
+from experiments.speed_rows import PLAIN_HOOKS, RATE, SPEED_UP, WORKS, Config, Row, Stage, agreement
+
+CLAIM = "The engine does only the work that no algorithm can skip."
+CRITERION = """\
+Supported if every target for the model is met, judged on the first baseline of each work; rejected
+if one is missed; inconclusive if no target is known for the model, or one was not measured. Targets
+on qwen2.5-coder-0.5b (in brackets on smollm2-135m): capture in at most .65 of the time of the bare
+body; ablation everywhere 2.5 (2.2), addition at one layer 4.5 (4.0), selection of a direction 3.0
+(2.7) and cross-layer transfer 4.5 (4.0) times faster than run_with_hooks; steered generation in at
+most 1.05 of the time of unsteered generation; peak memory of streaming statistics at most 1.05 of
+that over a hundredth of the prompts; at least .75 of the measured matrix-product peak.
+"""
+HEADLINE = ("speed.ablate", "speed.add", "speed.select", "speed.capture")
+
+_SHARED = {"capture": 0.65, "generate": 1.05, "memory": 1.05, "rate": 0.75}
+TARGETS: Mapping[str, Mapping[str, float]] = {
+    "qwen2.5-coder-0.5b": {**_SHARED, "ablate": 2.5, "add": 4.5, "select": 3.0, "transfer": 4.5},
+    "smollm2-135m": {**_SHARED, "ablate": 2.2, "add": 4.0, "select": 2.7, "transfer": 4.0},
+}
+AT_LEAST = (SPEED_UP, RATE)  # units of which more is better; of the others, less is
+
+PRESETS = {
+    "smoke": Config(
+        n_prompts=4,
+        repeats=1,
+        n_layers=2,
+        n_candidates=1,
+        n_new_tokens=4,
+        n_streamed=16,
+        n_streamed_beside=8,
+        matrix_size=128,
+    ),
+    "quick": Config(),
+    "full": Config(repeats=5, n_layers=None, n_candidates=8, n_streamed=10_000, matrix_size=4096),
+}
+
+
+def run(config: Config, lab: Lab) -> Result:
+    """Time every work; see the top of this file."""
+    stage = Stage(lab, config)
+    works = [*WORKS, cuda_rows, *([peer_rows] if config.peers else [])]
+    rows = [row for work in lab.progress(works, "speed") for row in work(stage)]
+    targets = TARGETS.get(lab.model.info.name, {})
+    table = speed_table(rows, targets)
+    same = Estimate("agreement.ablate", agreement(stage), n=config.n_prompts, unit="of prompts")
+    estimates = (*ratios(rows), *tally(table), same)
+    found = {estimate.name: estimate for estimate in estimates}
+    return Result(verdict(found), estimates, {"speed": table}, observation(table))
+
+
+def speed_table(rows: Sequence[Row], targets: Mapping[str, float]) -> pd.DataFrame:
+    """One line per work and baseline; `met` is yes, no, unmeasured, or empty without a target."""
+    return pd.DataFrame([_line(row, targets.get(row.key, math.nan)) for row in rows])
+
+
+def _line(row: Row, target: float) -> dict[str, object]:
+    return {
+        "work": row.work,
+        "baseline": row.baseline,
+        "seconds": row.seconds,
+        "baseline_seconds": row.baseline_seconds,
+        "ratio": row.ratio,
+        "target": target,
+        "met": met(row.ratio, target, row.unit),
+        "bound_padded": row.bounds.padded,
+        "bound_packed": row.bounds.packed,
+        "of_bound": of_bound(row.ratio, row.bounds.padded, row.unit),
+        "unit": row.unit,
+    }
+
+
+def met(ratio: float, target: float, unit: str) -> str:
+    """Whether a ratio meets its target, in the direction that its unit asks for."""
+    if math.isnan(ratio):
+        return "unmeasured"
+    if math.isnan(target):
+        return ""
+    reached = ratio >= target if unit in AT_LEAST else ratio <= target
+    return "yes" if reached else "no"
+
+
+def of_bound(ratio: float, bound: float, unit: str) -> float:
+    """How much of the possible was reached, 1 being all of it."""
+    return ratio / bound if unit in AT_LEAST else bound / ratio
+
+
+def ratios(rows: Sequence[Row]) -> list[Estimate]:
+    """The ratio of every work that can have a target; timings of one machine have no interval."""
+    return [Estimate(f"speed.{row.key}", row.ratio, unit=row.unit) for row in rows if row.key]
+
+
+def tally(table: pd.DataFrame) -> list[Estimate]:
+    """How many targets were met, missed and not measured."""
+    known = table[table["target"].notna()]
+    return [
+        Estimate(f"targets.{name}", float((known["met"] == value).sum()), n=len(known))
+        for name, value in (("met", "yes"), ("missed", "no"), ("unmeasured", "unmeasured"))
+    ]
+
+
+def verdict(estimates: Mapping[str, Estimate]) -> Verdict:
+    """The criterion."""
+    hit, missed, unmeasured = (
+        estimates[f"targets.{name}"].value for name in ("met", "missed", "unmeasured")
+    )
+    if missed:
+        return "rejected"
+    return "supported" if hit and not unmeasured else "inconclusive"
+
+
+def observation(table: pd.DataFrame) -> str:
+    """Every measured ratio in a sentence; of the two hooked baselines, the one that is judged."""
+    measured = table[(table["met"] != "unmeasured") & (table["baseline"] != PLAIN_HOOKS)]
+    parts = [_part(row) for row in measured.to_dict("records")]
+    absent = table.loc[table["met"] == "unmeasured", "work"].unique()
+    note = f" Not measured: {'; '.join(absent)}." if len(absent) else ""
+    return f"{'; '.join(parts)}.{note}"
+
+
+def _part(row: Mapping[str, object]) -> str:
+    ratio, bound = float(row["ratio"]), float(row["bound_padded"])  # type: ignore[arg-type]
+    target = float(row["target"])  # type: ignore[arg-type]
+    notes = [f"target {number(target)}"] if math.isfinite(target) else []
+    notes += [f"bound {number(bound)}"] if math.isfinite(bound) else []
+    extra = f" ({', '.join(notes)})" if notes else ""
+    return f"{row['work']}, beside {row['baseline']}: {number(ratio)} {row['unit']}{extra}"
+
+
+def plot(result: Result) -> dict[str, Figure]:
+    """Every ratio with its target and its bounds."""
+    return {"speed": plot_speed(result.tables["speed"])}

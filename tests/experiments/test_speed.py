@@ -1,0 +1,318 @@
+"""The speed benchmark: what it computes, never how fast a machine is."""
+
+import inspect
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from experiments import peers, speed_memory
+from experiments import speed_baselines as plain_ways
+from experiments import speed_bounds as bounds
+from experiments.lab import Lab
+from experiments.registry import benchmark_files, experiment_files, find_experiment, load_experiment
+from experiments.registry import select as select_files
+from experiments.report import experiment_table, refresh_readme
+from experiments.results import load_result
+from experiments.runner import Plan, run_plans
+from experiments.speed_report import NO_RESULTS, SPEED_BEGIN, SPEED_END
+from experiments.speed_rows import (
+    BRIDGE,
+    PLAIN_HOOKS,
+    RATE,
+    SPEED_UP,
+    TIME,
+    Row,
+    Stage,
+    capture_rows,
+    generation_rows,
+    spaced,
+    steered,
+)
+from experiments.speed_timing import alternate
+from experiments.summaries import summaries
+from interp.errors import ExperimentError
+from interp.forward import generate, readout
+from interp.interventions import Add, Placement, ablate
+from interp.prompts import tokenise
+from interp.sites import Site, everywhere
+from interp.tiny import tiny_huggingface
+
+speed = load_experiment("speed")
+COLUMNS = [
+    *("work", "baseline", "seconds", "baseline_seconds", "ratio", "target", "met"),
+    *("bound_padded", "bound_packed", "of_bound", "unit"),
+]
+PROMPTS = ["The sea is wide.", "Trees grow in the wood.", "Sing."]
+# Two prompts of a 10-token prefix and 2 and 6 tokens of their own; 3 blocks of 100 operations per
+# token, a head of 1000.
+LENGTHS = bounds.Lengths(10, (2, 6))
+COST = bounds.Cost(100.0, 1000.0, 3)
+
+
+def plan_of(folder: Path, preset: str = "smoke") -> Plan:
+    return Plan(find_experiment("speed"), speed, speed.PRESETS[preset], preset, folder / "speed")
+
+
+def stage_of(lab: Lab) -> Stage:
+    return Stage(lab, speed.PRESETS["smoke"])
+
+
+def test_a_smoke_run_end_to_end(bench, tmp_path) -> None:
+    plan = plan_of(tmp_path / "smoke" / "tiny-random")
+    (outcome,) = run_plans([plan], bench, say=str)
+    assert outcome.status == "measured", outcome.error
+    table = load_result(plan.folder).tables["speed"]
+    assert list(table.columns) == COLUMNS
+    assert table["target"].isna().all()
+    measured = table[table["met"] != "unmeasured"]
+    assert measured["seconds"].gt(0).all()
+    assert set(table["baseline"]) >= {BRIDGE, PLAIN_HOOKS}
+    saved = json.loads((plan.folder / "result.json").read_text())
+    assert saved["verdict"] == "inconclusive"
+    assert saved["mechanics"]
+    estimates = {entry["name"]: entry["value"] for entry in saved["estimates"]}
+    assert estimates["agreement.ablate"] == 1
+    assert (plan.folder / "speed.png").stat().st_size > 10_000
+    (again,) = run_plans([plan], bench, say=str)
+    assert again.status == "unchanged"
+
+
+def test_a_measured_work_is_not_timed_again(bench, monkeypatch) -> None:
+    lab = bench.lab(0)
+    first = capture_rows(stage_of(lab))
+    monkeypatch.setattr("experiments.speed_rows.alternate", lambda *_: pytest.fail("timed"))
+    assert capture_rows(stage_of(lab)) == first
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gemma3", "phi3"])
+@pytest.mark.parametrize("kind", ["everywhere", "add pre", "add mid", "ablate post"])
+def test_every_baseline_computes_what_the_engine_does(tiny_models, family, kind) -> None:
+    model = tiny_models[family]
+    unit = torch.nn.functional.normalize(torch.arange(1.0, model.d_model + 1), dim=0)
+    placed = {
+        "everywhere": Placement(ablate(unit), tuple(everywhere(model.n_layers))),
+        "add pre": Placement(Add(3 * unit), (Site(1, "pre"),)),
+        "add mid": Placement(Add(3 * unit), (Site(0, "mid"),)),
+        "ablate post": Placement(ablate(unit), (Site(0, "post"),)),
+    }[kind]
+    tokens = tokenise(model, PROMPTS)
+    batch = plain_ways.plain_batch(model, tokens)
+    plain = tiny_huggingface(family, n_layers=model.n_layers)[0]
+    engine = readout(model, tokens, [placed]).log_probs
+    unedited = readout(model, tokens).log_probs
+    assert not torch.allclose(engine, unedited, atol=1e-3)
+    for found in (
+        plain_ways.bridge_log_probs(model, batch, [placed]),
+        plain_ways.hooked_log_probs(plain, batch, [placed]),
+    ):
+        torch.testing.assert_close(found, engine, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        plain_ways.hooked_log_probs(plain, batch, []), unedited, atol=1e-4, rtol=1e-4
+    )
+
+
+def test_plain_hooks_refuse_single_positions(tiny_model) -> None:
+    placed = Placement(Add(torch.ones(32)), (Site(1, "pre"),), (-1,))
+    plain = plain_ways.plain_model(tiny_model)
+    with (
+        pytest.raises(ExperimentError, match="every token"),
+        plain_ways.module_hooks(plain, [placed]),
+    ):
+        pass
+
+
+def test_plain_generation_has_the_length_asked_for(tiny_model) -> None:
+    tokens = tokenise(tiny_model, PROMPTS)
+    batch = plain_ways.plain_batch(tiny_model, tokens)
+    answers = plain_ways.plain_generate(plain_ways.plain_model(tiny_model), batch, 5)
+    assert [len(answer) for answer in answers] == [5, 5, 5]
+
+
+@pytest.mark.skipif(
+    "min_new_tokens" not in inspect.signature(generate).parameters,
+    reason="generate has no min_new_tokens yet",
+)
+def test_steered_generation_has_the_length_asked_for(bench) -> None:
+    stage = stage_of(bench.lab(0))
+    assert {len(answer) for answer in steered(stage)} == {stage.config.n_new_tokens}
+    (row,) = generation_rows(stage)
+    assert row.ratio > 0
+
+
+def test_bounds_are_those_computed_by_hand() -> None:
+    # plain: 2 prompts of 16 tokens, 3 blocks and the head at each: 32 * (300 + 1000)
+    assert bounds.plain_work(LENGTHS, COST) == 41_600
+    # padded: 10 + 2 * 6 tokens; packed: 10 + 2 + 6; the head at one token per prompt
+    assert bounds.needed_work(LENGTHS.padded, 2, COST) == 22 * 300 + 2000
+    assert bounds.needed_work(LENGTHS.packed, 2, COST, first_layer=2) == 18 * 100 + 2000
+    found = bounds.speed_up_bounds([(LENGTHS, 0), (LENGTHS, 2)], COST)
+    assert found.padded == pytest.approx(2 * 41_600 / (8600 + 4200))
+    assert found.packed == pytest.approx(2 * 41_600 / (7400 + 3800))
+    assert bounds.capture_bounds(LENGTHS) == bounds.Bounds(22 / 32, 18 / 32)
+    # 3 new tokens: the body at 2 and the head at 3 for each of 2 prompts
+    decoding = 2 * (2 * 300 + 3 * 1000)
+    generation = bounds.generation_bounds(LENGTHS, COST, 3)
+    assert generation.padded == pytest.approx((22 * 300 + decoding) / (32 * 300 + decoding))
+    assert generation.packed == pytest.approx((18 * 300 + decoding) / (32 * 300 + decoding))
+
+
+def test_cost_is_that_of_the_weights(tiny_model) -> None:
+    plain = plain_ways.plain_model(tiny_model)
+    cost = bounds.cost_of(plain, plain_ways.blocks_of(plain))
+    # width 32, 2 of 4 heads of size 8 for keys and values, 64 in the MLP
+    assert cost.block == 2 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 64)
+    assert cost.head == 2 * 32 * len(tiny_model.tokenizer)
+    assert cost.n_layers == 4
+
+
+@pytest.mark.parametrize(
+    ("unit", "ratio", "target", "expected"),
+    [
+        (SPEED_UP, 2.5, 2.5, "yes"),
+        (SPEED_UP, 2.4, 2.5, "no"),
+        (TIME, 0.6, 0.65, "yes"),
+        (TIME, 0.7, 0.65, "no"),
+        (RATE, 0.7, 0.75, "no"),
+        (SPEED_UP, 2.5, math.nan, ""),
+        (SPEED_UP, math.nan, 2.5, "unmeasured"),
+    ],
+)
+def test_a_target_is_met_in_the_direction_of_its_unit(unit, ratio, target, expected) -> None:
+    assert speed.met(ratio, target, unit) == expected
+
+
+def test_what_was_reached_of_a_bound_is_at_most_one_at_the_bound() -> None:
+    assert speed.of_bound(2.0, 4.0, SPEED_UP) == 0.5
+    assert speed.of_bound(0.5, 0.4, TIME) == 0.8
+
+
+def row(key: str, ratio: float, unit: str = SPEED_UP, baseline: str = BRIDGE) -> Row:
+    return Row(key, key or "no target", baseline, 1.0, ratio, ratio, unit, bounds.Bounds(3.0, 4.0))
+
+
+@pytest.mark.parametrize(
+    ("ratios", "targets", "expected"),
+    [
+        ((2.6, 4.6), {"ablate": 2.5, "add": 4.5}, "supported"),
+        ((2.6, 4.4), {"ablate": 2.5, "add": 4.5}, "rejected"),
+        ((math.nan, 4.4), {"ablate": 2.5, "add": 4.5}, "rejected"),
+        ((math.nan, 4.6), {"ablate": 2.5, "add": 4.5}, "inconclusive"),
+        ((2.6, 4.6), {}, "inconclusive"),
+    ],
+)
+def test_verdict_has_all_three_values(ratios, targets, expected) -> None:
+    rows = [row("ablate", ratios[0]), row("add", ratios[1]), row("", 0.1, baseline=PLAIN_HOOKS)]
+    table = speed.speed_table(rows, targets)
+    found = {estimate.name: estimate for estimate in speed.tally(table)}
+    assert speed.verdict(found) == expected
+    # The second baseline has no target, so that it is never judged.
+    assert table["met"].iloc[-1] == ""
+
+
+def test_every_target_is_that_of_a_work() -> None:
+    keys = {key for targets in speed.TARGETS.values() for key in targets}
+    expected = {"capture", "ablate", "add", "select", "transfer", "generate", "memory", "rate"}
+    assert keys == expected
+
+
+def test_ways_take_turns_and_the_first_run_does_not_count() -> None:
+    order: list[str] = []
+    ways = {
+        name: [lambda name=name, i=i: order.append(f"{name}{i}") for i in (1, 2)] for name in "ab"
+    }
+    seconds = alternate(ways, 2)
+    turn = ["a1", "b1", "a2", "b2"]
+    assert order == ["a1", "b1", *turn, *turn]
+    assert set(seconds) == {"a", "b"}
+
+
+def test_ways_of_different_lengths_are_refused() -> None:
+    with pytest.raises(ValueError, match="same number"):
+        alternate({"a": [int], "b": [int, int]}, 1)
+
+
+def test_choices_are_spaced_from_the_first_to_the_last() -> None:
+    assert spaced(range(10), 4) == [0, 3, 6, 9]
+    assert spaced(range(3), None) == [0, 1, 2]
+
+
+def test_peak_memory_starts_anew_and_grows() -> None:
+    speed_memory.forget_peak()
+    before = speed_memory.peak_mb()
+    block = torch.ones(64 * 2**20, dtype=torch.uint8)
+    assert speed_memory.peak_mb() >= before + 50
+    del block
+
+
+def test_many_prompts_are_all_different() -> None:
+    found = speed_memory.many(["a", "b"], 5)
+    assert len(set(found)) == 5
+
+
+def test_all_leaves_the_benchmark_out() -> None:
+    assert [file.name for file in benchmark_files()] == ["speed"]
+    assert "speed" not in [file.name for file in experiment_files()]
+    assert "speed" not in [file.name for file in select_files(["all"])]
+    assert [file.name for file in select_files(["speed"])] == ["speed"]
+
+
+def save_table(root: Path, preset: str) -> None:
+    folder = root / preset / "m" / "speed"
+    folder.mkdir(parents=True)
+    table = speed.speed_table([row("ablate", 2.6), row("", math.nan)], {"ablate": 2.5})
+    table.to_csv(folder / "speed.csv", index=False)
+    content = {"experiment": "speed", "preset": preset, "verdict": "supported"}
+    content |= {"mechanics": False, "estimates": []}
+    (folder / "result.json").write_text(json.dumps(content))
+
+
+def test_speed_tables_go_between_the_markers_of_the_readme(tmp_path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before {SPEED_BEGIN} old {SPEED_END} after")
+    assert refresh_readme(readme, tmp_path / "results")
+    assert NO_RESULTS in readme.read_text()
+    save_table(tmp_path / "results", "full")
+    assert refresh_readme(readme, tmp_path / "results")
+    text = readme.read_text()
+    assert text.startswith("before ") and text.endswith(" after")
+    assert "old" not in text
+    assert f"| ablate | {BRIDGE} | 1 | 2.6 | 2.6 {SPEED_UP} | 2.5 | yes | 3 to 4 |" in text
+    assert "unmeasured" in text
+    assert not refresh_readme(readme, tmp_path / "results")
+
+
+def test_list_shows_the_benchmark_and_the_verdict_tables_do_not(tmp_path) -> None:
+    save_table(tmp_path, "full")
+    assert summaries(tmp_path, "full") == []
+    console = Console(record=True, width=200)
+    console.print(experiment_table(tmp_path, ("full",)))
+    (line,) = [x for x in console.export_text().splitlines() if "speed" in x]
+    assert speed.CLAIM in line
+    assert "m (full): supported" in line
+
+
+def test_peers_share_torch_and_transformers_and_nothing_else() -> None:
+    found = peers.shared_versions("accelerate==1\ntorch==2.13.0\ntorchvision==1\ntransformers==5\n")
+    assert found == "torch==2.13.0\ntransformers==5\n"
+
+
+def test_a_peer_that_cannot_be_installed_is_named_with_the_reason(bench, monkeypatch) -> None:
+    def refuse(package: str, folder: Path) -> str:
+        return peers.shell(["sh", "-c", "echo no such package >&2; exit 1"], str(folder))
+
+    monkeypatch.setattr(peers, "install", refuse)
+    monkeypatch.setattr(plain_ways, "model_folder", lambda _: Path("absent"))
+    monkeypatch.setattr(Stage, "plain", None)
+    rows = peers.peer_rows(stage_of(bench.lab(0)))
+    assert len(rows) == 4
+    assert all(math.isnan(row.ratio) for row in rows)
+    assert rows[0].baseline == "nnsight, not measured: no such package"
+
+
+def test_random_weights_have_no_peers(bench) -> None:
+    with pytest.raises(ExperimentError, match="random weights"):
+        peers.peer_rows(stage_of(bench.lab(0)))
