@@ -8,6 +8,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from math import nan
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +19,7 @@ from experiments import peers_script
 from experiments import speed_baselines as plain_ways
 from experiments.source import ROOT
 from experiments.speed_rows import ENGINE, SPEED_UP, Row, Stage
+from experiments.speed_timing import Pass, alternate
 from interp.capture import capture_moments
 from interp.errors import ExperimentError
 from interp.forward import readout
@@ -32,33 +35,38 @@ WORKS = {
 
 def peer_rows(stage: Stage) -> list[Row]:
     """Two rows per peer; NaN where it could not be installed or run."""
-    model, tokens = stage.model, stage.harmful
-    if plain_ways.model_folder(model) is None:
+    if plain_ways.model_folder(stage.model) is None:
         raise ExperimentError("Peers load a model from a folder; random weights have none.")
-    last = Site(model.n_layers - 1, "post")
-    sites = [*(site for site in stage.sites if site.stream == "pre"), last]
-    ours = {
-        "means": stage.timed(
-            "peers/means", lambda: {ENGINE: [lambda: capture_moments(model, tokens, sites)]}
-        ),
-        "ablate": stage.timed(
-            "peers/ablate", lambda: {ENGINE: [lambda: readout(model, tokens, stage.ablation)]}
-        ),
-    }
     rows = []
     for package in stage.lab.progress(peers_script.PEERS, "peers"):
-        theirs = stage.lab.cell(f"speed/peers/{package}", lambda p=package: timed_peer(stage, p))
+        found = stage.lab.cell(f"speed/peers/{package}", lambda p=package: timed_peer(stage, p))
         for key, work in WORKS.items():
-            engine, peer = ours[key][ENGINE], theirs.get(key, nan)
-            rows.append(Row("", work, theirs["name"], engine, peer, peer / engine, SPEED_UP))
+            engine, peer = found.get(key, (nan, nan))
+            rows.append(Row("", work, found["name"], engine, peer, peer / engine, SPEED_UP))
     return rows
 
 
 def timed_peer(stage: Stage, package: str) -> dict[str, Any]:
-    """Seconds by kind of work, with the peer's name and version, or with why there are none."""
+    """Seconds of the engine and of the peer per work, and the peer's name with its version.
+
+    A peer that could not be installed or run has no seconds, and a name that says why.
+    """
+    with TemporaryDirectory(prefix="peer-") as folder:
+        try:
+            python = install(package, Path(folder))
+            version = version_of(shell([python, "-m", "pip", "show", package], folder))
+            with running(python, job_of(stage, package), folder) as ask:
+                seconds = {key: take_turns(stage, key, ask) for key in WORKS}
+        except subprocess.CalledProcessError as error:
+            return {"name": f"{package}, not measured: {reason(error)}"}
+    return {"name": f"{package} {version}", **seconds}
+
+
+def job_of(stage: Stage, package: str) -> dict[str, Any]:
+    """What the script needs to know; see there."""
     model = stage.model
     batch = plain_ways.plain_batch(model, stage.harmful)
-    job = {
+    return {
         "peer": package,
         "folder": str(plain_ways.model_folder(model)),
         "dtype": model.info.dtype,
@@ -66,16 +74,60 @@ def timed_peer(stage: Stage, package: str) -> dict[str, Any]:
         "ids": batch.ids.tolist(),
         "mask": batch.mask.tolist(),
         "unit": stage.direction.unit.tolist(),
-        "repeats": stage.config.repeats,
     }
-    with TemporaryDirectory(prefix="peer-") as folder:
+
+
+def take_turns(stage: Stage, key: str, ask: Callable[[str], None]) -> tuple[float, float]:
+    """Seconds of the engine and of the peer for one work."""
+    model, tokens = stage.model, stage.harmful
+    last = Site(model.n_layers - 1, "post")
+    sites = [*(site for site in stage.sites if site.stream == "pre"), last]
+    engine: dict[str, Pass] = {
+        "means": lambda: capture_moments(model, tokens, sites),
+        "ablate": lambda: readout(model, tokens, stage.ablation),
+    }
+    found = alternate({ENGINE: [engine[key]], "peer": [lambda: ask(key)]}, stage.config.repeats)
+    return found[ENGINE], found["peer"]
+
+
+@contextmanager
+def running(python: str, job: dict[str, Any], folder: str) -> Iterator[Callable[[str], None]]:
+    """The script at work on a job; gives a function that has it run one of the works.
+
+    Raises CalledProcessError, with what the script wrote last, when it ends instead of answering.
+    `-P` keeps this project's modules off its path.
+    """
+    command = [python, "-P", str(peers_script.__file__)]
+    errors = Path(folder) / "errors.txt"
+    with (
+        errors.open("w") as written,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=written,
+            text=True,
+            cwd=folder,
+            env=offline(),
+        ) as process,
+    ):
+        assert process.stdin is not None and process.stdout is not None  # pipes, as asked for
+        questions, answers = process.stdin, process.stdout
+
+        def ask(line: str) -> None:
+            with suppress(BrokenPipeError):  # the script has ended; its answers say so below
+                questions.write(f"{line}\n")
+                questions.flush()
+            if not any(answer.strip() == peers_script.DONE for answer in answers):
+                status = process.wait()
+                raise subprocess.CalledProcessError(status, command, None, errors.read_text())
+
         try:
-            python = install(package, Path(folder))
-            version = shell([python, "-m", "pip", "show", package], folder)
-            found = json.loads(run_script(python, job, folder))
-        except subprocess.CalledProcessError as error:
-            return {"name": f"{package}, not measured: {reason(error)}"}
-    return {"name": f"{package} {version_of(version)}", **found}
+            with suppress(BrokenPipeError):
+                questions.write(f"{json.dumps(job)}\n")
+            yield ask
+        finally:
+            process.kill()
 
 
 def install(package: str, folder: Path) -> str:
@@ -95,19 +147,17 @@ def shared_versions(constraints: str) -> str:
     return "\n".join(line for line in lines if line.partition("==")[0] in SHARED) + "\n"
 
 
-def run_script(python: str, job: dict[str, Any], folder: str) -> str:
-    """Last line that the script writes. `-P` keeps this project's modules off its path."""
-    output = shell([python, "-P", str(peers_script.__file__)], folder, json.dumps(job))
-    return output.splitlines()[-1]
-
-
-def shell(command: list[str], folder: str, text: str = "") -> str:
-    """Standard output of a command run in `folder`, offline as far as models are concerned."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+def shell(command: list[str], folder: str) -> str:
+    """Standard output of a command run in `folder`."""
     done = subprocess.run(
-        command, input=text, capture_output=True, text=True, cwd=folder, env=environment, check=True
+        command, capture_output=True, text=True, cwd=folder, env=offline(), check=True
     )
     return done.stdout
+
+
+def offline() -> dict[str, str]:
+    """The environment, with no model hub to ask."""
+    return {**os.environ, "HF_HUB_OFFLINE": "1"}
 
 
 def version_of(shown: str) -> str:

@@ -1,16 +1,17 @@
-"""Times another library on the same model and prompts; run by the interpreter that has it.
+"""Runs another library on the same model and prompts, in the interpreter that has it.
 
-Reads a job as JSON from standard input: peer, folder, dtype, texts (rendered prompts), ids and mask
-(the same, tokenised and left-padded), unit (a direction), repeats. Writes seconds as JSON. Nothing
-of this project is imported here, because the peer's environment does not have it.
+The first line of standard input is a job as JSON: peer, folder, dtype, texts (rendered prompts),
+ids and mask (the same, tokenised and left-padded), unit (a direction). Each further line names a
+work to run once, which is answered by a line DONE, so that whoever asks can take turns. Nothing of
+this project is imported here, because the peer's environment does not have it.
 """
 
 import json
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
+
+DONE = "peer: done"
 
 
 def nnsight(job: dict[str, Any]) -> dict[str, Callable[[], object]]:
@@ -77,23 +78,14 @@ def heretic(job: dict[str, Any]) -> dict[str, Callable[[], object]]:
 PEERS = {"nnsight": nnsight, "heretic-llm": heretic}
 
 
-def median_seconds(run: Callable[[], object], repeats: int) -> float:
-    """Median over repeats, after one run that does not count."""
-    run()
-    seconds = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
-
-
 def main() -> None:
-    """Read the job, time the peer, write the seconds as the last line."""
-    job = json.loads(sys.stdin.read())
+    """Read the job from the first line, then run what each further line names, saying when."""
+    job = json.loads(sys.stdin.readline())
     runs = PEERS[job["peer"]](job)
-    found = {name: median_seconds(run, job["repeats"]) for name, run in runs.items()}
-    sys.stdout.write("\n" + json.dumps(found) + "\n")
+    for line in sys.stdin:
+        runs[line.strip()]()
+        sys.stdout.write(f"\n{DONE}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

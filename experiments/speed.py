@@ -60,7 +60,7 @@ def run(config: Config, lab: Lab) -> Result:
     rows = [row for work in lab.progress(works, "speed") for row in work(stage)]
     targets = TARGETS.get(lab.model.info.name, {})
     table = speed_table(rows, targets)
-    same = Estimate("agreement.ablate", agreement(stage), n=config.n_prompts, unit="of prompts")
+    same = Estimate("agreement.ablate", agreement(stage), unit="of clear prompts")
     estimates = (*ratios(rows), *tally(table), same)
     found = {estimate.name: estimate for estimate in estimates}
     return Result(verdict(found), estimates, {"speed": table}, observation(table))

@@ -40,6 +40,7 @@ MEMORY = "of the memory for fewer prompts"
 RATE = "of the matrix-product peak"
 N_POSITIONS = 3  # of a candidate direction
 WINDOW = 8  # layers
+CLEAR = 0.25  # nats between the two likeliest tokens
 
 
 @dataclass(frozen=True)
@@ -198,14 +199,16 @@ def capture_rows(stage: Stage) -> list[Row]:
 
 
 def agreement(stage: Stage) -> float:
-    """Share of prompts whose likeliest next token is the same in all ways, ablated everywhere.
+    """Share of prompts with the same likeliest next token in all ways, ablated everywhere.
 
-    A baseline that computed something else would be no baseline. In bf16 near ties may differ.
+    A baseline that computed something else would be no baseline. Prompts whose two likeliest tokens
+    are within CLEAR are left out: bf16 cannot tell them apart. NaN if no prompt is left.
     """
 
     def measure() -> float:
-        ways = stage.next_token(stage.harmful).values()
-        top = torch.stack([way(stage.ablation).argmax(-1) for way in ways])
+        found = [way(stage.ablation) for way in stage.next_token(stage.harmful).values()]
+        first, second = found[0].topk(2).values.unbind(-1)
+        top = torch.stack([log_probs.argmax(-1) for log_probs in found])[:, first - second > CLEAR]
         return float((top == top[0]).all(0).double().mean())
 
     return stage.lab.cell("speed/agreement", measure)
