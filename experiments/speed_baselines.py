@@ -16,12 +16,12 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from interp.errors import ExperimentError
-from interp.forward import write_hooks
 from interp.interventions import Intervention, Placement, compose
 from interp.models import LoadedModel, quiet_transformers, read_folder
 from interp.prompts import Tokens, pad_token
 from interp.sites import Site
 from interp.tiny import tiny_huggingface
+from interp.writes import write_hooks
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,11 +80,8 @@ def bridge_log_probs(
     model: LoadedModel, batch: Batch, placements: Sequence[Placement]
 ) -> Float[Tensor, "sample vocab"]:
     """Next-token log probabilities by `run_with_hooks` with the exact writes of the engine."""
-    offsets = torch.arange(-batch.ids.shape[1], 0)
     logits = model.bridge.run_with_hooks(
-        batch.ids,
-        attention_mask=batch.mask,
-        fwd_hooks=write_hooks(placements, lambda: offsets),
+        batch.ids, attention_mask=batch.mask, fwd_hooks=write_hooks(placements)
     )
     return logits[:, -1].float().log_softmax(-1).cpu()
 

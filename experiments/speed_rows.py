@@ -3,11 +3,9 @@
 Every work is a real one of the experiments, on the same prompts, batch and dtype for both sides.
 """
 
-import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from math import nan
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,8 @@ from experiments.speed_bounds import UNKNOWN, Bounds, Cost, Lengths
 from experiments.speed_timing import Pass, alternate
 from interp.capture import capture
 from interp.directions import Direction, mean_difference
-from interp.forward import generate, readout
+from interp.forward import readout
+from interp.generation import generate
 from interp.interventions import Add, Placement, ablate
 from interp.models import LoadedModel
 from interp.prompts import Tokens
@@ -309,8 +308,6 @@ def generation_rows(stage: Stage) -> list[Row]:
     n = stage.config.n_new_tokens
     work = f"generate {n} tokens, steered at one layer"
     baseline = "Hugging Face generate, not steered"
-    if "min_new_tokens" not in inspect.signature(generate).parameters:
-        return [Row("generate", work, baseline, nan, nan, nan, TIME)]
 
     def ways() -> dict[str, list[Pass]]:
         batch = plain_ways.plain_batch(stage.model, stage.harmful)

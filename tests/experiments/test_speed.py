@@ -1,6 +1,5 @@
 """The speed benchmark: what it computes, never how fast a machine is."""
 
-import inspect
 import json
 import math
 import subprocess
@@ -38,7 +37,7 @@ from experiments.speed_rows import (
 from experiments.speed_timing import alternate
 from experiments.summaries import summaries
 from interp.errors import ExperimentError
-from interp.forward import generate, readout
+from interp.forward import readout
 from interp.interventions import Add, Placement, ablate
 from interp.prompts import tokenise
 from interp.sites import Site, everywhere
@@ -135,10 +134,6 @@ def test_plain_generation_has_the_length_asked_for(tiny_model) -> None:
     assert [len(answer) for answer in answers] == [5, 5, 5]
 
 
-@pytest.mark.skipif(
-    "min_new_tokens" not in inspect.signature(generate).parameters,
-    reason="generate has no min_new_tokens yet",
-)
 def test_steered_generation_has_the_length_asked_for(bench) -> None:
     stage = stage_of(bench.lab(0))
     assert {len(answer) for answer in steered(stage)} == {stage.config.n_new_tokens}
