@@ -21,7 +21,7 @@ makes no choice, so its curve is that of the sweep, on validation prompts.
 Three things were changed after quick runs on qwen2.5-coder-0.5b with seed 0 had been seen: a gate
 on the separation of the classes was dropped (it would have said "behaviour absent"), families
 became mixtures of settings, and (c) limits the KL on text alone. (c) was "no" before and after;
-(b) had been open. A confirmation needs another seed or model.
+(b) had been open. The full preset is the confirmation: it draws splits and nulls with seed 1.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -144,6 +144,7 @@ PRESETS: dict[str, Config] = {
     "smoke": Config(n_doses=4, n_train=12, n_validation=4, n_test=4, n_text=2, text_tokens=12),
     "quick": Config(),
     "full": Config(
+        seed=1,
         variants=FULL_VARIANTS,
         n_doses=36,
         n_train=400,

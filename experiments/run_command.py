@@ -200,6 +200,13 @@ def _check_options(options: RunOptions, files: Sequence[ExperimentFile]) -> None
         raise ExperimentError("Give both --positive FILE and --negative FILE, or neither.")
 
 
+def with_seed(preset: ExperimentConfig, shared: ExperimentConfig) -> ExperimentConfig:
+    """A preset with the seed that was given for several experiments; its own if none was."""
+    if shared == ExperimentConfig():
+        return preset
+    return dataclasses.replace(preset, seed=shared.seed)
+
+
 def make_plans(
     files: Sequence[ExperimentFile],
     options: RunOptions,
@@ -214,7 +221,7 @@ def make_plans(
     for file in files:
         module = load_experiment(file.number, file.path.parent)
         preset = preset_config(module, options.preset)
-        chosen = config if len(files) == 1 else dataclasses.replace(preset, seed=config.seed)
+        chosen = config if len(files) == 1 else with_seed(preset, config)
         own = chosen != preset and options.out is None
         folder = (root / CUSTOM if own else root) / options.preset / label / file.name
         plans.append(Plan(file, module, chosen, options.preset, folder))

@@ -9,7 +9,7 @@ from interp.errors import ActivationError
 from interp.models import LoadedModel
 from interp.prompts import Tokens
 
-TOKENS_ON_CPU = 2048  # beyond this a processor's matrix products get no faster
+TOKENS_ON_CPU = 1024  # beyond this a processor's matrix products get no faster
 TOKENS_ON_GPU = 16384
 FREE_SHARE = 0.25  # of the free memory of a GPU that one pass may take
 WORKING_STATES = 40  # a pass holds about this many times d_model numbers per token at once

@@ -4,7 +4,7 @@ Prompts are packed into rows of tokens (`interp.packing`), and a pass runs no mo
 interventions need (`interp.body`). Only the tokens that are asked for reach the unembedding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +21,9 @@ from interp.prompts import Tokens
 
 TEXT_TOKENS_PER_BATCH = 512
 """Tokens whose whole predictions are held at once; each takes 4 bytes per vocabulary entry."""
+
+HEAD_ROWS = 128
+"""States that go through the head at once where little of their predictions is kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,11 +114,12 @@ def continuation_log_probs(
     the continuations' prefix tree.
     """
     scores = first[:, [continuation[0] for continuation in continuations]].double()
-    for node, following in enumerate(tree.following):
-        logits = unembed(model, nodes[:, node])
-        normaliser = logits.logsumexp(-1)
-        for index, token in following:
-            scores[:, index] += (logits[:, token] - normaliser).double()
+    at_once = max(1, HEAD_ROWS // max(1, len(nodes)))
+    for start in range(0, len(tree.tokens), at_once):
+        log_probs = unembed(model, nodes[:, start : start + at_once]).log_softmax(-1)
+        for node, following in enumerate(tree.following[start : start + at_once]):
+            for index, token in following:
+                scores[:, index] += log_probs[:, node, token].double()
     return scores.cpu()
 
 
@@ -130,20 +134,25 @@ def text_log_probs(
 
     Takes 4 bytes per text, token and vocabulary entry: 16 texts of 64 tokens are 0.6 GB at 152k.
     """
-    check_placements(tokens, placements)
     found = torch.zeros(*tokens.ids.shape, model.head.shape[0])
+    for row, log_probs in each_text(model, tokens, placements, budget):
+        found[row, -len(log_probs) :] = log_probs
+    return found
+
+
+def each_text(
+    model: LoadedModel, tokens: Tokens, placements: Sequence[Placement], budget: int
+) -> Iterator[tuple[int, Float[Tensor, "pos vocab"]]]:
+    """Row and next-token log probabilities of one text after the other, run in batches."""
+    check_placements(tokens, placements)
     with Body(model, placements) as body:
 
-        def compute(rows: list[int]) -> Tensor:
+        def compute(rows: list[int]) -> Float[Tensor, "token vocab"]:
             row = pack(tokens[rows])
-            states = body.run(row)[row.n_prefix :]
-            return unembed(model, states).log_softmax(-1).cpu()
+            return unembed(model, body.run(row)[row.n_prefix :]).log_softmax(-1).cpu()
 
         for rows, log_probs in in_batches(tokens, budget, compute):
-            lengths = tokens.lengths[rows].tolist()
-            for row, part in zip(rows, log_probs.split(lengths), strict=True):
-                found[row, -len(part) :] = part
-    return found
+            yield from zip(rows, log_probs.split(tokens.lengths[rows].tolist()), strict=True)
 
 
 @torch.inference_mode()
@@ -152,21 +161,21 @@ def text_damage(
     tokens: Tokens,
     placements: Sequence[Placement],
     base: Float[Tensor, "sample pos vocab"] | None = None,
+    budget: int = TEXT_TOKENS_PER_BATCH,
 ) -> TextDamage:
     """KL and next-token loss on ordinary text, over all of its own tokens.
 
     `base` is `text_log_probs` of the unedited model, to be passed when several edits are measured.
     """
-    base = text_log_probs(model, tokens) if base is None else base
-    edited = text_log_probs(model, tokens, placements)
-    weight = tokens.mask[:, :-1].double()
-    following = tokens.ids[:, 1:, None]
-    per_token = (
-        (base.exp() * (base - edited)).sum(-1)[:, :-1],
-        -edited[:, :-1].gather(2, following)[..., 0],
-        -base[:, :-1].gather(2, following)[..., 0],
-    )
-    return TextDamage(*((weight * v.double()).sum(1) / weight.sum(1) for v in per_token))
+    base = text_log_probs(model, tokens, (), budget) if base is None else base
+    damage = torch.zeros(len(tokens), 3, dtype=torch.float64)
+    for row, edited in each_text(model, tokens, placements, budget):
+        before, after = base[row, -len(edited) : -1], edited[:-1]
+        following = tokens.ids[row, -len(after) :, None]
+        kl = torch.nn.functional.kl_div(after, before, reduction="none", log_target=True).sum(-1)
+        losses = (-part.gather(1, following)[:, 0] for part in (after, before))
+        damage[row] = torch.stack([part.double().mean() for part in (kl, *losses)])
+    return TextDamage(*damage.T)
 
 
 @torch.inference_mode()

@@ -11,7 +11,7 @@ import json
 import logging
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -216,12 +216,31 @@ def from_huggingface(
 def unembed(
     model: LoadedModel, states: Float[Tensor, "*batch d_model"], exact: bool = False
 ) -> Float[Tensor, "*batch vocab"]:
-    """Logits in float32. `exact` runs the head in float32: bf16 logits are only good to .06."""
+    """Logits in float32. `exact` also sums in float32: bf16 logits are only good to .06."""
     head = model.exact_head if exact else model.head
     bias = None if model.unembedding.bias is None else model.unembedding.bias.to(head.dtype)
-    logits = torch.nn.functional.linear(states.to(head.dtype), head, bias).float()
+    with bf16_factors() if exact and model.dtype == torch.bfloat16 else nullcontext():
+        # A slice that is not contiguous would be multiplied state by state.
+        rows = states.to(head.dtype).contiguous()
+        logits = torch.nn.functional.linear(rows, head, bias).float()
     cap = model.logit_cap
     return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+@contextmanager
+def bf16_factors() -> Iterator[None]:
+    """Let oneDNN round the factors of float32 products to bf16, but not their sums.
+
+    Where the factors are bf16 numbers to begin with nothing is lost, and processors that multiply
+    bf16 natively take a third of the time.
+    """
+    products = torch.backends.mkldnn.matmul
+    before = products.fp32_precision
+    products.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        products.fp32_precision = before
 
 
 @torch.inference_mode()
