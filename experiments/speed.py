@@ -49,7 +49,7 @@ PRESETS = {
         matrix_size=128,
     ),
     "quick": Config(),
-    "full": Config(repeats=5, n_layers=None, n_candidates=8, n_streamed=10_000, matrix_size=4096),
+    "full": Config(n_layers=None, n_windows=6, n_candidates=8, n_streamed=10_000, matrix_size=4096),
 }
 
 

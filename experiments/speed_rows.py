@@ -49,6 +49,7 @@ class Config(ExperimentConfig):
     n_prompts: int = 32  # prompts of a batch
     repeats: int = 3  # of which the median counts
     n_layers: int | None = 4  # layers of one-layer interventions, evenly spaced; none: all
+    n_windows: int = 3  # windows of layers, evenly spaced
     n_candidates: int = 2  # candidate directions timed, evenly spaced, and scaled up to all
     n_new_tokens: int = 48  # tokens generated per prompt
     n_streamed: int = 1000  # prompts of the streaming statistics
@@ -242,7 +243,7 @@ def transfer_rows(stage: Stage) -> list[Row]:
     """One direction ablated and added at single layers, then at windows of layers."""
     single = [(layer,) for layer in stage.layers]
     starts = range(max(1, stage.model.n_layers - WINDOW + 1))
-    first = spaced(starts, stage.config.n_layers)
+    first = spaced(starts, stage.config.n_windows)
     windows = [tuple(range(x, min(x + WINDOW, stage.model.n_layers))) for x in first]
     kinds = (
         ("transfer", "single layers", single),

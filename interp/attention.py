@@ -7,7 +7,7 @@ runs on the keys as they are: the heads of a group count as further queries.
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -26,17 +26,19 @@ UNSUPPORTED = ("softcap", "s_aux", "position_bias")
 Rows = Float[Tensor, "sample head slot d_head"]
 
 
+class Heads(NamedTuple):
+    """Queries, keys and values of one row of new tokens."""
+
+    query: Float[Tensor, "1 head token d_head"]
+    key: Float[Tensor, "1 kv_head token d_head"]
+    value: Float[Tensor, "1 kv_head token d_head"]
+
+
 class Attend(Protocol):
     """Attention of one row of new tokens, in layer `layer`, in the way that a pass needs it."""
 
     def __call__(
-        self,
-        layer: int,
-        query: Float[Tensor, "1 head token d_head"],
-        key: Float[Tensor, "1 kv_head token d_head"],
-        value: Float[Tensor, "1 kv_head token d_head"],
-        scaling: float,
-        window: int | None,
+        self, layer: int, new: Heads, scaling: float, window: int | None
     ) -> Float[Tensor, "1 token head d_head"]: ...
 
 
@@ -59,7 +61,8 @@ def packed_attention(
     for name in UNSUPPORTED:
         if others.get(name) is not None:
             raise NotImplementedError(f"packed attention does not support `{name}`")
-    return attend(int(module.layer_idx), query, key, value, scaling, sliding_window), None  # type: ignore[arg-type]
+    layer: int = module.layer_idx  # type: ignore[assignment]
+    return attend(layer, Heads(query, key, value), scaling, sliding_window), None
 
 
 AttentionInterface.register(IMPLEMENTATION, packed_attention)
@@ -133,23 +136,17 @@ class PackedAttention:
         return self._masks[window]
 
     def __call__(
-        self,
-        layer: int,
-        query: Float[Tensor, "1 head token d_head"],
-        key: Float[Tensor, "1 kv_head token d_head"],
-        value: Float[Tensor, "1 kv_head token d_head"],
-        scaling: float,
-        window: int | None,
+        self, layer: int, new: Heads, scaling: float, window: int | None
     ) -> Float[Tensor, "1 token head d_head"]:
         for_prefix, for_slots = self.masks(window)
-        keys, values = (rows_of(states, self._keys) for states in (key, value))
+        keys, values = (rows_of(states, self._keys) for states in (new.key, new.value))
         if self.stored is not None:
             self.stored.keep(layer, keys, values)
-        slots = attention(rows_of(query, self._queries), keys, values, for_slots, scaling)
-        out = torch.empty_like(query.transpose(1, 2))
+        slots = attention(rows_of(new.query, self._queries), keys, values, for_slots, scaling)
+        out = torch.empty_like(new.query.transpose(1, 2))
         n_prefix = self.pack.n_prefix
         if n_prefix:
-            heads = (states[:, :, :n_prefix] for states in (query, key, value))
+            heads = (states[:, :, :n_prefix] for states in new)
             out[:, :n_prefix] = attention(*heads, for_prefix, scaling).transpose(1, 2)
         out[0, self._places] = slots.transpose(1, 2).flatten(0, 1)[self._real]
         return out
@@ -218,18 +215,12 @@ class Stored:
         return self._masks[window]
 
     def __call__(
-        self,
-        layer: int,
-        query: Float[Tensor, "1 head token d_head"],
-        key: Float[Tensor, "1 kv_head token d_head"],
-        value: Float[Tensor, "1 kv_head token d_head"],
-        scaling: float,
-        window: int | None,
+        self, layer: int, new: Heads, scaling: float, window: int | None
     ) -> Float[Tensor, "1 token head d_head"]:
         column = self.n_prompt + self.step
         keys, values = self.keys[layer], self.values[layer]
-        keys[:, :, column] = key[0].transpose(0, 1)
-        values[:, :, column] = value[0].transpose(0, 1)
+        keys[:, :, column] = new.key[0].transpose(0, 1)
+        values[:, :, column] = new.value[0].transpose(0, 1)
         seen = (states[:, :, : column + 1] for states in (keys, values))
-        out = attention(query.permute(2, 1, 0, 3), *seen, self.mask(window), scaling)
+        out = attention(new.query.permute(2, 1, 0, 3), *seen, self.mask(window), scaling)
         return out.permute(2, 0, 1, 3)

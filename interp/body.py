@@ -229,7 +229,6 @@ class Body:
         self.placements, self.sites = placements, sites
         self.read: dict[Site, Tensor] = {}
         self._key: bytes | None = None
-        self._end = model.n_layers  # blocks from here on only pass on what enters them
         self._places: Tensor | None = None
         self._offsets = torch.zeros(0, dtype=torch.long)
         self._chosen: dict[Positions, Tensor | None] = {}
@@ -254,7 +253,7 @@ class Body:
 
         def keeper(layer: int) -> HookFunction:
             def hook(h: Tensor, hook: object) -> None:
-                if self._key is not None and layer <= self._end:
+                if self._key is not None:
                     self.engine.residuals.keep(self._key, layer, h)
 
             return hook
@@ -265,7 +264,8 @@ class Body:
 
             return hook
 
-        kept = range(min(self.first + 1, self.model.n_layers))
+        # A pass that is read for its sites is run once: keeping its states would only cost memory.
+        kept = () if self.sites else range(min(self.first + 1, self.model.n_layers))
         return [
             *((Site(layer, "pre").hook_name, keeper(layer)) for layer in kept),
             *write_hooks(self.placements, self._columns),
@@ -309,8 +309,7 @@ class Body:
             if known is not None:
                 for block in self.engine.blocks[: known[0]]:
                     self._replace(stack, block, Restart(known[1]))
-            self._end = self._last() if stop else self.model.n_layers
-            for block in self.engine.blocks[self._end :]:
+            for block in self.engine.blocks[self._last() if stop else self.model.n_layers :]:
                 self._replace(stack, block, block.stop)
             self._key = pack.key
             return self.packed(pack)

@@ -31,18 +31,21 @@ CONTINUATIONS = [[40, 41], [40, 42, 43], [44]]
 
 @pytest.fixture
 def model() -> LoadedModel:
-    """A model of its own, whose engine knows nothing yet."""
-    return tiny_random_model()
+    """A model of its own, whose engine has been checked and knows no states yet."""
+    made = tiny_random_model()
+    engine_of(made).residuals.forget()
+    return made
 
 
 @contextmanager
 def tokens_run(model: LoadedModel) -> Iterator[Counter]:
     """Counts the tokens that each block's MLP is run on."""
     run: Counter = Counter()
-    layers = [socket.plain.mlp for socket in engine_of(model).blocks]
     handles = [
-        mlp.register_forward_hook(lambda m, i, out, n=n: run.update({n: out.shape[1]}))
-        for n, mlp in enumerate(getattr(mlp, "original_component", mlp) for mlp in layers)
+        block.mlp.original_component.register_forward_hook(
+            lambda m, i, out, n=n: run.update({n: out.shape[1]})
+        )
+        for n, block in enumerate(model.bridge.blocks)
     ]
     try:
         yield run
