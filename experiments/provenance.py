@@ -53,7 +53,7 @@ def revision(folder: Path) -> str | None:
     head = git("rev-parse", "HEAD", folder=folder)
     if head is None:
         return None
-    changed = git("status", "--porcelain", "--", "*.py", "*.json", folder=folder)
+    changed = git("status", "--porcelain", "--", "interp", "experiments", folder=folder)
     return head.strip() + ("-dirty" if changed and changed.strip() else "")
 
 
