@@ -16,6 +16,7 @@ from torch import Tensor
 from experiments.cells import Cells, MemoryCells
 from experiments.progress import ProgressLog, Silent
 from interp.agreement import in_float32
+from interp.batching import is_out_of_memory
 from interp.capture import capture
 from interp.data import ContrastSet, Splits, TextSet, split
 from interp.prompts import Style, Tokens, tokenise
@@ -144,14 +145,29 @@ class Lab:
         key = _key(prompts)
         missing = [s for s in sites if any((key, s, p) not in self._captured for p in positions)]
         if missing:
-            with in_float32(self.model):
-                found = capture(self.model, self.tokens(prompts), missing, tuple(positions))
+            found = self._capture(self.tokens(prompts), missing, positions)
             self._make_room(found.nbytes, key)
             for i, site in enumerate(missing):
                 for j, position in enumerate(positions):
                     self._captured[key, site, position] = found[:, i, j]
         columns = [torch.stack([self._captured[key, s, p] for p in positions], 1) for s in sites]
         return torch.stack(columns, 1)
+
+    def _capture(
+        self, tokens: Tokens, sites: Sequence[Site], positions: Sequence[int]
+    ) -> Float[Tensor, "sample site pos d_model"]:
+        """In float32, or in the model's own dtype, with a warning, where those do not fit."""
+        try:
+            with in_float32(self.model):
+                return capture(self.model, tokens, sites, tuple(positions))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or self.model.dtype == torch.float32:
+                raise
+        self._progress.say(
+            f"warning: the weights do not fit into memory in float32; activations are captured in "
+            f"{self.model.info.dtype}, which rounds the small differences of the first layers away"
+        )
+        return capture(self.model, tokens, sites, tuple(positions))
 
     def _make_room(self, n_bytes: int, keep: str) -> None:
         """Forget the captures of other prompts if the new ones would not fit."""

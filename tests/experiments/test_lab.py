@@ -1,12 +1,20 @@
 """The lab: cells shared between experiments, captures made once, randomness by purpose."""
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
+import pytest
 import torch
 
+from experiments import lab as lab_module
 from experiments.cells import FileCells
+from experiments.progress import Silent
 from interp.capture import capture
 from interp.prompts import tokenise
 from interp.sites import all_sites
+from interp.tiny import tiny_random_model
 
 
 def test_shared_cells_are_measured_once_per_run_and_kept_by_each(bench, tmp_path) -> None:
@@ -35,6 +43,30 @@ def test_activations_do_not_depend_on_what_was_asked_before(bench) -> None:
     plain = capture(lab.model, tokenise(lab.model, prompts), sites, (-1, -2))
     assert torch.equal(whole[:, 4:], late)
     assert torch.allclose(whole, plain, atol=1e-5)
+
+
+def test_activations_fall_back_on_the_models_own_dtype_with_a_warning(
+    bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = tiny_random_model(dtype=torch.bfloat16)
+    said: list[str] = []
+    lab = copy.copy(bench.lab(0))
+    lab.model, lab._captured, lab._progress = small, {}, Silent()
+    monkeypatch.setattr(lab._progress, "say", said.append)
+    prompts, site = lab.splits.train.positive[:3], all_sites(4)[3]
+    exact = lab.activations(prompts, [site])
+    lab._captured = {}
+
+    @contextmanager
+    def too_large(model: object) -> Iterator[None]:
+        raise torch.OutOfMemoryError
+        yield
+
+    monkeypatch.setattr(lab_module, "in_float32", too_large)
+    rounded = lab.activations(prompts, [site])
+    assert small.dtype == torch.bfloat16
+    assert 0 < (exact - rounded).abs().max() < 0.1 * exact.abs().max()
+    assert len(said) == 1 and "bfloat16" in said[0]
 
 
 def test_randomness_depends_on_purpose_and_seed_alone(bench) -> None:
