@@ -28,8 +28,9 @@ reproduce: $(INSTALLED)
 	$(BIN)/interp notebooks --preset $(PRESET) --model '$(MODEL)'
 	$(BIN)/interp report --preset $(PRESET) --model '$(MODEL)'
 
+# One thread for each of the two workers: more of them wait for one another.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

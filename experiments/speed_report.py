@@ -6,19 +6,27 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
+from interp.registry import DEFAULT_MODEL
+
 SPEED_BEGIN, SPEED_END = "<!-- speed: written by interp report -->", "<!-- end of speed -->"
 NO_RESULTS = "No full results yet: `interp run speed --preset full`, then `interp report`."
 HEADER = "| work | beside | seconds | baseline's seconds | ratio | target | met | bound |"
 
 
 def speed_lines(results: Path) -> list[str]:
-    """One table per model that has a speed.csv under `results`, those of one preset."""
+    """One table per model that has a speed.csv under `results`, those of one preset.
+
+    Folded, but for the default model's.
+    """
     lines: list[str] = []
     for path in sorted(results.glob("*/speed/speed.csv")):
-        lines += [f"`{path.parents[1].name}`:", "", HEADER, f"|{'---|' * (HEADER.count('|') - 1)}"]
+        model = path.parents[1].name
+        folded = model != DEFAULT_MODEL
+        lines += [f"<details><summary>{model}</summary>" if folded else f"`{model}`:", ""]
+        lines += [HEADER, f"|{'---|' * (HEADER.count('|') - 1)}"]
         with path.open(encoding="utf-8", newline="") as file:
             lines += [_line(row) for row in csv.DictReader(file)]
-        lines.append("")
+        lines += ["", "</details>", ""] if folded else [""]
     return lines[:-1] or [NO_RESULTS]
 
 

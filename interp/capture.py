@@ -103,11 +103,14 @@ def capture_moments(
     mean, deviation = torch.zeros(shape).double(), torch.zeros(shape).double()
     squared_norm, n = torch.zeros(shape[:2]).double(), 0
     for rows, part in capture_batches(model, tokens, sites, positions, placements):
-        values, added = part.double(), len(rows)
-        gap = values.mean(0) - mean
-        squares = (values - values.mean(0)).square().sum(0)
-        deviation = deviation + squares + gap.square() * (n * added / (n + added))
-        mean = mean + gap * (added / (n + added))
-        squared_norm = squared_norm + values.square().sum(-1).sum(0)
+        added = len(rows)
+        # Site by site, since in float64 all of them at once would be the peak of the memory.
+        for i in range(len(sites)):
+            values = part[:, i].double()
+            gap = values.mean(0) - mean[i]
+            squares = (values - values.mean(0)).square().sum(0)
+            deviation[i] += squares + gap.square() * (n * added / (n + added))
+            mean[i] += gap * (added / (n + added))
+            squared_norm[i] += values.square().sum(-1).sum(0)
         n += added
     return Moments(n, mean, deviation / max(n - 1, 1), squared_norm / n)
