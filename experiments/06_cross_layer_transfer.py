@@ -8,7 +8,8 @@ Beyond the protocol: a set shares one dose among its layers, else adding at many
 the share of passing sources is judged by its interval, not by its value alone; the threshold is the
 highest of the null families' percentiles. Below 20 draws per family a 95th percentile is no more
 than the largest draw: with n draws per family, a random direction exceeds all with probability
-1 / (3n + 1), which is 1/7 in `quick`; the p-values say so.
+1 / (3n + 1), which is 1/7 in `quick`; the p-values say so. Sets of layers, which no verdict depends
+on, have 10 draws per family in `full` where single layers have 40.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from experiments.config import ExperimentConfig
 from experiments.lab import Lab
 from experiments.results import Estimate, Result, Verdict
 from experiments.selection import answering_prompts, class_activations, directions_of
+from experiments.spacing import spaced
 from experiments.transfer_cells import (
     AGAIN,
     FAMILIES,
@@ -43,7 +45,6 @@ from experiments.transfer_cells import (
     placements_of,
     prompts_of,
     refusals,
-    spread,
 )
 from experiments.transfer_statistics import (
     Rule,
@@ -115,7 +116,8 @@ class Config(ExperimentConfig):
     position: int = -1  # token that directions are taken at, from the prompt's end
     other_doses: tuple[float, ...] = ()  # further shares of the mean norm to add
     raw: bool = False  # also add the difference as it is, at its own scale
-    n_null: int = 2  # random directions per family and target
+    n_null: int = 2  # random directions per family and single layer
+    n_null_set: int = 2  # the same for each set of layers, which no verdict depends on
     n_null_other: int = 1  # the same for the other doses and the raw difference
     n_null_prompts: int = 4  # prompts that null effects are measured on
     n_extractions: int = 0  # directions taken again from resampled prompts, per source
@@ -134,7 +136,7 @@ PRESETS: dict[str, Config] = {
     "quick": Config(),
     "full": Config(
         n_prompts=32, n_sources=None, n_targets=None, n_set_starts=8, other_doses=(0.1,), raw=True,
-        n_null=40, n_null_other=4, n_null_prompts=8, n_extractions=5, n_generated=60,
+        n_null=40, n_null_set=10, n_null_other=4, n_null_prompts=8, n_extractions=5, n_generated=60,
         n_generated_null=8,
     ),
 }  # fmt: skip
@@ -151,7 +153,7 @@ def prepare(config: Config, lab: Lab) -> Setup:
             f"Transfer between layers needs a model of four or more; this one has {n_layers}."
         )
     all_layers = tuple(range(1, n_layers))
-    layers = spread(all_layers, config.n_targets)
+    layers = tuple(spaced(all_layers, config.n_targets))
     sites = [Site(layer, "pre") for layer in all_layers]
     prompts = answering_prompts(lab, config.n_train, config.n_prompts)
     found = directions_of(lab, sites, [config.position], prompts)
@@ -161,7 +163,7 @@ def prepare(config: Config, lab: Lab) -> Setup:
     seed = int(lab.rng("nulls of 06").integers(2**31))
     return Setup(
         prompts=prompts,
-        sources=spread(layers, config.n_sources),
+        sources=tuple(spaced(layers, config.n_sources)),
         layers=layers,
         targets=(
             *(Target(str(layer), "single", (layer,)) for layer in layers),
@@ -205,8 +207,10 @@ def null_jobs(config: Config, setup: Setup) -> Iterator[Job]:
     A set's directions are those drawn at its middle layer.
     """
     for operator, dose in doses(config):
-        n_draws = config.n_null if dose == MAIN_DOSE[operator] else config.n_null_other
+        is_main = dose == MAIN_DOSE[operator]
         for target in targets_of(setup, operator, dose):
+            at_main = config.n_null if target.kind == "single" else config.n_null_set
+            n_draws = at_main if is_main else config.n_null_other
             for i, direction in enumerate(setup.nulls[target.layers[len(target.layers) // 2]]):
                 family, draw = FAMILIES[i // config.n_null], i % config.n_null
                 if draw < n_draws:
@@ -270,7 +274,7 @@ def generated_cells(
             and (c.job.source is None if group == "null" else c.job.is_transfer)
         ]
         chosen.sort(key=lambda c: (c.effects.mean(), c.job.key))
-        for i in spread(range(len(chosen)), wanted // 2):
+        for i in spaced(range(len(chosen)), wanted // 2):
             yield chosen[i], group
 
 

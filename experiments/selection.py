@@ -29,6 +29,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from experiments.lab import Lab
+from experiments.spacing import spaced
 from interp.directions import Direction, mean_difference
 from interp.errors import ExperimentError
 from interp.forward import readout
@@ -124,9 +125,7 @@ def candidate_sites(lab: Lab, n: int | None = None) -> list[Site]:
     layers = lab.model.n_layers
     streams = ("pre", "mid") if lab.model.info.has_mid and n is None else ("pre",)
     sites = [s for s in all_sites(layers, streams) if 0 < s.depth < MAX_DEPTH * layers]
-    if n is None or n >= len(sites):
-        return sites
-    return [sites[i] for i in np.linspace(0, len(sites) - 1, n).round().astype(int)]
+    return spaced(sites, n)
 
 
 def candidate_positions(lab: Lab, n: int | None = None) -> list[int]:

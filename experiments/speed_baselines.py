@@ -18,7 +18,7 @@ from transformers import GenerationConfig
 from interp.errors import ExperimentError
 from interp.interventions import Intervention, Placement, compose
 from interp.models import LoadedModel, quiet_transformers, read_folder
-from interp.prompts import Tokens, pad_token
+from interp.prompts import Tokens, left_padded, pad_token
 from interp.sites import Site
 from interp.tiny import tiny_huggingface
 from interp.writes import write_hooks
@@ -34,11 +34,8 @@ class Batch:
 
 def plain_batch(model: LoadedModel, tokens: Tokens) -> Batch:
     """The prompts as one batch, each with the prefix that the engine runs only once."""
-    rows = tokens.sequences()
-    width, pad = max(map(len, rows)), pad_token(model)
-    ids = [[pad] * (width - len(row)) + row for row in rows]
-    mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
-    return Batch(torch.tensor(ids).to(model.device), torch.tensor(mask).to(model.device))
+    ids, mask = left_padded(tokens.sequences(), pad_token(model))
+    return Batch(ids.to(model.device), mask.to(model.device))
 
 
 def model_folder(model: LoadedModel) -> Path | None:

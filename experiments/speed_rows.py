@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from experiments import speed_bounds as bounds
 from experiments import speed_memory
 from experiments.config import ExperimentConfig
 from experiments.lab import Lab
+from experiments.spacing import spaced
 from experiments.speed_bounds import UNKNOWN, Bounds, Cost, Lengths
 from experiments.speed_timing import Pass, alternate
 from interp.capture import capture
@@ -159,13 +159,6 @@ class Stage:
             return self.lab.progress(turns, key)
 
         return self.lab.cell(f"speed/{key}", lambda: alternate(ways(), self.config.repeats, watch))
-
-
-def spaced(choices: Sequence[Any], n: int | None) -> list[Any]:
-    """`n` of the choices, evenly spaced from the first to the last; all of them for None."""
-    if n is None or n >= len(choices):
-        return list(choices)
-    return [choices[i] for i in np.linspace(0, len(choices) - 1, n).round().astype(int)]
 
 
 def speed_up_rows(

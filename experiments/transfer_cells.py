@@ -86,14 +86,6 @@ class Cell:
     effects: Float[np.ndarray, " sample"]
 
 
-def spread(choices: Sequence[int], count: int | None) -> tuple[int, ...]:
-    """`count` of the choices, evenly spread from the first to the last; all when None."""
-    if count is None or count >= len(choices):
-        return tuple(choices)
-    picked = np.unique(np.linspace(0, len(choices) - 1, count).round().astype(int))
-    return tuple(choices[i] for i in picked)
-
-
 def layer_sets(n_layers: int, n_starts: int, rng: np.random.Generator) -> list[Target]:
     """Sets of layers, alike in number for each start: a window, every second, a random subset.
 

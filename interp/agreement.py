@@ -14,9 +14,11 @@ from torch import Tensor
 
 from interp.capture import capture
 from interp.models import LoadedModel
-from interp.prompts import Style, tokenise
+from interp.prompts import Style, Tokens, tokenise
 from interp.scores import kl_divergence, refusal_scores
 from interp.sites import Site, all_sites
+
+States = Float[Tensor, "sample site d_model"]
 
 TOLERANCES = {
     "next-token distribution": (0.01, "nats of KL"),
@@ -71,10 +73,11 @@ def agreement(
 
     Sites are `pre` of every layer but the first, where a template's last token has one state only.
     """
-    n = len(positive)
-    found = _measure(model, positive, negative, style)
+    n, sites = len(positive), all_sites(model.n_layers, ("pre",))[1:]
+    tokens = tokenise(model, [*positive, *negative], style)
+    found = _measure(model, tokens, sites)
     with in_float32(model):
-        wanted = _measure(model, positive, negative, style)
+        wanted = _measure(model, tokens, sites)
     (states, log_probs, openings), (true_states, true_log_probs, true_openings) = found, wanted
     direction = torch.cosine_similarity(_difference(states, n), _difference(true_states, n), dim=-1)
     errors = {
@@ -87,7 +90,6 @@ def agreement(
         .abs()
         .mean(1),
     }
-    sites = all_sites(model.n_layers, ("pre",))[1:]
     return [
         Agreement(
             name,
@@ -99,15 +101,10 @@ def agreement(
     ]
 
 
-States = Float[Tensor, "sample site d_model"]
-
-
 def _measure(
-    model: LoadedModel, positive: Sequence[str], negative: Sequence[str], style: Style
-) -> tuple[Tensor, Tensor, Tensor]:
+    model: LoadedModel, tokens: Tokens, sites: Sequence[Site]
+) -> tuple[States, Tensor, Tensor]:
     """States in float64, next-token log probabilities and openings scores."""
-    tokens = tokenise(model, [*positive, *negative], style)
-    sites = all_sites(model.n_layers, ("pre",))[1:]
     scores = refusal_scores(model, tokens)
     return capture(model, tokens, sites)[:, :, 0].double(), scores.log_probs, scores.openings
 

@@ -61,6 +61,7 @@ class Lean(nn.Module):
         self.component = [component]  # in a list, so that it is not registered a second time
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The plain module's output, between the two hook points."""
         component = self.component[0]
         if args:
             args = (component.hook_in(args[0]), *args[1:])
@@ -80,6 +81,7 @@ class Restart(nn.Module):
         self.state = state
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The known state."""
         return self.state
 
 
@@ -91,6 +93,7 @@ class Stop(nn.Module):
         self.component = [component]
 
     def forward(self, h: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """What came in, after its hook point."""
         return self.component[0].hook_in(h)
 
 

@@ -102,12 +102,19 @@ def batch(sequences: Sequence[Sequence[int]], pad_id: int) -> Tokens:
     kept = min(len(sequence) for sequence in sequences) - KEPT_TAIL
     prefix_length = max(0, min(common_prefix_length(sequences), kept))
     remainders = [list(sequence[prefix_length:]) for sequence in sequences]
-    width = max(len(remainder) for remainder in remainders)
-    padding = [width - len(remainder) for remainder in remainders]
-    ids = [[pad_id] * pad + row for pad, row in zip(padding, remainders, strict=True)]
-    mask = [[0] * pad + [1] * len(row) for pad, row in zip(padding, remainders, strict=True)]
     prefix = torch.tensor(list(sequences[0][:prefix_length]), dtype=torch.long)
-    return Tokens(prefix, torch.tensor(ids), torch.tensor(mask))
+    return Tokens(prefix, *left_padded(remainders, pad_id))
+
+
+def left_padded(
+    rows: Sequence[list[int]], pad_id: int
+) -> tuple[Int[Tensor, "sample pos"], Int[Tensor, "sample pos"]]:
+    """Token ids of the rows, padded on the left to the longest, and their mask."""
+    width = max(map(len, rows))
+    padding = [width - len(row) for row in rows]
+    ids = [[pad_id] * pad + row for pad, row in zip(padding, rows, strict=True)]
+    mask = [[0] * pad + [1] * len(row) for pad, row in zip(padding, rows, strict=True)]
+    return torch.tensor(ids), torch.tensor(mask)
 
 
 def pad_token(model: "LoadedModel") -> int:

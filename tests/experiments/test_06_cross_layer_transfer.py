@@ -11,7 +11,8 @@ from scipy.stats import ortho_group
 from experiments import selection, transfer_cells
 from experiments.registry import load_experiment
 from experiments.results import Estimate
-from experiments.transfer_cells import Target, edits, layer_sets, spread
+from experiments.spacing import spaced
+from experiments.transfer_cells import Target, edits, layer_sets
 from experiments.transfer_statistics import Rule, Transfer, resampled
 from interp.directions import direction_from
 from interp.sites import Site
@@ -249,9 +250,9 @@ def test_a_transfer_is_judged_at_far_layers_only():
 def test_the_full_matrix_has_48_targets_of_24_layers():
     rng = np.random.default_rng(0)
     sets = layer_sets(24, experiment.PRESETS["full"].n_set_starts, rng)
-    assert len(spread(range(1, 24), None)) + len(sets) == 48
+    assert len(spaced(range(1, 24), None)) + len(sets) == 48
     quick = layer_sets(24, experiment.PRESETS["quick"].n_set_starts, rng)
-    assert len(spread(range(1, 24), 8)) == 8
+    assert len(spaced(range(1, 24), 8)) == 8
     assert [target.kind for target in quick] == [
         "window", "every second", "random subset", "all but source",
     ]  # fmt: skip

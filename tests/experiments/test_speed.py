@@ -20,6 +20,7 @@ from experiments.registry import select as select_files
 from experiments.report import experiment_table, refresh_readme
 from experiments.results import load_result
 from experiments.runner import Plan, run_plans
+from experiments.spacing import spaced
 from experiments.speed_report import NO_RESULTS, SPEED_BEGIN, SPEED_END
 from experiments.speed_rows import (
     BRIDGE,
@@ -31,7 +32,6 @@ from experiments.speed_rows import (
     Stage,
     capture_rows,
     generation_rows,
-    spaced,
     steered,
 )
 from experiments.speed_timing import alternate
