@@ -18,6 +18,12 @@ def settings(config: ExperimentConfig) -> dict[str, object]:
     return dataclasses.asdict(config)
 
 
+def changed(config: ExperimentConfig, preset: ExperimentConfig) -> dict[str, object]:
+    """The settings that are not the preset's."""
+    usual = settings(preset)
+    return {name: value for name, value in settings(config).items() if value != usual[name]}
+
+
 def title(config: ExperimentConfig | type[ExperimentConfig]) -> str:
     """First line of the docstring of the settings: the experiment's title."""
     text = (config if isinstance(config, type) else type(config)).__doc__ or ""

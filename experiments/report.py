@@ -102,7 +102,7 @@ def report_text(
 def _matrix(
     found: Sequence[Summary], names: Sequence[str], models: Sequence[str], page: str = ""
 ) -> list[str]:
-    verdicts = {(summary.experiment, summary.model): summary.verdict for summary in found}
+    verdicts = {(row.experiment, row.model): f"{row.verdict}{_changed(row)}" for row in found}
     if not models:
         return ["Random weights only: these results show that the code runs, nothing more.", ""]
     lines = [f"| experiment | {' | '.join(models)} |", f"|---|{'---|' * len(models)}"]
@@ -130,7 +130,14 @@ def _section(file: ExperimentFile, rows: Sequence[Summary], base: Path) -> list[
 def _model(row: Summary) -> str:
     style = row.content["style"]
     note = "" if style == "template" else f" (style: {style})"
-    return f"{row.model}{note}{', random weights: mechanics only' if row.mechanics else ''}"
+    random = ", random weights: mechanics only" if row.mechanics else ""
+    return f"{row.model}{note}{_changed(row)}{random}"
+
+
+def _changed(row: Summary) -> str:
+    """The settings that are not the preset's, as a note; results of before have no such record."""
+    changed = row.content.get("changed", {})
+    return f" ({', '.join(f'{name} {value}' for name, value in changed.items())})" * bool(changed)
 
 
 def _flat(text: str) -> str:

@@ -76,6 +76,7 @@ class RunInfo:
     mechanics: bool  # random weights: shows that the code works, never a finding
     fingerprint: str  # of all that the numbers depend on
     drawing: str = ""  # hash of the code, that which draws the figures included
+    changed: Mapping[str, Any] = field(default_factory=dict)  # settings that are not the preset's
 
 
 @dataclass(frozen=True)

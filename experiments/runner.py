@@ -15,9 +15,9 @@ from filelock import FileLock, Timeout
 from experiments import provenance
 from experiments.bench import Bench
 from experiments.cells import FileCells
-from experiments.config import ExperimentConfig, settings
+from experiments.config import ExperimentConfig, changed, settings
 from experiments.lab import Lab
-from experiments.registry import ExperimentFile
+from experiments.registry import ExperimentFile, preset_config
 from experiments.results import (
     RESULT_FILE,
     Result,
@@ -173,6 +173,7 @@ def run_info(plan: Plan, lab: Lab, fingerprint: str, seconds: float) -> RunInfo:
         mechanics=bool(info["random"]),
         fingerprint=fingerprint,
         drawing=code_hash(plan.file.path),
+        changed=changed(plan.config, preset_config(module, plan.preset)),
     )
 
 

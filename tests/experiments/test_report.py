@@ -72,6 +72,16 @@ def test_readme_has_verdicts_estimates_and_links(root, experiments_folder) -> No
     assert "norm.mean 1.23 nats" in text
 
 
+def test_settings_that_are_not_the_presets_stand_beside_the_verdict(
+    root, experiments_folder
+) -> None:
+    save(root, "full", "a", "supported")
+    save(root, "full", "b", "rejected", changed={"n_sources": 14})
+    text = write_report(root, "full", experiments_folder).read_text()
+    assert "| [91_norms](#91_norms) | supported | rejected (n_sources 14) |" in text
+    assert "| b (n_sources 14) | rejected |" in text
+
+
 def test_readme_is_the_same_when_built_again(root, experiments_folder) -> None:
     save(root, "full", "a", "supported")
     first = write_report(root, "full", experiments_folder).read_bytes()

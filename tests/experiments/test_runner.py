@@ -40,6 +40,7 @@ def test_a_run_is_saved_with_its_provenance(bench, make_plan) -> None:
     assert saved.run.criterion == "Supported if the mean norm is above 0.5."
     assert saved.run.mechanics is True
     assert saved.run.config == {"seed": 0, "n_prompts": 2}
+    assert saved.run.changed == {}
     assert saved.run.criterion_revision is None
     assert saved.run.model["sha256"] == bench.model.info.sha256
     assert [entry["name"] for entry in saved.run.data] == ["made-up"]
@@ -68,7 +69,9 @@ def test_a_change_of_identity_is_measured_again(bench, make_plan, fact) -> None:
 
 def test_changed_settings_and_force_are_measured_again(bench, make_plan) -> None:
     run_plans([make_plan()], bench, say=silent)
-    assert run_plans([make_plan(n_prompts=3)], bench, say=silent)[0].status == "measured"
+    (changed,) = run_plans([make_plan(n_prompts=3)], bench, say=silent)
+    assert changed.status == "measured"
+    assert load_result(changed.folder).run.changed == {"n_prompts": 3}
     assert run_plans([make_plan(n_prompts=3)], bench, say=silent)[0].status == "unchanged"
     forced = run_plans([make_plan(n_prompts=3)], bench, force=True, say=silent)
     assert forced[0].status == "measured"
