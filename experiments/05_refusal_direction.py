@@ -58,9 +58,10 @@ from experiments.selection import (
     select_direction,
 )
 from interp import plots
-from interp.data import TextSet, without_near_duplicates
 from interp.errors import DataError, ExperimentError, ModelError
 from interp.forward import readout
+from interp.near_duplicates import without_near_duplicates
+from interp.prompt_sets import TextSet
 from interp.scores import classifier_accuracy, learn_refusal_tokens, log_odds, threshold_for
 from interp.stats import bootstrap_mean
 from interp.weights import residual_writers

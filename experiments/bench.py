@@ -12,10 +12,13 @@ from experiments.lab import Lab
 from experiments.progress import ProgressLog, Silent
 from experiments.provenance import sha256_of
 from interp import data
-from interp.data import ContrastSet, TextSet
 from interp.errors import DataError
+from interp.near_duplicates import near_duplicate_clusters, one_per_cluster, without_near_duplicates
+from interp.prompt_files import contrast_from_files
+from interp.prompt_sets import ContrastSet, TextSet, text_set
 from interp.prompts import Style
 from interp.registry import data_sets
+from interp.splits import split
 
 if TYPE_CHECKING:
     from interp.models import LoadedModel
@@ -54,18 +57,18 @@ def registered_data() -> LabData:
 
 def _unseen(texts: TextSet, contrast: ContrastSet, seed: int) -> TextSet:
     """One text per near-duplicate cluster, without those that resemble the contrast set."""
-    new = data.without_near_duplicates(texts, [*contrast.positive, *contrast.negative])
-    return data.one_per_cluster(new, seed)
+    new = without_near_duplicates(texts, [*contrast.positive, *contrast.negative])
+    return one_per_cluster(new, seed)
 
 
 def custom_data(positive: Path, negative: Path, name_of_field: str | None = None) -> LabData:
     """A contrast set from the user's files; it is tested on its own test split."""
-    contrast = data.contrast_from_files(positive, negative, name_of_field)
+    contrast = contrast_from_files(positive, negative, name_of_field)
 
     def test(side: str, seed: int) -> TextSet:
-        texts = getattr(data.split(contrast, seed).test, side)
-        clusters = data.near_duplicate_clusters(texts)
-        return data.text_set(f"{contrast.name} test {side}", texts, contrast.licence, clusters)
+        texts = getattr(split(contrast, seed).test, side)
+        clusters = near_duplicate_clusters(texts)
+        return text_set(f"{contrast.name} test {side}", texts, contrast.licence, clusters)
 
     return LabData(
         contrast,

@@ -18,9 +18,10 @@ from experiments.progress import ProgressLog, Silent
 from interp.agreement import in_float32
 from interp.batching import is_out_of_memory
 from interp.capture import capture
-from interp.data import ContrastSet, Splits, TextSet, split
+from interp.prompt_sets import ContrastSet, TextSet
 from interp.prompts import Style, Tokens, tokenise
 from interp.sites import Site
+from interp.splits import Splits, split
 
 if TYPE_CHECKING:
     from interp.models import LoadedModel

