@@ -26,6 +26,8 @@ from matplotlib.figure import Figure
 
 from experiments.config import ExperimentConfig
 from experiments.lab import Lab
+from experiments.passages import Passages
+from experiments.refusal_doses import dose_rows, null_dose_rows
 from experiments.refusal_estimates import (
     answer_rates,
     damage_estimates,
@@ -41,12 +43,9 @@ from experiments.refusal_measurements import (
     Edit,
     Source,
     adding,
-    dose_rows,
-    null_dose_rows,
-    null_draws,
-    re_extractions,
     share,
 )
+from experiments.refusal_nulls import null_draws, re_extractions
 from experiments.results import Estimate, Result, Verdict, number
 from experiments.selection import (
     MAX_KL,
@@ -250,7 +249,8 @@ def prepare(config: Config, lab: Lab) -> Bench:
     order = lab.rng("05.text").permutation(len(lab.text))[: config.n_text]
     texts = tuple(lab.text[i] for i in order)
     n_null = min(config.n_null_prompts, len(harmful), len(harmless))
-    return Bench(lab, prompts, n_null, config.answer_tokens, texts, config.text_tokens)
+    passages = Passages(lab.model, texts, config.text_tokens)
+    return Bench(lab, prompts, n_null, config.answer_tokens, passages)
 
 
 def drawn(

@@ -37,6 +37,7 @@ from matplotlib.figure import Figure
 from experiments.config import ExperimentConfig
 from experiments.lab import Lab
 from experiments.meter import Measured, Meter
+from experiments.passages import Passages
 from experiments.reach import Point, choose, families, matched_reach, points_of, reach
 from experiments.results import Estimate, Result, Verdict
 from experiments.rotation_measurements import (
@@ -255,14 +256,11 @@ def meters(
             ("text", lab.text, 2 * n_text),
         )
     ]
-    tokens = config.text_tokens
+    texts = [Passages(lab.model, drawn[2][half::2], config.text_tokens) for half in (0, 1)]
     return (
-        Meter(
-            lab, "validation", prompts[0][:n], prompts[1][:n],
-            drawn[2][::2], tokens,
-        ),
-        Meter(lab, "test", drawn[0], drawn[1], drawn[2][1::2], tokens),
-    )  # fmt: skip
+        Meter(lab, "validation", prompts[0][:n], prompts[1][:n], texts[0]),
+        Meter(lab, "test", drawn[0], drawn[1], texts[1]),
+    )
 
 
 def sweep(setup: Setup) -> dict[Point, Measured]:

@@ -6,12 +6,11 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
 from experiments.lab import Lab
-from interp.forward import text_damage, text_log_probs
+from experiments.passages import Passages
 from interp.interventions import Placement
-from interp.prompts import Tokens, tokenise_text
+from interp.prompts import Tokens
 from interp.scores import RefusalReadout, kl_divergence, refusal_scores
 
 
@@ -49,20 +48,11 @@ class Meter:
     split: str
     harmful: tuple[str, ...]
     harmless: tuple[str, ...]
-    text: tuple[str, ...]
-    text_tokens: int
+    passages: Passages
 
     @cached_property
     def _prompts(self) -> Tokens:
         return self.lab.tokens([*self.harmful, *self.harmless])
-
-    @cached_property
-    def _passages(self) -> Tokens:
-        return tokenise_text(self.lab.model, self.text, self.text_tokens)
-
-    @cached_property
-    def _text_base(self) -> Float[Tensor, "text pos vocab"]:
-        return text_log_probs(self.lab.model, self._passages)
 
     @cached_property
     def _base(self) -> RefusalReadout:
@@ -72,7 +62,7 @@ class Meter:
         """The unedited model."""
         n = len(self.harmful)
         scores = self.lab.cell(f"{self.split}/base", lambda: self._base.openings.tolist())
-        zero = np.zeros(len(self.harmless)), np.zeros(len(self.text))
+        zero = np.zeros(len(self.harmless)), np.zeros(len(self.passages))
         return Measured(np.array(scores[:n]), np.array(scores[n:]), *zero)
 
     def measure(self, key: str, edit: Sequence[Placement], with_text: bool = True) -> Measured:
@@ -91,7 +81,5 @@ class Meter:
         kl = kl_divergence(self._base.log_probs[n:], edited.log_probs[n:])
         cell = {"scores": edited.openings.tolist(), "kl": kl.tolist(), "text_kl": []}
         if with_text:
-            text = text_damage(self.lab.model, self._passages, edit, self._text_base).kl
-            # KL of float32 distributions is negative by rounding where nothing changed.
-            cell["text_kl"] = text.clamp_min(0).tolist()
+            cell["text_kl"] = self.passages.damage(edit).kl.tolist()
         return cell

@@ -5,7 +5,7 @@ orthogonalised weights. Of an answer only its class is kept; of a prompt only th
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,13 +18,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from experiments.lab import Lab
+from experiments.passages import Passages
 from interp import nulls
 from interp.directions import Direction, mean_difference
 from interp.errors import ExperimentError
-from interp.forward import continuation_kl, readout, text_damage, text_log_probs
+from interp.forward import continuation_kl, readout
 from interp.generation import generate
 from interp.interventions import Add, Placement, Scale, ablate
-from interp.prompts import Tokens, tokenise_text
 from interp.scores import RefusalReadout, classify, kl_divergence, log_odds, refusal_scores
 from interp.sites import Site, everywhere
 from interp.weights import orthogonalised
@@ -89,8 +89,7 @@ class Bench:
     prompts: Mapping[str, tuple[str, ...]]  # harmful, contrast, harmless: test prompts
     null_prompts: int  # of harmful and of harmless, for random directions
     answer_tokens: int
-    texts: tuple[str, ...]
-    text_tokens: int
+    passages: Passages
     _base: dict[str, RefusalReadout] = field(default_factory=dict)
 
     def removing(self, unit: Float[Tensor, " d_model"], name: str = "ablated") -> Edit:
@@ -193,22 +192,14 @@ class Bench:
             "addition": np.array(added) - np.array(self.openings("base", "harmless", BASE)),
         }
 
-    @cached_property
-    def _passages(self) -> Tokens:
-        return tokenise_text(self.lab.model, self.texts, self.text_tokens)
-
-    @cached_property
-    def _text_base(self) -> Float[Tensor, "text pos vocab"]:
-        return text_log_probs(self.lab.model, self._passages)
-
     def text(self, key: str, edit: Edit) -> dict[str, list[float]]:
         """KL(base || edited) and losses per passage of ordinary text, in nats per token."""
         return self.lab.cell(f"text/{key}", lambda: self._text(edit))
 
     def _text(self, edit: Edit) -> dict[str, list[float]]:
-        damage = text_damage(self.lab.model, self._passages, edit.placements, self._text_base)
+        damage = self.passages.damage(edit.placements)
         return {
-            "kl": damage.kl.clamp_min(0).tolist(),
+            "kl": damage.kl.tolist(),
             "loss": damage.loss.tolist(),
             "base_loss": damage.base_loss.tolist(),
         }
@@ -255,114 +246,3 @@ def prompt_id(prompt: str) -> str:
 def share(classes: Sequence[str], wanted: str) -> float:
     """Share of answers of one class."""
     return sum(c == wanted for c in classes) / len(classes)
-
-
-def random_directions(bench: Bench, source: Source, n: int) -> list[tuple[str, int, Direction]]:
-    """`n` random directions of every family, as family, number and direction."""
-    seeds = bench.lab.rng("05.nulls").integers(2**31, size=len(NULL_FAMILIES)).tolist()
-    return [
-        (family, index, direction)
-        for family, seed in zip(NULL_FAMILIES, seeds, strict=True)
-        for index, direction in enumerate(source.null_directions(family, n, seed))
-    ]
-
-
-def null_draws(
-    bench: Bench, source: Source, n: int, n_generated: int, n_prompts: int
-) -> pd.DataFrame:
-    """Every random direction with its effects on the openings score, and on the answers of some.
-
-    Columns: family, draw, ablation, addition (mean effects, nats), harmful_rate, harmless_rate
-    (refusal rates of `n_prompts` prompts when ablated and when added; NaN where not generated).
-    """
-    drawn = random_directions(bench, source, n)
-    rows = []
-    for family, index, direction in bench.lab.progress(drawn, "random directions", len(drawn)):
-        key = f"{family}/{index}"
-        effects = bench.effects(key, source, direction)
-        rates = (
-            null_rates(bench, source, direction, key, n_prompts)
-            if index < n_generated
-            else {"harmful_rate": float("nan"), "harmless_rate": float("nan")}
-        )
-        means = {name: float(values.mean()) for name, values in effects.items()}
-        rows.append({"family": family, "draw": index, **means, **rates})
-    return pd.DataFrame(rows)
-
-
-def null_rates(
-    bench: Bench, source: Source, direction: Direction, key: str, n: int
-) -> dict[str, float]:
-    """Refusal rates with a random direction ablated (harmful) and added (harmless)."""
-    edits: dict[str, Edit] = {
-        "harmful": bench.removing(direction.unit),
-        "harmless": adding(source.coefficient * direction.vector, source.site),
-    }
-    return {
-        f"{kind}_rate": share(
-            bench.classes(f"null/{kind}/{key}", bench.prompts[kind][:n], edit), "refused"
-        )
-        for kind, edit in edits.items()
-    }
-
-
-def re_extractions(bench: Bench, source: Source, n: int) -> pd.DataFrame:
-    """Effects of the direction extracted again from random halves of the train prompts.
-
-    Columns: draw, cosine with the direction, ablation, addition (mean effects, nats).
-    """
-    rng = bench.lab.rng("05.re_extraction")
-    rows = []
-    for index in range(n):
-        direction = source.again(rng)
-        effects = bench.effects(f"again/{index}", source, direction)
-        cosine = float(direction.unit.double() @ source.direction.unit.double())
-        means = {name: float(values.mean()) for name, values in effects.items()}
-        rows.append({"draw": index, "cosine": cosine, **means})
-    return pd.DataFrame(rows)
-
-
-def dose_rows(
-    bench: Bench, source: Source, coefficients: Sequence[float], factors: Sequence[float]
-) -> Iterator[dict[str, object]]:
-    """Effect and damage of adding more and more, and of removing more and more.
-
-    Rows: operator (add, remove), dose, damage (mean KL on text), values (effect per prompt).
-    """
-    base = {kind: np.array(bench.openings("base", kind, BASE)) for kind in ("harmful", "harmless")}
-    unit, vector = source.direction.unit, source.direction.vector
-    doses: list[tuple[str, float, Edit, str, Callable[[np.ndarray], np.ndarray]]] = [
-        ("add", c, adding(c * vector, source.site, f"added/{c:g}"), "harmless", lambda h: h)
-        for c in coefficients
-    ]
-    doses += [("remove", 1 - f, bench.scaling(unit, f), "harmful", lambda h: -h) for f in factors]
-    for operator, dose, edit, kind, sign in bench.lab.progress(doses, "doses", len(doses)):
-        scores = np.array(bench.openings(edit.name, kind, edit))
-        yield {
-            "operator": operator,
-            "dose": dose,
-            "damage": float(np.mean(bench.text(edit.name, edit)["kl"])),
-            "values": sign(scores - base[kind]),
-        }
-
-
-def null_dose_rows(
-    bench: Bench, source: Source, draws: pd.DataFrame, n: int
-) -> Iterator[dict[str, object]]:
-    """Effect and damage of the first `n` of `draws` of each orthogonalised family."""
-    measured = draws.set_index(["family", "draw"])
-    per_family = len(draws) // len(NULL_FAMILIES)
-    for family, index, direction in random_directions(bench, source, per_family):
-        if family not in ORTHOGONAL_FAMILIES or index >= n:
-            continue
-        vector = source.coefficient * direction.vector
-        for operator, effect, dose, edit in (
-            ("add", "addition", source.coefficient, adding(vector, source.site)),
-            ("remove", "ablation", 1.0, bench.removing(direction.unit)),
-        ):
-            yield {
-                "operator": operator,
-                "dose": dose,
-                "damage": float(np.mean(bench.text(f"{effect}/{family}/{index}", edit)["kl"])),
-                "effect": float(measured.loc[(family, index), effect]),  # type: ignore[arg-type]
-            }

@@ -187,7 +187,7 @@ def matrix(
     norm = _normalise(_numbers(table, value), centre, limits)
     with figure_style():
         wide = max(WIDTH, 5.2 * len(keys))
-        high = max(6.2 if len(keys) == 1 else 5.4, 2.0 + 0.24 * table[row].nunique())
+        high = max(6.2 if len(keys) == 1 else 5.4, 2.0 + 0.24 * len(_values(table, row)))
         figure = NotebookFigure(figsize=(wide, high), layout="constrained")
         _title(figure, title)
         axes = np.atleast_1d(figure.subplots(1, len(keys), sharey=True))

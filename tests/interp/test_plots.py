@@ -240,6 +240,22 @@ def test_matrix_cells_stand_where_the_table_puts_them():
     assert (norm.vmin, norm(0.0), norm.vmax) == (-5, 0.5, 5)
 
 
+def test_a_matrix_of_many_layers_names_some_columns_and_every_named_row():
+    layers = [*map(str, range(1, 24)), "null"]
+    table = pd.DataFrame([(s, t, 1.0) for s in layers for t in layers], columns=["s", "t", "v"])
+    figure = plots.matrix(
+        table, row="s", column="t", value="v", labels={"null": "null, 95th"},
+        title="t", x_label="To", y_label="From", value_label="Nats",
+    )  # fmt: skip
+    columns, rows = (
+        [label.get_text() for label in labels]
+        for labels in (figure.axes[0].get_xticklabels(), figure.axes[0].get_yticklabels())
+    )
+    assert columns == [*map(str, range(1, 24, 2)), "null, 95th"]
+    assert rows == [*layers[:-1], "null, 95th"]
+    assert figure.axes[0].get_xticks().tolist() == [*range(0, 23, 2), 23]
+
+
 def test_dose_response_joins_in_order_of_dose_and_greys_nulls():
     figure = draw("dose")
     table = curve_table()
