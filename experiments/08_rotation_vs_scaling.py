@@ -638,16 +638,29 @@ def plot_angles(table: pd.DataFrame) -> Figure:
 
 
 def plot_doses(table: pd.DataFrame, target: str) -> Figure:
-    """Effect against KL on text for every operator; random planes are grey points."""
+    """Effect against KL on text for every operator; random planes are grey points.
+
+    Operators written at several places have a panel per place.
+    """
     within = table.loc[~table["null"] & (table["damage"] <= CAPS[1])]
     best = within.sort_values("effect")["variant"].tolist()
     most = f"{best[-1]} does most" if best else "no operator"
     what = "Less refusal of harmful" if target == "bypass" else "More refusal of harmless"
+    named = table["variant"].str.split("@", expand=True)
+    places = {
+        "norms": "Written at every norm's input",
+        "opposite": "Written where the class means have opposite signs",
+        "source": "Written at the direction's own site",
+    }
+    several = named.loc[~table["null"], 1].nunique() > 1
     return plots.dose_response(
-        table,
+        table.assign(operator=named[0], place=named[1]) if several else table,
         damage="text_kl",
         effect="effect",
-        group="variant",
+        group="operator" if several else "variant",
+        panel="place" if several else None,
+        labels=places,
+        null_label="random planes",
         dose="dose",
         caps=CAPS,
         base=0.0,
@@ -684,14 +697,16 @@ def plot_matched(table: pd.DataFrame) -> Figure:
 def plot_magnitude(table: pd.DataFrame) -> Figure:
     """Change of the score when the whole state is rescaled at one site."""
     moved = table[table["factor"] != 1.0]
+    degrees = moved["angle"].str.removesuffix(" degrees").astype(float)
+    factor = moved["factor"].map("whole state times {:g}".format)
     return plots.profile_over_layers(
-        table,
-        x="factor",
+        moved.assign(degrees=degrees, factor=factor),
+        x="degrees",
         y="value",
-        group="angle",
+        group="factor",
         stream=None,
         null_label="random moves of the same length",
-        x_label="Factor on the whole state at the direction's site",
+        x_label="In-plane angle of the state that is rescaled (degrees)",
         y_label="Absolute change of score (nats)",
         title=(
             f"Rescaling the state moves refusal by {moved['value'].mean():.2f} nats, equally long "

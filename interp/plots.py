@@ -40,6 +40,7 @@ CYCLE = (GREEN, PURPLE, ORANGE, SKY, BLUE, VERMILLION, BLACK, YELLOW)
 DPI = 150
 WIDTH = 8.0
 FONT_SIZE = 13
+MANY_POINTS = 16  # of one curve; with more, its points are drawn small
 
 _STYLE: dict[Any, Any] = {
     "font.size": FONT_SIZE,
@@ -211,48 +212,51 @@ def dose_response(
     y_label: str,
     dose: str | None = None,
     null: str | None = "null",
+    panel: str | None = None,
     caps: Sequence[float] = (),
     base: float | None = None,
     log_x: bool = True,
     labels: Mapping[str, str] | None = None,
+    null_label: str = "random directions",
 ) -> Figure:
     """Effect against damage: a curve per operator in order of `dose`; rows whose `null` is true
     are grey points.
 
-    `caps` are vertical lines at damage limits, `base` a horizontal line at the unedited model.
-    The damage axis is logarithmic above the smallest positive damage and linear below, so that
-    zero damage has a place.
+    With `panel`, the curves of each value of that column have a panel of their own, one above the
+    other, and the null is in all of them. `caps` are vertical lines at damage limits, `base` a
+    horizontal line at the unedited model. The damage axis is logarithmic above the smallest
+    positive damage and linear below, so that zero damage has a place.
     """
-    _require(table, [damage, effect, group, *([dose] if dose else []), *([null] if null else [])])
+    named = [column for column in (dose, null, panel) if column]
+    _require(table, [damage, effect, group, *named])
+    names = labels or {}
     is_null = _marked(table, null)
     real = table.loc[~is_null]
     colours = _colours(_values(real, group))
+    keys = _values(real, panel) if panel else [None]
     with figure_style():
-        figure, (axis,) = _figure(title, 1, 5.2)
-        axis.plot(
-            _numbers(table.loc[is_null], damage),
-            _numbers(table.loc[is_null], effect),
-            ".",
-            color=NULL_GREY,
-            alpha=0.6,
-            zorder=1,
-        )
-        for name, colour in colours.items():
-            rows = _rows(real, group, name)
-            rows = rows.sort_values(dose) if dose else rows
-            axis.plot(_numbers(rows, damage), _numbers(rows, effect), "o-", color=colour, zorder=3)
-            _error_bars(axis, rows, damage, effect, colour)
-        for cap in caps:
-            axis.axvline(cap, color=BLACK, linewidth=1.2, linestyle=":")
-        if log_x:
-            smallest = _smallest_positive(_numbers(table, damage))
-            axis.set_xscale("symlog", linthresh=smallest, linscale=0.5)
-            largest = max(float(_numbers(table, damage).max()), *caps, smallest)
-            axis.set_xlim(-0.2 * smallest, 1.3 * largest)
-        _finish(axis, x_label, y_label, base, False, False)
-        handles = _line_handles(colours, labels or {})
+        figure, axes = _figure(title, len(keys), 2.5 + 2.7 * len(keys), sharex=True, sharey=True)
+        for axis, key in zip(axes, keys, strict=True):
+            _null_points(axis, table.loc[is_null], damage, effect)
+            for name, colour in colours.items():
+                rows = _rows(_rows(real, panel, key), group, name)
+                rows = rows.sort_values(dose) if dose else rows
+                at, values = _numbers(rows, damage), _numbers(rows, effect)
+                size = 8 if len(rows) <= MANY_POINTS else 4
+                axis.plot(at, values, "o-", color=colour, markersize=size, zorder=3)
+                _error_bars(axis, rows, damage, effect, colour)
+            for cap in caps:
+                axis.axvline(cap, color=BLACK, linewidth=1.2, linestyle=":")
+            if log_x:
+                _log_damage(axis, _numbers(table, damage), caps)
+            _finish(axis, "", "" if panel else y_label, base, False, False)
+            axis.set_title("" if key is None else names.get(str(key), str(key)))
+        axes[-1].set_xlabel(x_label)
+        if panel:
+            figure.supylabel(y_label, fontsize=FONT_SIZE)
+        handles = _line_handles(colours, names)
         if is_null.any():
-            handles["random directions"] = _dot_handle(NULL_GREY)
+            handles[null_label] = _dot_handle(NULL_GREY)
         _legend(figure, handles)
     return figure
 
@@ -601,12 +605,12 @@ def _title(figure: Figure, title: str) -> None:
 
 
 def _figure(
-    title: str, n_rows: int, height: float, sharex: bool = False
+    title: str, n_rows: int, height: float, sharex: bool = False, sharey: bool = False
 ) -> tuple[Figure, list[Axes]]:
     figure = NotebookFigure(figsize=(WIDTH, height), layout="constrained")
     _title(figure, title)
-    axes = np.atleast_1d(np.asarray(figure.subplots(n_rows, 1, sharex=sharex), dtype=object))
-    return figure, list(axes)
+    axes = figure.subplots(n_rows, 1, sharex=sharex, sharey=sharey)
+    return figure, list(np.atleast_1d(np.asarray(axes, dtype=object)))
 
 
 def _colours(names: Sequence[Any], cycle: Sequence[str] = CYCLE) -> dict[Any, str]:
@@ -707,6 +711,22 @@ def _error_bars(axis: Axes, rows: pd.DataFrame, x: str, y: str, colour: str) -> 
     if _has(rows, "low", "high"):
         at, low, high = (_numbers(rows, column) for column in (x, "low", "high"))
         axis.vlines(at, low, high, color=colour, alpha=0.5, linewidth=1.6)
+
+
+def _null_points(axis: Axes, rows: pd.DataFrame, x: str, y: str) -> None:
+    at, values = _numbers(rows, x), _numbers(rows, y)
+    axis.plot(at, values, ".", color=NULL_GREY, alpha=0.6, zorder=1)
+
+
+def _log_damage(axis: Axes, damage: np.ndarray, caps: Sequence[float]) -> None:
+    """A logarithmic axis that has a place for zero damage."""
+    smallest = _smallest_positive(damage)
+    largest = 1.3 * max(float(damage.max()), *caps, smallest)
+    axis.set_xscale("symlog", linthresh=smallest, linscale=0.5)
+    axis.set_xlim(-0.2 * smallest, largest)
+    powers = np.arange(np.ceil(np.log10(smallest)), np.floor(np.log10(largest)) + 1)
+    # The first power may stand beside zero, where both names would not fit.
+    axis.set_xticks([0, *(10 ** powers[powers > np.log10(2 * smallest)])])
 
 
 _MARKS: tuple[dict[str, Any], ...] = (
