@@ -317,6 +317,23 @@ def test_figures_are_drawn_from_the_saved_tables_alone(tiny_result: Result, tmp_
         assert "n = " in figure.get_suptitle()
 
 
+def test_the_figures_of_the_full_preset_can_be_drawn(tiny_model: LoadedModel):
+    full = module.PRESETS["full"]
+    config = dataclasses.replace(
+        module.PRESETS["smoke"],
+        variants=full.variants,
+        n_doses=12,
+        n_magnitude_angles=full.n_magnitude_angles,
+    )
+    result = module.run(config, make_lab(tiny_model))
+    figures = module.plot(result)
+    places = {
+        name.split("@")[1] for name in set(result.tables["dose_bypass"]["variant"]) if "@" in name
+    }
+    assert len(figures["dose_bypass"].axes) == len(places) > 1
+    assert set(result.tables["magnitude"]["angle"]) == {f"{30 * i} degrees" for i in range(12)}
+
+
 def test_per_prompt_scores_name_no_text(tiny_result: Result):
     table = tiny_result.tables["per_prompt"]
     assert set(table["prompt"]) == {f"{c}.{i}" for c in ("harmful", "harmless") for i in range(4)}

@@ -256,6 +256,21 @@ def test_a_matrix_of_many_layers_names_some_columns_and_every_named_row():
     assert figure.axes[0].get_xticks().tolist() == [*range(0, 23, 2), 23]
 
 
+def test_dose_response_has_a_panel_per_place_and_the_null_in_each():
+    table = curve_table()
+    table = table.assign(place=np.where(table["op"] == "add", "norms", "source"))
+    figure = plots.dose_response(
+        table, damage="kl", effect="effect", group="op", dose="dose", panel="place",
+        labels={"source": "at the source"}, title="t", x_label="KL", y_label="Nats",
+    )  # fmt: skip
+    null = table.loc[table["null"], "kl"]
+    assert [axis.get_title() for axis in figure.axes] == ["norms", "at the source"]
+    for axis, op in zip(figure.axes, ("add", "rotate"), strict=True):
+        drawn = [np.asarray(line.get_xdata()) for line in axis.lines]
+        assert any(np.array_equal(at, null) for at in drawn)
+        assert any(np.array_equal(at, table.loc[table["op"] == op, "kl"]) for at in drawn)
+
+
 def test_dose_response_joins_in_order_of_dose_and_greys_nulls():
     figure = draw("dose")
     table = curve_table()
