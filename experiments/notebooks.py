@@ -70,9 +70,10 @@ def about(result: Result) -> Markdown:
         if run.mechanics
         else ""
     )
+    changed = "".join(f", {name} = {value}" for name, value in run.changed.items())
     return Markdown(
         f"**Claim.** {run.claim}\n\n**Criterion, written before the run.** {run.criterion}\n\n"
-        f"**Verdict: {result.verdict}** on {run.model['name']}, `{run.preset}` preset.{note}"
+        f"**Verdict: {result.verdict}** on {run.model['name']}, `{run.preset}` preset{changed}.{note}"
     )
 
 
