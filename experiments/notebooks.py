@@ -71,9 +71,10 @@ def about(result: Result) -> Markdown:
         else ""
     )
     changed = "".join(f", {name} = {value}" for name, value in run.changed.items())
+    where = f"{run.model['name']}, `{run.preset}` preset{changed}"
     return Markdown(
         f"**Claim.** {run.claim}\n\n**Criterion, written before the run.** {run.criterion}\n\n"
-        f"**Verdict: {result.verdict}** on {run.model['name']}, `{run.preset}` preset{changed}.{note}"
+        f"**Verdict: {result.verdict}** on {where}.{note}"
     )
 
 
