@@ -252,7 +252,8 @@ def generated(config: Config, lab: Lab, setup: Setup, cells: Sequence[Cell]) -> 
     for operator in OPERATORS:
         prompts, length = prompts_of(setup, operator), config.max_new_tokens
         base = refusals(lab, f"answers/base/{operator}", prompts, [], length)
-        for cell, group in generated_cells(config, cells, operator):
+        chosen = list(generated_cells(config, cells, operator))
+        for cell, group in lab.progress(chosen, f"cells that answer, {operator}"):
             key = f"answers/{cell.job.key}"
             rate = refusals(lab, key, prompts, placements_of(setup, cell.job), length)
             change = rate - base if operator == "addition" else base - rate
