@@ -698,16 +698,18 @@ def plot_magnitude(table: pd.DataFrame) -> Figure:
     """Change of the score when the whole state is rescaled at one site."""
     moved = table[table["factor"] != 1.0]
     degrees = moved["angle"].str.removesuffix(" degrees").astype(float)
-    factor = moved["factor"].map("whole state times {:g}".format)
-    return plots.profile_over_layers(
-        moved.assign(degrees=degrees, factor=factor),
+    return plots.paired_profiles(
+        moved.assign(degrees=degrees, factor=moved["factor"].astype(str)),
         x="degrees",
         y="value",
-        group="factor",
+        panel="factor",
+        panel_labels={
+            str(f): f"Change (nats),\nstate times {f:g}" for f in moved["factor"].unique()
+        },
+        group=None,
         stream=None,
         null_label="random moves of the same length",
         x_label="In-plane angle of the state that is rescaled (degrees)",
-        y_label="Absolute change of score (nats)",
         title=(
             f"Rescaling the state moves refusal by {moved['value'].mean():.2f} nats, equally long "
             f"random moves by {moved[['null_low', 'null_high']].mean().mean():.2f} "
