@@ -71,7 +71,9 @@ def test_changed_settings_and_force_are_measured_again(bench, make_plan) -> None
     run_plans([make_plan()], bench, say=silent)
     (changed,) = run_plans([make_plan(n_prompts=3)], bench, say=silent)
     assert changed.status == "measured"
-    assert load_result(changed.folder).run.changed == {"n_prompts": 3}
+    saved = load_result(changed.folder)
+    assert saved.run is not None
+    assert saved.run.changed == {"n_prompts": 3}
     assert run_plans([make_plan(n_prompts=3)], bench, say=silent)[0].status == "unchanged"
     forced = run_plans([make_plan(n_prompts=3)], bench, force=True, say=silent)
     assert forced[0].status == "measured"
