@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -22,6 +23,12 @@ def changed(config: ExperimentConfig, preset: ExperimentConfig) -> dict[str, obj
     """The settings that are not the preset's."""
     usual = settings(preset)
     return {name: value for name, value in settings(config).items() if value != usual[name]}
+
+
+def changed_note(changed: Mapping[str, object]) -> str:
+    """Settings that are not the preset's, in brackets after a space; empty without any."""
+    listed = ", ".join(f"{name} {value}" for name, value in changed.items())
+    return f" ({listed})" if listed else ""
 
 
 def title(config: ExperimentConfig | type[ExperimentConfig]) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from experiments.config import changed_note
 from experiments.paths import RESULTS_VARIABLE, project_root, results_root
 from experiments.registry import FOLDER, find_experiment, load_experiment
 from experiments.results import RESULT_FILE, Result, load_result
@@ -70,8 +71,7 @@ def about(result: Result) -> Markdown:
         if run.mechanics
         else ""
     )
-    changed = "".join(f", {name} = {value}" for name, value in run.changed.items())
-    where = f"{run.model['name']}, `{run.preset}` preset{changed}"
+    where = f"{run.model['name']}, `{run.preset}` preset{changed_note(run.changed)}"
     return Markdown(
         f"**Claim.** {run.claim}\n\n**Criterion, written before the run.** {run.criterion}\n\n"
         f"**Verdict: {result.verdict}** on {where}.{note}"

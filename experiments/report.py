@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from experiments.config import changed_note
 from experiments.registry import FOLDER, ExperimentFile, benchmark_files, experiment_files
 from experiments.speed_report import SPEED_BEGIN, SPEED_END, speed_lines
 from experiments.summaries import Summary, committed, headlines, summaries
@@ -135,9 +136,8 @@ def _model(row: Summary) -> str:
 
 
 def _changed(row: Summary) -> str:
-    """The settings that are not the preset's, as a note; results of before have no such record."""
-    changed = row.content.get("changed", {})
-    return f" ({', '.join(f'{name} {value}' for name, value in changed.items())})" * bool(changed)
+    """Settings that are not the preset's; older results have no record of them."""
+    return changed_note(row.content.get("changed", {}))
 
 
 def _flat(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from interp.errors import ExperimentError
+from interp.files import is_disk_full
 
 COMPLETE = ".complete"  # written last; a folder without it was cut off while being built
 
@@ -34,7 +34,7 @@ def explaining_full_disk(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_disk_full(error):
             raise
         raise ExperimentError(
             f"The disk is full while writing to {folder}. What was measured before is kept: free "

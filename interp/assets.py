@@ -46,6 +46,7 @@ class _Request:
 
     @property
     def partial(self) -> Path:
+        """Where what has arrived so far is kept."""
         return cache_root() / "partial" / self.key
 
 

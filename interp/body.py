@@ -255,14 +255,20 @@ class Body:
         """Keep clean states, then write, then read: what is read at a site is what was written."""
 
         def keeper(layer: int) -> HookFunction:
+            """A hook that stores the clean state entering a layer."""
+
             def hook(h: Tensor, hook: object) -> None:
+                """Store the state, if the pass is clean."""
                 if self._key is not None:
                     self.engine.residuals.keep(self._key, layer, h)
 
             return hook
 
         def reader(site: Site) -> HookFunction:
+            """A hook that hands out the states of a site."""
+
             def hook(h: Tensor, hook: object) -> None:
+                """Take the states at the places that were asked for."""
                 self.read[site] = h[0] if self._places is None else h[0, self._places]
 
             return hook

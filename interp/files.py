@@ -11,9 +11,14 @@ from pathlib import Path
 from interp.errors import AssetError
 
 
+def is_disk_full(error: OSError) -> bool:
+    """Whether the error says that no space, or none of the user's quota, is left."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def explain_full_disk(error: OSError, folder: Path) -> None:
     """Raise AssetError when an OSError says that the disk is full; do nothing otherwise."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         free = shutil.disk_usage(folder).free
         raise AssetError(
             f"The disk is full while writing to {folder} ({free:,} bytes free). Free some space, "

@@ -84,6 +84,7 @@ def readout(
     with Body(model, placements) as body:
 
         def compute(rows: list[int]) -> tuple[Tensor, Tensor]:
+            """Next-token and continuation log probabilities of one batch of prompts."""
             row = pack(tokens[rows], [tree] * len(rows))
             states = body.run(row)
             first = unembed(model, states[row.last], exact=True).log_softmax(-1)
@@ -148,6 +149,7 @@ def each_text(
     with Body(model, placements) as body:
 
         def compute(rows: list[int]) -> Float[Tensor, "token vocab"]:
+            """Log probabilities after every token of one batch of texts, in one row."""
             row = pack(tokens[rows])
             return unembed(model, body.run(row)[row.n_prefix :]).log_softmax(-1).cpu()
 
@@ -181,8 +183,11 @@ def text_damage(
 def token_kl(
     base: Float[Tensor, "token vocab"], edited: Float[Tensor, "token vocab"]
 ) -> Float[Tensor, " token"]:
-    """KL(base || edited) of log probabilities, in float32: `scores.kl_divergence` without its
-    second normalisation in float64, which takes several times longer on whole texts."""
+    """KL(base || edited) of log probabilities, in float32.
+
+    This is `scores.kl_divergence` without its second normalisation in float64, which takes several
+    times longer on whole texts.
+    """
     kl_div = torch.nn.functional.kl_div
     return kl_div(edited, base, reduction="none", log_target=True).sum(-1)
 
@@ -203,6 +208,7 @@ def continuation_kl(
     values = torch.zeros(len(tokens), dtype=torch.float64)
 
     def compute(rows: list[int]) -> list[float]:
+        """KL per prompt of one batch."""
         chosen = [answers[row] for row in rows]
         base = answer_log_probs(model, tokens[rows], chosen, ())
         edited = answer_log_probs(model, tokens[rows], chosen, placements)

@@ -32,6 +32,7 @@ def sampler(temperature: float, seed: int) -> Choose:
     generator = torch.Generator().manual_seed(seed)
 
     def draw(logits: Float[Tensor, "sample vocab"]) -> Int[Tensor, " sample"]:
+        """One token per row."""
         probabilities = (logits / temperature).softmax(-1).cpu()
         return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
 
@@ -62,6 +63,7 @@ def generate(
     with Body(model, placements) as body:
 
         def compute(rows: list[int]) -> list[list[int]]:
+            """Answers to one batch of prompts."""
             sequences = Cached if body.engine.packs else Recomputed
             found = sequences(body, tokens[rows], max_new_tokens)
             return complete(model, found, max_new_tokens, min_new_tokens, choose, progress)

@@ -36,6 +36,7 @@ def hub_is_reachable(endpoint: str) -> bool:
     answered = threading.Event()
 
     def probe() -> None:
+        """Note any answer."""
         try:
             request = urllib.request.Request(endpoint, method="HEAD")
             urllib.request.urlopen(request, timeout=_PROBE_SECONDS).close()

@@ -10,6 +10,7 @@ class _EnumNames(ast.NodeTransformer):
     """Reads `Enum.MEMBER`, which keys some tables, as the string "MEMBER"."""
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        """The attribute's name in the place of the attribute."""
         return ast.copy_location(ast.Constant(node.attr), node)
 
 

@@ -837,18 +837,15 @@ def _heat_map(
 
 def _name_ticks(axis: Axis, values: Sequence[Any], names: Mapping[str, str], at_most: int) -> None:
     """Every name, but of many numbers only each second, third, ... so that they stay apart."""
-    numbers = [i for i, value in enumerate(values) if _is_number(value)]
-    shown = set(numbers[:: max(1, int(np.ceil(len(numbers) / at_most)))])
-    places = [i for i in range(len(values)) if i in shown or i not in numbers]
-    axis.set_ticks(places, [_tick_name(values[i], names) for i in places])
+    numbers = [i for i, v in enumerate(values) if _is_number(v) or str(v).isdigit()]
+    hidden = set(numbers) - set(numbers[:: max(1, int(np.ceil(len(numbers) / at_most)))])
+    places = [i for i in range(len(values)) if i not in hidden]
+    texts = [f"{v:g}" if _is_number(v) else str(v) for v in values]
+    axis.set_ticks(places, [names.get(str(values[i]), texts[i]) for i in places])
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) or str(value).isdigit()
-
-
-def _tick_name(value: Any, names: Mapping[str, str]) -> str:
-    return names.get(str(value), str(value) if isinstance(value, str) else f"{value:g}")
+    return isinstance(value, int | float | np.number)
 
 
 def _is_crowded(labels: Sequence[Text]) -> bool:

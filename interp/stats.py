@@ -119,6 +119,7 @@ def bootstrap(
     indices = tuple(np.arange(n, dtype=np.float64) for n in (lengths[:1] if paired else lengths))
 
     def of_rows(*rows: np.ndarray) -> float:
+        """The statistic of the rows that were drawn."""
         chosen = [row.astype(np.intp) for row in rows] * (len(arrays) if paired else 1)
         return float(statistic(*(a[row] for a, row in zip(arrays, chosen, strict=True))))
 

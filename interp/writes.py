@@ -62,9 +62,11 @@ def mid_hooks(site: Site, act: Intervention) -> list[tuple[str, HookFunction]]:
     entering: list[Tensor] = []
 
     def remember(pre: Tensor, hook: object) -> None:
+        """Keep the state that enters the block."""
         entering[:] = [pre]
 
     def write(attention_out: Tensor, hook: object) -> Tensor:
+        """What attention has to add for the stream to hold f(mid)."""
         pre = entering.pop().float()
         return (act(pre + attention_out.float()) - pre).to(attention_out.dtype)
 
