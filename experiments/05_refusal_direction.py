@@ -60,6 +60,7 @@ from interp import plots
 from interp.errors import DataError, ExperimentError, ModelError
 from interp.forward import readout
 from interp.near_duplicates import without_near_duplicates
+from interp.plots.style import NULL_GREY
 from interp.prompt_sets import TextSet
 from interp.scores import classifier_accuracy, learn_refusal_tokens, log_odds, threshold_for
 from interp.stats import bootstrap_mean
@@ -471,7 +472,7 @@ def selection_figure(result: Result) -> Figure:
         y_label="Refusal score on harmful\nprompts, ablated (nats)",
     )
     figure.axes[0].axhspan(
-        table.null_low.iloc[0], table.null_high.iloc[0], color=plots.NULL_GREY, alpha=0.35, zorder=0
+        table.null_low.iloc[0], table.null_high.iloc[0], color=NULL_GREY, alpha=0.35, zorder=0
     )
     return figure
 

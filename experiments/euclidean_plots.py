@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.results import Result
-from interp.plots import (
+from interp.plots.style import (
     BLACK,
     BLUE,
     GREEN,

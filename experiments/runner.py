@@ -29,7 +29,7 @@ from experiments.results import (
 from experiments.saving import check_writable, recover, replacing
 from experiments.source import ROOT, code_hash
 from interp.errors import ExperimentError, InterpError
-from interp.plots import save_figure
+from interp.plots.style import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -153,12 +153,13 @@ def _project_files(name: str, root: Path) -> list[Path]:
 def code_hash(start: Path, root: Path = ROOT, *, drawing: bool = True) -> str:
     """sha256 of `start` and all it imports from the project, comments and docstrings left out.
 
-    Without `drawing`, files named plots or ending in _plots, and functions named plot, plot_x,
-    _plot_x or x_figure, do not count either: no number depends on them.
+    Without `drawing`, what only draws does not count either, because no number depends on it:
+    the package interp.plots, files ending in _plots, and functions named plot, plot_x, _plot_x or
+    x_figure.
     """
     digest = hashlib.sha256()
     for path in imported_files(start, root):
-        if drawing or not path.stem.endswith("plots"):
+        if drawing or not (path.stem.endswith("_plots") or path.parent.name == "plots"):
             code = bare_code(path.read_text(encoding="utf-8"), drawing=drawing)
             digest.update(f"{path.name}\n{code}\n".encode())
     return digest.hexdigest()

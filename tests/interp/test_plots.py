@@ -12,6 +12,7 @@ from PIL import Image
 
 from interp import plots
 from interp.errors import DataError
+from interp.plots import style
 
 RNG = np.random.default_rng(0)
 LABELS = {"title": "A finding (n = 8)", "x_label": "Effect (nats)"}
@@ -114,11 +115,8 @@ def draw(kind: str) -> Figure:
         return plots.rates(rate_table(), label="label", condition="condition", **LABELS)
     if kind == "angle":
         return plots.angle_curve(curve_table(), angle="angle", value="effect", group="op", **wanted)
-    nulls = {"strip": plots.null_strip, "histogram": plots.null_histogram}
-    if kind in nulls:
-        return nulls[kind](null_table(), value="v", family="family", **LABELS)
-    if kind == "distribution":
-        return plots.distribution_strip(null_table(), value="v", group="family", **LABELS)
+    if kind == "strip":
+        return plots.null_strip(null_table(), value="v", family="family", **LABELS)
     if kind == "bars":
         return plots.bars_beside_marks(
             bars_table(),
@@ -135,8 +133,7 @@ def draw(kind: str) -> Figure:
 
 
 KINDS = (
-    "profile", "paired", "matrix", "dose", "rates", "angle", "strip", "histogram", "distribution",
-    "scatter", "bars",
+    "profile", "paired", "matrix", "dose", "rates", "angle", "strip", "scatter", "bars",
 )  # fmt: skip
 
 
@@ -159,7 +156,7 @@ def test_every_kind_has_a_title_named_axes_and_no_global_state(kind, tmp_path):
     assert "n = 8" in figure.get_suptitle()
     assert figure.axes[0].get_ylabel() or kind in ("rates", "strip", "distribution", "bars")
     assert any(axis.get_xlabel() for axis in figure.axes)
-    plots.save_figure(figure, tmp_path / "figure.png")
+    style.save_figure(figure, tmp_path / "figure.png")
     with Image.open(tmp_path / "figure.png") as image:
         assert image.width == 8 * 150
         assert round(image.info["dpi"][0]) == 150
@@ -183,7 +180,7 @@ def test_nothing_is_drawn_over_the_edge(kind):
 
 def test_equal_figures_are_equal_files(tmp_path):
     for name in ("first.png", "second.png"):
-        plots.save_figure(plots.rates(rate_table(), label="label", condition="condition", **LABELS),
+        style.save_figure(plots.rates(rate_table(), label="label", condition="condition", **LABELS),
                           tmp_path / name)  # fmt: skip
     assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
 
@@ -216,8 +213,8 @@ def test_a_class_keeps_its_colour_and_streams_differ_in_style():
     figure = draw("paired")
     for axis in figure.axes:
         colours = [line.get_color() for line in axis.lines]
-        assert colours.count(plots.VERMILLION) == 2
-        assert colours.count(plots.BLUE) == 2
+        assert colours.count(style.VERMILLION) == 2
+        assert colours.count(style.BLUE) == 2
         assert len({line.get_linestyle() for line in axis.lines}) == 2
 
 
@@ -277,7 +274,7 @@ def test_dose_response_joins_in_order_of_dose_and_greys_nulls():
     null = table[table["null"]]
     drawn = lines(figure)
     assert np.array_equal(drawn[0][0], null["kl"])
-    assert figure.axes[0].lines[0].get_color() == plots.NULL_GREY
+    assert figure.axes[0].lines[0].get_color() == style.NULL_GREY
     rotate = table[table["op"] == "rotate"]
     assert any(np.array_equal(y, rotate["effect"]) for _, y in drawn[1:])
     assert "random directions" in legend(figure)
@@ -292,7 +289,7 @@ def test_rates_put_points_and_intervals_on_their_row():
     assert np.array_equal(base.get_xdata(), [0.6, 0.05])
     assert np.array_equal(ablated.get_xdata(), [0.1, 0.02])
     assert (np.round(np.asarray(ablated.get_ydata())) == [0, 1]).all()
-    assert base.get_color() == plots.BLACK
+    assert base.get_color() == style.BLACK
     bars = [patch.get_width() for patch in axis.patches if np.isfinite(patch.get_width())]
     assert np.allclose(sorted(bars), [0.1, 0.15])
 
@@ -326,8 +323,8 @@ def test_null_strip_shows_every_draw_and_the_effect():
 
 def test_titles_wrap_and_stay_whole():
     long = "Every word of a long finding must be read in the figure, however many there are " * 3
-    figure = plots.distribution_strip(
-        null_table(), value="v", group="family", title=long.strip(), x_label="Nats"
+    figure = plots.null_strip(
+        null_table(), value="v", family="family", title=long.strip(), x_label="Nats"
     )
     title = figure.get_suptitle()
     assert title.count("\n") >= 3
@@ -341,13 +338,12 @@ def test_titles_wrap_and_stay_whole():
         lambda: plots.paired_profiles(profile_table(), title="", panel_labels={"slope": "Slope"}),
         lambda: plots.rates(rate_table()[:0], label="label", condition="condition", **LABELS),
         lambda: plots.null_strip(null_table()[1:], value="v", family="family", **LABELS),
-        lambda: plots.null_histogram(null_table()[1:], value="v", family="family", **LABELS),
         lambda: plots.scatter(
             pd.DataFrame({"x": range(12), "y": range(12), "g": range(12)}),
             x="x", y="y", group="g", title="", x_label="", y_label="",
         ),
     ],
-    ids=["column", "panel", "empty", "no effect", "no observed", "too many colours"],
+    ids=["column", "panel", "empty", "no effect", "too many colours"],
 )  # fmt: skip
 def test_tables_that_cannot_be_drawn_are_named(call):
     with pytest.raises(DataError):

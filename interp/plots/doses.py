@@ -1,0 +1,104 @@
+"""Effect against damage."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from interp.plots.columns import marked_rows, numbers, require, rows_where, values_of
+from interp.plots.parts import (
+    add_legend,
+    dot_handle,
+    draw_error_bars,
+    finish_axes,
+    line_handles,
+    stacked_axes,
+)
+from interp.plots.style import BLACK, FONT_SIZE, NULL_GREY, colours_of, figure_style
+
+MANY_POINTS = 16  # of one curve; with more, its points are drawn small
+
+
+def dose_response(
+    table: pd.DataFrame,
+    *,
+    damage: str,
+    effect: str,
+    group: str,
+    title: str,
+    x_label: str,
+    y_label: str,
+    dose: str | None = None,
+    null: str | None = "null",
+    panel: str | None = None,
+    caps: Sequence[float] = (),
+    base: float | None = None,
+    log_x: bool = True,
+    labels: Mapping[str, str] | None = None,
+    null_label: str = "random directions",
+) -> Figure:
+    """Effect against damage: a curve per operator in order of `dose`; rows whose `null` is true
+    are grey points.
+
+    With `panel`, the curves of each value of that column have a panel of their own, one above the
+    other, and the null is in all of them. `caps` are vertical lines at damage limits, `base` a
+    horizontal line at the unedited model. The damage axis is logarithmic above the smallest
+    positive damage and linear below, so that zero damage has a place.
+    """
+    named = [column for column in (dose, null, panel) if column]
+    require(table, [damage, effect, group, *named])
+    names = labels or {}
+    is_null = marked_rows(table, null)
+    real = table.loc[~is_null]
+    colours = colours_of(values_of(real, group))
+    keys = values_of(real, panel) if panel else [None]
+    with figure_style():
+        figure, axes = stacked_axes(
+            title, len(keys), 2.5 + 2.7 * len(keys), sharex=True, sharey=True
+        )
+        for axis, key in zip(axes, keys, strict=True):
+            _null_points(axis, table.loc[is_null], damage, effect)
+            for name, colour in colours.items():
+                rows = rows_where(rows_where(real, panel, key), group, name)
+                rows = rows.sort_values(dose) if dose else rows
+                at, values = numbers(rows, damage), numbers(rows, effect)
+                size = 8 if len(rows) <= MANY_POINTS else 4
+                axis.plot(at, values, "o-", color=colour, markersize=size, zorder=3)
+                draw_error_bars(axis, rows, damage, colour)
+            for cap in caps:
+                axis.axvline(cap, color=BLACK, linewidth=1.2, linestyle=":")
+            if log_x:
+                _log_damage(axis, numbers(table, damage), caps)
+            finish_axes(axis, "", "" if panel else y_label, base, False, False)
+            axis.set_title("" if key is None else names.get(str(key), str(key)))
+        axes[-1].set_xlabel(x_label)
+        if panel:
+            figure.supylabel(y_label, fontsize=FONT_SIZE)
+        handles = line_handles(colours, names)
+        if is_null.any():
+            handles[null_label] = dot_handle(NULL_GREY)
+        add_legend(figure, handles)
+    return figure
+
+
+def _null_points(axis: Axes, rows: pd.DataFrame, x: str, y: str) -> None:
+    at, values = numbers(rows, x), numbers(rows, y)
+    axis.plot(at, values, ".", color=NULL_GREY, alpha=0.6, zorder=1)
+
+
+def _log_damage(axis: Axes, damage: np.ndarray, caps: Sequence[float]) -> None:
+    """A logarithmic axis that has a place for zero damage."""
+    smallest = _smallest_positive(damage)
+    largest = 1.3 * max(float(damage.max()), *caps, smallest)
+    axis.set_xscale("symlog", linthresh=smallest, linscale=0.5)
+    axis.set_xlim(-0.2 * smallest, largest)
+    powers = np.arange(np.ceil(np.log10(smallest)), np.floor(np.log10(largest)) + 1)
+    # The first power may stand beside zero, where both names would not fit.
+    axis.set_xticks([0, *(10 ** powers[powers > np.log10(2 * smallest)])])
+
+
+def _smallest_positive(values: np.ndarray) -> float:
+    positive = values[values > 0]
+    return float(positive.min()) if len(positive) else 1.0

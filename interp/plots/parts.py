@@ -1,0 +1,104 @@
+"""What figures are put together from: title, axes, bands, error bars, legend."""
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from interp.plots.columns import has_numbers, numbers
+from interp.plots.style import BLACK, FONT_SIZE, NULL_FILL, WIDTH, NotebookFigure
+
+
+def wrapped(text: str, characters: int) -> str:
+    """The text with line breaks, so that no line is longer than `characters`."""
+    return "\n".join(textwrap.fill(line, characters) for line in text.split("\n"))
+
+
+def set_title(figure: Figure, title: str) -> None:
+    """The finding, left-aligned and wrapped to the figure's width."""
+    # A letter of this font is about .56 of its size wide; 72 points to the inch.
+    characters = int(figure.get_figwidth() * 72 / ((FONT_SIZE + 1) * 0.56))
+    figure.suptitle(wrapped(title, characters), x=0.01, ha="left", fontsize=FONT_SIZE + 1)
+
+
+def stacked_axes(
+    title: str, n_rows: int, height: float, sharex: bool = False, sharey: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """A titled figure of the usual width, and its panels, one above the other."""
+    figure = NotebookFigure(figsize=(WIDTH, height), layout="constrained")
+    set_title(figure, title)
+    axes = figure.subplots(n_rows, 1, sharex=sharex, sharey=sharey)
+    return figure, list(np.atleast_1d(np.asarray(axes, dtype=object)))
+
+
+def _fill(axis: Axes, rows: pd.DataFrame, x: str, low: str, high: str, **style: Any) -> None:
+    axis.fill_between(numbers(rows, x), numbers(rows, low), numbers(rows, high), **style)
+
+
+def draw_band(axis: Axes, rows: pd.DataFrame, x: str, colour: str) -> None:
+    """The interval `low` to `high` of a line, where the table has it."""
+    if has_numbers(rows, "low", "high"):
+        _fill(axis, rows, x, "low", "high", color=colour, alpha=0.18, linewidth=0)
+
+
+def draw_null_band(axis: Axes, rows: pd.DataFrame, x: str) -> None:
+    """The null's range `null_low` to `null_high` behind a line, where the table has it."""
+    if has_numbers(rows, "null_low", "null_high"):
+        _fill(axis, rows, x, "null_low", "null_high", zorder=0, **NULL_FILL)
+
+
+def null_handle(table: pd.DataFrame, null_label: str) -> dict[str, Any]:
+    """Legend entry of the null band or bar, where the table has one."""
+    return {null_label: Patch(**NULL_FILL)} if has_numbers(table, "null_low", "null_high") else {}
+
+
+def draw_error_bars(axis: Axes, rows: pd.DataFrame, x: str, colour: str) -> None:
+    """The interval `low` to `high` of every point, where the table has it."""
+    if has_numbers(rows, "low", "high"):
+        at, low, high = (numbers(rows, column) for column in (x, "low", "high"))
+        axis.vlines(at, low, high, color=colour, alpha=0.5, linewidth=1.6)
+
+
+def finish_axes(
+    axis: Axes, x_label: str, y_label: str, reference: float | None, log_x: bool, log_y: bool
+) -> None:
+    """Axis names and scales, and a dotted line at the reference."""
+    if reference is not None:
+        axis.axhline(reference, color=BLACK, linewidth=1.2, linestyle=":", zorder=2)
+    if log_x:
+        axis.set_xscale("log")
+    if log_y:
+        axis.set_yscale("log")
+    axis.set(xlabel=x_label, ylabel=y_label)
+
+
+def line_handles(colours: Mapping[Any, str], names: Mapping[str, str]) -> dict[str, Any]:
+    """Legend entries of lines told apart by colour."""
+    return {
+        names.get(str(name), str(name)): Line2D([], [], color=colour, linewidth=2.6)
+        for name, colour in colours.items()
+    }
+
+
+def dot_handle(colour: str) -> Line2D:
+    """Legend entry of points."""
+    return Line2D([], [], color=colour, marker="o", linestyle="", markersize=7)
+
+
+def add_legend(figure: Figure, handles: Mapping[str, Any]) -> None:
+    """Legend under the axes, where it hides nothing, in as few rows as the width allows."""
+    if not handles:
+        return
+    # The mark and the gaps of an entry are as wide as 9 letters; 11 letters go to the inch.
+    lengths = [len(label) + 9 for label in handles]
+    budget = figure.get_figwidth() * 11
+    for columns in range(len(lengths), 0, -1):
+        if sum(max(column) for column in np.array_split(lengths, columns)) <= budget:
+            break
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
