@@ -27,7 +27,6 @@ from experiments.selection import answering_prompts, class_activations, directio
 from experiments.spacing import spaced
 from experiments.transfer_cells import (
     AGAIN,
-    FAMILIES,
     NO_DOSE,
     OPERATORS,
     RAW,
@@ -71,6 +70,7 @@ from experiments.transfer_tables import (
 )
 from interp.directions import mean_difference
 from interp.errors import ExperimentError
+from interp.nulls import FAMILIES
 from interp.sites import Site
 from interp.stats import bootstrap_mean
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,10 +91,16 @@ def estimates(result: Result, *prefixes: str) -> pd.DataFrame:
 
 def figure(result: Result, name: str, folder: Path = FOLDER) -> Figure:
     """One figure of a result, drawn from the table of the same name."""
-    figures = load_experiment(_run(result).experiment, folder).plot(result)
+    figures = _figures(result, folder)
     if name not in figures:
         raise ExperimentError(f"No figure '{name}' in this result{nearest(name, figures)}")
     return figures[name]
+
+
+@lru_cache(maxsize=1)
+def _figures(result: Result, folder: Path) -> dict[str, Figure]:
+    """Every figure of the result, drawn once for all cells of a notebook."""
+    return load_experiment(_run(result).experiment, folder).plot(result)
 
 
 def observation(result: Result) -> Markdown:

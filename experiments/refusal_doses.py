@@ -7,14 +7,13 @@ import pandas as pd
 
 from experiments.refusal_measurements import (
     BASE,
-    NULL_FAMILIES,
-    ORTHOGONAL_FAMILIES,
     Bench,
     Edit,
     Source,
     adding,
 )
 from experiments.refusal_nulls import random_directions
+from interp.nulls import FAMILIES, ORTHOGONAL_FAMILIES
 
 
 def dose_rows(
@@ -46,7 +45,7 @@ def null_dose_rows(
 ) -> Iterator[dict[str, object]]:
     """Effect and damage of the first `n` of `draws` of each orthogonalised family."""
     measured = draws.set_index(["family", "draw"])
-    per_family = len(draws) // len(NULL_FAMILIES)
+    per_family = len(draws) // len(FAMILIES)
     for family, index, direction in random_directions(bench, source, per_family):
         if family not in ORTHOGONAL_FAMILIES or index >= n:
             continue

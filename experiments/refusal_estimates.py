@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 
 from experiments.refusal_measurements import (
-    ORTHOGONAL_FAMILIES,
     Bench,
     Source,
     adding,
 )
 from experiments.results import Estimate
+from interp.nulls import ORTHOGONAL_FAMILIES
 from interp.refusal_classifier import ANSWER_CLASSES
 from interp.scores import auroc
 from interp.stats import (

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -28,9 +27,6 @@ from interp.interventions import Add, Placement, Scale, ablate
 from interp.scores import RefusalReadout, classify, kl_divergence, log_odds, refusal_scores
 from interp.sites import Site, everywhere
 from interp.weights import orthogonalised
-
-NULL_FAMILIES = ("isotropic", "covariance_matched", "label_permuted")
-ORTHOGONAL_FAMILIES = NULL_FAMILIES[:2]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,14 +59,7 @@ class Source:
 
     def null_directions(self, family: str, n: int, seed: int) -> list[Direction]:
         """Random directions of one family, at the direction's norm and site."""
-        if family == "isotropic":
-            return nulls.isotropic(self.direction, n, seed)
-        if family == "covariance_matched":
-            pooled = torch.cat([self.positive, self.negative])
-            return nulls.covariance_matched(self.direction, pooled, n, seed)
-        if family == "label_permuted":
-            return nulls.label_permuted(self.positive, self.negative, self.direction, n, seed)
-        raise ExperimentError(f"No null family '{family}'; there are {', '.join(NULL_FAMILIES)}.")
+        return nulls.of_family(family, self.direction, self.positive, self.negative, n, seed)
 
     def again(self, rng: np.random.Generator) -> Direction:
         """The direction extracted from a random half of each class."""

@@ -2,16 +2,17 @@
 
 import pandas as pd
 
-from experiments.refusal_measurements import NULL_FAMILIES, Bench, Edit, Source, adding, share
+from experiments.refusal_measurements import Bench, Edit, Source, adding, share
 from interp.directions import Direction
+from interp.nulls import FAMILIES
 
 
 def random_directions(bench: Bench, source: Source, n: int) -> list[tuple[str, int, Direction]]:
     """`n` random directions of every family, as family, number and direction."""
-    seeds = bench.lab.rng("05.nulls").integers(2**31, size=len(NULL_FAMILIES)).tolist()
+    seeds = bench.lab.rng("05.nulls").integers(2**31, size=len(FAMILIES)).tolist()
     return [
         (family, index, direction)
-        for family, seed in zip(NULL_FAMILIES, seeds, strict=True)
+        for family, seed in zip(FAMILIES, seeds, strict=True)
         for index, direction in enumerate(source.null_directions(family, n, seed))
     ]
 

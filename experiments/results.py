@@ -79,7 +79,7 @@ class RunInfo:
     changed: Mapping[str, Any] = field(default_factory=dict)  # settings that are not the preset's
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """Outcome of one experiment. Figure "x" is drawn from `tables["x"]` and nothing else."""
 

@@ -12,13 +12,12 @@ from experiments.lab import Lab
 from experiments.selection import Prompts
 from interp.directions import Direction
 from interp.interventions import Add, Placement, ablate
-from interp.nulls import covariance_matched, isotropic, label_permuted
+from interp.nulls import FAMILIES, of_family
 from interp.scores import answers, classify, refusal_scores
 from interp.sites import Site
 
 Operator = Literal["addition", "ablation"]
 OPERATORS: tuple[Operator, ...] = ("addition", "ablation")
-FAMILIES = ("isotropic", "covariance_matched", "label_permuted")
 SET_KINDS = ("window", "every second", "random subset", "all but source")
 RAW, NO_DOSE = "raw", "none"
 AGAIN = "again"  # the family of directions taken again from resampled prompts
@@ -136,10 +135,10 @@ def nulls(
     Alike means: the same isotropic vector, the same mixture of prompts, the same permutation of
     the labels; so the median over layers of a null is as correlated as that of a direction.
     """
-    return (
-        *isotropic(direction, n, seed),
-        *covariance_matched(direction, torch.cat([positive, negative]), n, seed),
-        *label_permuted(positive, negative, direction, n, seed),
+    return tuple(
+        null
+        for family in FAMILIES
+        for null in of_family(family, direction, positive, negative, n, seed)
     )
 
 

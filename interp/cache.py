@@ -68,24 +68,25 @@ def _write_stamp(path: Path, sha256: str) -> None:
         _stamp_path(path).write_text(_stamp(path, sha256), encoding="utf-8")
 
 
-def _is_verified(path: Path, sha256: str) -> bool:
-    """Whether `path` has the hash; an unchanged size and time of an earlier check count as yes."""
+def _verified_hash(path: Path, sha256: str) -> str:
+    """The file's hash; not read anew if size and time are those of a check that found `sha256`."""
     stamp = _stamp_path(path)
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == _stamp(path, sha256):
-        return True
-    if sha256_file(path) != sha256:
-        return False
-    _write_stamp(path, sha256)
-    return True
+        return sha256
+    found = sha256_file(path)
+    if found == sha256:
+        _write_stamp(path, sha256)
+    return found
 
 
 def in_cache(path: Path, sha256: str, label: str) -> bool:
     """Whether the cache holds the file whole; a file that is not as registered is removed."""
     if not path.is_file():
         return False
-    if _is_verified(path, sha256):
+    found = _verified_hash(path, sha256)
+    if found == sha256:
         return True
-    logger.warning("%s", wrong_hash(f"{label} in the cache ({path})", sha256, sha256_file(path)))
+    logger.warning("%s", wrong_hash(f"{label} in the cache ({path})", sha256, found))
     path.unlink()
     return False
 

@@ -14,8 +14,32 @@ from torch import Tensor
 from interp.directions import Direction
 from interp.errors import ActivationError
 
+FAMILIES = ("isotropic", "covariance_matched", "label_permuted")
+ORTHOGONAL_FAMILIES = FAMILIES[:2]  # the third may share something with the direction
+
 # Relative length below which a draw has nothing left outside the direction but rounding.
 _SMALLEST_REMAINDER = 1e-6
+
+
+def of_family(
+    family: str,
+    direction: Direction,
+    positive: Float[Tensor, "positive d_model"],
+    negative: Float[Tensor, "negative d_model"],
+    n: int,
+    seed: int,
+) -> list[Direction]:
+    """`n` draws of the family of this name; `positive` and `negative` as the direction was taken.
+
+    Raises ActivationError for a name that is not in FAMILIES.
+    """
+    if family == "isotropic":
+        return isotropic(direction, n, seed)
+    if family == "covariance_matched":
+        return covariance_matched(direction, torch.cat([positive, negative]), n, seed)
+    if family == "label_permuted":
+        return label_permuted(positive, negative, direction, n, seed)
+    raise ActivationError(f"No null family '{family}'; there are {', '.join(FAMILIES)}.")
 
 
 def isotropic(direction: Direction, n: int, seed: int) -> list[Direction]:
