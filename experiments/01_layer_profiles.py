@@ -33,27 +33,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from torch import Tensor
 
+from experiments import layer_profile_plots
 from experiments.config import ExperimentConfig
 from experiments.lab import Lab
+from experiments.layer_profile_tables import tables
+from experiments.layer_profiles import (
+    CLASSES,
+    FORMS,
+    N_LARGEST,
+    SIGNIFICANCE,
+    SMALLEST_SHARE,
+    Profiles,
+    excess_of,
+    profiles,
+)
 from experiments.results import Estimate, Result, Verdict
-from interp import geometry, plots, stats
+from interp import geometry, stats
 from interp.sites import Site, all_sites
 
-SIGNIFICANCE = 0.05
 FALL_OF_INTEREST = 0.001
 SLOPE_OF_INTEREST = 0.01
-N_LARGEST = 3
-N_SPLITS = 4  # random halvings over which the cosine without the common mean is averaged
-# Below this share of the squared norm the variance is rounding: the token is the same everywhere.
-SMALLEST_SHARE = 1e-10
-CLASSES = ("harmful", "harmless")
-FORMS = {"all": "", "without_largest": ".without_largest"}
 
 CLAIM = (
     "With depth the mean states of harmful and harmless prompts part (their cosine falls) and the "
@@ -94,29 +97,6 @@ PRESETS = {
     "full": Config(n_prompts=None, n_permutations=2000, n_resamples=2000),
 }
 
-Draws = Float[np.ndarray, "draw site"]
-
-
-@dataclass(frozen=True)
-class Profiles:
-    """Every quantity at every site for one choice of dimensions: as measured, and resampled."""
-
-    true: Mapping[str, Float[np.ndarray, " site"]]
-    permuted: Mapping[str, Draws]
-    bootstrapped: Mapping[str, Draws]
-    largest_variance: Mapping[str, Float[np.ndarray, " site"]]  # per class
-
-
-@dataclass(frozen=True)
-class Excess:
-    """1 - cosine beyond the mean of permuted labels, per site."""
-
-    value: Float[np.ndarray, " site"]
-    null: Draws
-    error: Float[np.ndarray, " site"]  # bootstrap standard error
-    p: Float[np.ndarray, " site"]  # corrected over sites
-    threshold: float  # 95th percentile of the largest null excess over sites
-
 
 def run(config: Config, lab: Lab) -> Result:
     """Capture both classes, resample at every site, and judge the two parts of the claim."""
@@ -135,7 +115,10 @@ def run(config: Config, lab: Lab) -> Result:
             geometry.without_dimensions(negative, dimensions),
         ),
     }
-    forms = {name: profiles(*pair, config, lab, name) for name, pair in chosen.items()}
+    forms = {
+        name: profiles(*pair, lab, name, config.n_permutations, config.n_resamples)
+        for name, pair in chosen.items()
+    }
     share = geometry.largest_share(torch.cat([positive, negative])).numpy()
     n = (len(positive), len(negative))
     estimates = all_estimates(forms, sites, n, share)
@@ -150,68 +133,6 @@ def choose(texts: tuple[str, ...], n: int | None, rng: np.random.Generator) -> l
     if n is None or n >= len(texts):
         return list(texts)
     return [texts[i] for i in np.sort(rng.choice(len(texts), n, replace=False))]
-
-
-def profiles(
-    positive: Float[Tensor, "positive site d_model"],
-    negative: Float[Tensor, "negative site d_model"],
-    config: Config,
-    lab: Lab,
-    form: str,
-) -> Profiles:
-    """Measure one choice of dimensions at every site, with shared permutations and resamples."""
-    n, m = len(positive), len(negative)
-    seeds = [int(lab.rng(purpose).integers(2**31)) for purpose in ("permutation", "bootstrap")]
-    split_seeds = lab.rng("halves").integers(2**31, size=N_SPLITS)
-    draws = {
-        "true": geometry.true_weights(n, m),
-        "permuted": geometry.permuted_weights(n, m, config.n_permutations, seeds[0]),
-        "bootstrapped": geometry.bootstrap_weights(n, m, config.n_resamples, seeds[1]),
-    }
-    # Not for bootstrap draws: a half of one shares prompts with the other half.
-    splits = {
-        kind: [geometry.stratified_halves(draws[kind], int(seed)) for seed in split_seeds]
-        for kind in ("true", "permuted")
-    }
-    pooled = torch.cat([positive, negative])
-    found: dict[str, list[dict[str, np.ndarray]]] = {kind: [] for kind in draws}
-    for site in lab.progress(range(pooled.shape[1]), f"resampling, {form.replace('_', ' ')}"):
-        gram = geometry.gram_matrix(pooled[:, site])
-        for kind, weights in draws.items():
-            measured = dict(vars(geometry.resampled(gram, weights)))
-            if kind in splits:
-                rest = [
-                    geometry.cosine_without_common_mean(gram, weights, half)
-                    for half in splits[kind]
-                ]
-                measured["rest_cosine"] = np.mean(rest, axis=0)
-            found[kind].append(measured)
-    stacked = {kind: stack(per_site) for kind, per_site in found.items()}
-    largest = {
-        name: geometry.maximum_variance(activations).numpy()
-        for name, activations in zip(CLASSES, (positive, negative), strict=True)
-    }
-    true = {name: values[0] for name, values in stacked["true"].items()}
-    return Profiles(true, stacked["permuted"], stacked["bootstrapped"], largest)
-
-
-def stack(per_site: list[dict[str, np.ndarray]]) -> dict[str, Draws]:
-    """From one dictionary per site to one array [draw site] per quantity."""
-    return {name: np.stack([site[name] for site in per_site], axis=1) for name in per_site[0]}
-
-
-def excess_of(form: Profiles) -> Excess:
-    """Excess of 1 - cosine over the permutation mean, its null, and the maximum statistic."""
-    permuted = 1 - form.permuted["cosine"]
-    expected = permuted.mean(axis=0)
-    value, null = 1 - form.true["cosine"] - expected, permuted - expected
-    return Excess(
-        value,
-        null,
-        form.bootstrapped["cosine"].std(axis=0, ddof=1),
-        stats.max_statistic_p(value, null),
-        float(np.quantile(null.max(axis=1), 1 - SIGNIFICANCE)),
-    )
 
 
 def all_estimates(
@@ -381,92 +302,6 @@ def upper(estimate: Estimate) -> float:
     return np.inf if estimate.high is None else estimate.high
 
 
-# ---- tables and figures ----
-
-
-def tables(
-    forms: Mapping[str, Profiles], sites: list[Site], n: tuple[int, int]
-) -> dict[str, pd.DataFrame]:
-    """One table per figure: one row per site, panel and class."""
-    places = pd.DataFrame(
-        {
-            "site": [str(site) for site in sites],
-            "stream": [site.stream for site in sites],
-            "depth": [site.depth for site in sites],
-            "n_harmful": n[0],
-            "n_harmless": n[1],
-        }
-    )
-    separation = [rows for form in FORMS for rows in separation_rows(places, forms[form], form)]
-    return {
-        "profiles": pd.concat(profile_rows(places, forms["all"]), ignore_index=True),
-        "permutation": pd.concat(
-            [excess_rows(places, excess_of(forms[form]), form) for form in FORMS],
-            ignore_index=True,
-        ),
-        "separation": pd.concat(separation, ignore_index=True),
-        "without_largest": pd.concat(
-            profile_rows(places, forms["without_largest"]), ignore_index=True
-        ),
-    }
-
-
-def profile_rows(places: pd.DataFrame, form: Profiles) -> list[pd.DataFrame]:
-    """The notes' three graphs, and the share of the norm that varies."""
-    cosine, permuted = form.true["cosine"], form.permuted["cosine"]
-    error = 1.96 * form.bootstrapped["cosine"].std(axis=0, ddof=1)
-    null_low, null_high = np.percentile(permuted, [2.5, 97.5], axis=0)
-    rows = [
-        places.assign(
-            panel="cosine",
-            group="both",
-            value=cosine,
-            low=cosine - error,
-            high=np.minimum(cosine + error, 1.0),
-            null_low=null_low,
-            null_high=null_high,
-        )
-    ]
-    for name, side in zip(CLASSES, ("positive", "negative"), strict=True):
-        varies = form.true[f"share_{side}"] > SMALLEST_SHARE
-        for panel, key in (("mean_variance", "variance"), ("share", "share")):
-            low, high = np.percentile(form.bootstrapped[f"{key}_{side}"], [2.5, 97.5], axis=0)
-            value = form.true[f"{key}_{side}"]
-            limits = {"value": value, "low": low, "high": high}
-            limits = {
-                column: np.where(varies, numbers, np.nan) for column, numbers in limits.items()
-            }
-            rows.append(places.assign(panel=panel, group=name, **limits))
-        largest = np.where(varies, form.largest_variance[name], np.nan)
-        rows.append(places.assign(panel="max_variance", group=name, value=largest))
-    return rows
-
-
-def excess_rows(places: pd.DataFrame, excess: Excess, form: str) -> pd.DataFrame:
-    """Excess of 1 - cosine with its null, per site."""
-    null_low, null_high = np.percentile(excess.null, [2.5, 97.5], axis=0)
-    return places.assign(
-        panel=form,
-        value=excess.value,
-        low=excess.value - 1.96 * excess.error,
-        high=excess.value + 1.96 * excess.error,
-        null_low=null_low,
-        null_high=null_high,
-        p=excess.p,
-        threshold=excess.threshold,
-    )
-
-
-def separation_rows(places: pd.DataFrame, form: Profiles, name: str) -> list[pd.DataFrame]:
-    """What the raw cosine hides, per site: its form without the common mean, and Fisher's ratio."""
-    rows = []
-    for key in ("rest_cosine", "fisher"):
-        low, high = np.percentile(form.permuted[key], [2.5, 97.5], axis=0)
-        value = form.true[key]
-        rows.append(places.assign(panel=key, group=name, value=value, null_low=low, null_high=high))
-    return rows
-
-
 def observation(
     estimates: Mapping[str, Estimate], sites: list[Site], forms: Mapping[str, Profiles]
 ) -> str:
@@ -488,112 +323,6 @@ def observation(
     )
 
 
-PANELS = {
-    "cosine": "Cosine of\nclass means",
-    "mean_variance": "Mean variance\nover features",
-    "max_variance": "Largest variance\nof a feature",
-    "share": "Variance / mean\nsquared norm",
-}
-LABELS = {
-    "both": "between classes",
-    "all": "all dimensions",
-    "without_largest": f"without the {N_LARGEST} largest",
-}
-
-
 def plot(result: Result) -> dict[str, Figure]:
     """The notes' graphs, the same without the largest dimensions, and what they hide."""
-    found = result.tables
-    return {
-        "profiles": plot_profiles(found["profiles"], ""),
-        "without_largest": plot_profiles(
-            found["without_largest"], f"Without the {N_LARGEST} largest dimensions. "
-        ),
-        "permutation": plot_excess(found["permutation"]),
-        "separation": plot_separation(found["separation"]),
-    }
-
-
-def plot_profiles(table: pd.DataFrame, prefix: str) -> Figure:
-    """Cosine, mean variance, largest variance and share over depth."""
-    cosine = table.loc[table["panel"] == "cosine"]
-    lowest = cosine.loc[cosine["value"].idxmin()]
-    title = (
-        f"{prefix}The cosine of the class means is smallest at {lowest['site']} "
-        f"({lowest['value']:.3f}), and the share of the squared norm that varies changes by "
-        f"{growth(table, 'share')} per block {sizes(table)}"
-    )
-    return plots.paired_profiles(
-        table,
-        title=title,
-        panel_labels=PANELS,
-        group="group",
-        labels=LABELS,
-        null_label="permuted labels, 95%",
-        log_panels=("mean_variance", "max_variance", "share"),
-    )
-
-
-def growth(table: pd.DataFrame, panel: str) -> str:
-    """Growth of a panel's values per block in each class, from the slope of their logarithm."""
-    rates = []
-    for name in CLASSES:
-        is_wanted = (table["panel"] == panel) & (table["group"] == name)
-        rows = table.loc[is_wanted].dropna(subset=["value"])
-        slope = geometry.log_slope(rows["value"].to_numpy(), rows["depth"].to_numpy())
-        rates.append(f"{np.expm1(slope):+.0%} ({name})")
-    return " and ".join(rates)
-
-
-def sizes(table: pd.DataFrame) -> str:
-    """The number of prompts, as titles have it."""
-    first = table.iloc[0]
-    return f"(n = {first['n_harmful']} harmful + {first['n_harmless']} harmless)"
-
-
-def plot_excess(table: pd.DataFrame) -> Figure:
-    """Excess of 1 - cosine against its null."""
-    beyond = {name: rows["p"].lt(SIGNIFICANCE).sum() for name, rows in table.groupby("panel")}
-    total = table["site"].nunique()
-    title = (
-        f"1 - cosine exceeds permuted labels at {beyond['all']} of {total} sites, and at "
-        f"{beyond['without_largest']} without the {N_LARGEST} largest dimensions; the dotted line "
-        f"is the 5% level over all sites {sizes(table)}"
-    )
-    return plots.paired_profiles(
-        table,
-        title=title,
-        panel_labels={
-            "all": "Excess of 1 - cosine,\nall dimensions",
-            "without_largest": f"Excess of 1 - cosine,\nwithout {N_LARGEST} largest",
-        },
-        group=None,
-        null_label="permuted labels, 95%",
-        references={
-            form: float(table.loc[table["panel"] == form, "threshold"].iloc[0]) for form in FORMS
-        },
-    )
-
-
-def plot_separation(table: pd.DataFrame) -> Figure:
-    """Cosine without the common mean and Fisher separation, with and without largest dimensions."""
-    every = table.loc[table["group"] == "all"]
-    rest, fisher = (every.loc[every["panel"] == panel] for panel in ("rest_cosine", "fisher"))
-    lowest, best = rest.loc[rest["value"].idxmin()], fisher.loc[fisher["value"].idxmax()]
-    title = (
-        f"Without their common mean the class means reach a cosine of {lowest['value']:.2f} at "
-        f"{lowest['site']}; Fisher separation peaks at {best['site']} ({best['value']:.2g}) "
-        f"{sizes(table)}"
-    )
-    return plots.paired_profiles(
-        table,
-        title=title,
-        panel_labels={
-            "rest_cosine": "Cosine without\ncommon mean",
-            "fisher": "Fisher\nseparation",
-        },
-        group="group",
-        labels=LABELS,
-        null_label="permuted labels, 95%",
-        references={"rest_cosine": -1.0, "fisher": 0.0},
-    )
+    return layer_profile_plots.plot_all(result)

@@ -24,35 +24,36 @@ became mixtures of settings, and (c) limits the KL on text alone. (c) was "no" b
 (b) had been open. The full preset is the confirmation: it draws splits and nulls with seed 1.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import asin, pi
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
+from experiments import rotation_plots
 from experiments.config import ExperimentConfig
 from experiments.lab import Lab
 from experiments.meter import Measured, Meter
 from experiments.passages import Passages
-from experiments.reach import Point, choose, families, matched_reach, points_of, reach
+from experiments.reach import Point, choose, points_of
 from experiments.results import Estimate, Result, Verdict
+from experiments.rotation_estimates import (
+    CAPS,
+    HIGH_CAP,
+    LOW_CAP,
+    MATCHED_KL,
+    all_estimates,
+)
 from experiments.rotation_measurements import (
-    FULLY_RANDOM,
     PLANE_VARIANT,
     Measurements,
     PlaneKey,
-    curve,
-    magnitude_changes,
-    null_reach,
-    true_curve,
 )
 from experiments.rotation_tables import tables
 from experiments.selection import class_activations, directions_of, select_direction
-from interp import plots, stats
 from interp.errors import ExperimentError
 from interp.interventions import Interpolate, Intervention, Placement, RotateTo, compose
 from interp.operators import Frame, Variant, doses, opposite_sites, parse_all, placements
@@ -60,16 +61,12 @@ from interp.planes import (
     Plane,
     ScaleState,
     covariance_planes,
-    first_harmonic,
     isotropic_planes,
     random_second_axis,
     steering_plane,
 )
 from interp.sites import all_sites
 
-LOW_CAP, HIGH_CAP = 0.1, 0.5
-CAPS = (LOW_CAP, HIGH_CAP)
-MATCHED_KL = 0.1
 SMALL_SHARE = 0.25
 MIN_ANGLE_EFFECT = 0.5
 MIN_R_SQUARED = 0.8
@@ -359,133 +356,6 @@ def magnitude_angles(config: Config) -> list[float]:
     ]
 
 
-# -------------------------------------------------------------------------------------- estimates
-
-
-def estimate(
-    name: str,
-    interval: stats.Interval,
-    null: Float[np.ndarray, " draw"] | None = None,
-    alternative: stats.Alternative = "greater",
-    unit: str = "nats",
-) -> Estimate:
-    """An estimate from an interval and the draws of its null."""
-    low, high = (None, None) if null is None else stats.null_interval(null)
-    p = None if null is None else stats.permutation_p(interval.value, null, alternative)
-    mde = stats.minimum_detectable_effect_interval(interval)
-    return Estimate(
-        name, interval.value, interval.low, interval.high, low, high, interval.n, p, mde, unit
-    )
-
-
-def base_estimates(found: Measurements, seed: int) -> Iterator[Estimate]:
-    """Openings scores of the unedited model; a null makes no sense for them."""
-    base = found.base_test
-    yield estimate("openings.harmful.base", stats.bootstrap_mean(base.harmful, seed=seed))
-    yield estimate("openings.harmless.base", stats.bootstrap_mean(base.harmless, seed=seed))
-    gap = stats.bootstrap(
-        lambda a, b: a.mean() - b.mean(), [base.harmful, base.harmless], paired=False, seed=seed
-    )
-    yield estimate("openings.separation.base", gap)
-    asked = found.n_harmful_train
-    yield Estimate("refused.train", found.n_refused, n=asked, unit="prompts")
-
-
-def magnitude_estimates(found: Measurements, seed: int) -> Iterator[Estimate]:
-    """Question (a); the null is random moves of the rescaling's length, as a share as well."""
-    by_factor, by_angle, moves = magnitude_changes(found.magnitude, found.base_test)
-    yield estimate("magnitude.angle_effect", stats.bootstrap_mean(by_angle, seed=seed), moves)
-    share = stats.bootstrap(
-        lambda a, b: a.mean() / b.mean(), [by_factor, by_angle], paired=True, seed=seed
-    )
-    yield estimate("magnitude.share", share, moves / by_angle.mean(), "less", unit="")
-
-
-def reach_estimates(found: Measurements, seed: int) -> Iterator[Estimate]:
-    """Question (b): reach of each family within each cap, and scaling - rotation / 2."""
-    null = null_reach(found.planes, found.base_validation)
-    for cap in CAPS:
-        reached = {
-            f: reach(found.chosen, found.test, found.base_test, f, cap)
-            for f in families(found.chosen)
-        }
-        for family, values in reached.items():
-            interval = stats.bootstrap_mean(values, seed=seed)
-            yield estimate(f"reach.{family}.cap_{cap:g}", interval, null)
-        margin = reached["scaling"] - reached["rotation"] / 2
-        # The null of the margin: scaling reaches nothing, and rotation what a random plane does.
-        interval = stats.bootstrap_mean(margin, seed=seed)
-        yield estimate(f"reach.margin.cap_{cap:g}", interval, -null / 2)
-
-
-def matched_estimates(found: Measurements, seed: int) -> Iterator[Estimate]:
-    """Question (c): reach of each family at matched KL on text, and rotation's lead."""
-    null = null_reach(found.planes, found.base_validation)
-    reached = {
-        f: matched_reach(found.matched, found.test, found.base_test, f, MATCHED_KL)
-        for f in families(found.chosen)
-    }
-    for family, values in reached.items():
-        yield estimate(f"matched.{family}", stats.bootstrap_mean(values, seed=seed), null)
-    rival = best_rival(found)
-    lead = stats.bootstrap_mean(reached["rotation"] - reached[rival], seed=seed)
-    # The null of the lead: a random plane against a rival that reaches what the real one does.
-    yield estimate("matched.lead", lead, null - reached[rival].mean())
-
-
-def best_rival(found: Measurements) -> str:
-    """Scaling or adding, whichever reaches further at matched KL on validation."""
-    present = [f for f in families(found.matched) if f in ("scaling", "adding")]
-    return max(
-        present,
-        key=lambda f: matched_reach(
-            found.matched, found.sweep, found.base_validation, f, MATCHED_KL
-        ).mean(),
-    )
-
-
-def angle_estimates(found: Measurements, seed: int) -> Iterator[Estimate]:
-    """Question (d): fit of the first harmonic, and amplitudes at the random planes' angles."""
-    angles, changes = true_curve(found)
-    r_squared = stats.bootstrap(
-        lambda rows: first_harmonic(angles, rows.mean(0)).r_squared, [changes], True, seed
-    )
-    rng, mean = np.random.default_rng(seed), changes.mean(0)
-    shuffled = [first_harmonic(angles, rng.permutation(mean)).r_squared for _ in range(999)]
-    yield estimate("angle.r_squared", r_squared, np.array(shuffled), unit="")
-
-    shared = sorted(next(iter(found.planes.values())))
-    shared_angles, shared_changes = true_curve(found, shared)
-    null_fits = {
-        key: first_harmonic(shared_angles, curve(turned, found.base_validation, shared).mean(0))
-        for key, turned in found.planes.items()
-    }
-    amplitude = stats.bootstrap(
-        lambda rows: first_harmonic(shared_angles, rows.mean(0)).amplitude,
-        [shared_changes], True, seed,
-    )  # fmt: skip
-    random = [fit.amplitude for key, fit in null_fits.items() if key[0] in FULLY_RANDOM]
-    yield estimate("angle.amplitude", amplitude, np.array(random))
-    along_b2 = stats.bootstrap(
-        lambda rows: abs(first_harmonic(shared_angles, rows.mean(0)).sine),
-        [shared_changes], True, seed,
-    )  # fmt: skip
-    random_b2 = [abs(fit.sine) for key, fit in null_fits.items() if key[0] == "random_b2"]
-    yield estimate("angle.amplitude_along_b2", along_b2, np.array(random_b2))
-
-
-def all_estimates(found: Measurements, seed: int) -> dict[str, Estimate]:
-    """Every estimate by name, in the order of the questions."""
-    parts = (
-        base_estimates,
-        magnitude_estimates,
-        reach_estimates,
-        matched_estimates,
-        angle_estimates,
-    )
-    return {e.name: e for part in parts for e in part(found, seed)}
-
-
 # ---------------------------------------------------------------------------------------- verdict
 
 
@@ -600,119 +470,6 @@ def observe(estimates: Mapping[str, Estimate], setup: Setup) -> str:
     )
 
 
-# ------------------------------------------------------------------------------------------- plot
-
-
 def plot(result: Result) -> dict[str, Figure]:
-    """One figure per table of its name."""
-    found = result.tables
-    return {
-        "angle_curve": plot_angles(found["angle_curve"]),
-        "dose_bypass": plot_doses(found["dose_bypass"], "bypass"),
-        "dose_induce": plot_doses(found["dose_induce"], "induce"),
-        "matched": plot_matched(found["matched"]),
-        "magnitude": plot_magnitude(found["magnitude"]),
-    }
-
-
-def plot_angles(table: pd.DataFrame) -> Figure:
-    """Change of refusal around the plane, with random planes in grey."""
-    rows = table[table["group"].isin(["harmful", "harmless"])]
-    pooled = rows.pivot(index="angle", columns="group", values="value").mean(axis=1)
-    fit = first_harmonic(np.asarray(pooled.index, dtype=np.float64), np.asarray(pooled))
-    n_planes = table.loc[table["null"], "group"].nunique() // 2
-    return plots.angle_curve(
-        table,
-        angle="angle",
-        value="value",
-        group="group",
-        base=0.0,
-        y_label="Change of refusal score (nats)",
-        x_label="Angle in the plane (degrees; 0 is the refusal direction)",
-        title=(
-            f"Refusal peaks at {fit.peak_degrees:.0f}° and follows one cosine with "
-            f"R² = {fit.r_squared:.2f} (n = {table['n'].iloc[0]} + {table['n'].iloc[0]} prompts, "
-            f"{n_planes} random planes)"
-        ),
-    )
-
-
-def plot_doses(table: pd.DataFrame, target: str) -> Figure:
-    """Effect against KL on text for every operator; random planes are grey points.
-
-    Operators written at several places have a panel per place.
-    """
-    within = table.loc[~table["null"] & (table["damage"] <= CAPS[1])]
-    best = within.sort_values("effect")["variant"].tolist()
-    most = f"{best[-1]} does most" if best else "no operator"
-    what = "Less refusal of harmful" if target == "bypass" else "More refusal of harmless"
-    named = table["variant"].str.split("@", expand=True)
-    places = {
-        "norms": "Written at every norm's input",
-        "opposite": "Written where the class means have opposite signs",
-        "source": "Written at the direction's own site",
-    }
-    several = named.loc[~table["null"], 1].nunique() > 1
-    return plots.dose_response(
-        table.assign(operator=named[0], place=named[1]) if several else table,
-        damage="text_kl",
-        effect="effect",
-        group="operator" if several else "variant",
-        panel="place" if several else None,
-        labels=places,
-        null_label="random planes",
-        dose="dose",
-        caps=CAPS,
-        base=0.0,
-        x_label="KL on Wikipedia text (nats per token)",
-        y_label=f"{what} prompts (nats)",
-        title=(
-            f"{what} prompts: {most} within a KL of {CAPS[1]} "
-            f"(n = {table['n'].iloc[0]} prompts per point)"
-        ),
-    )
-
-
-def plot_matched(table: pd.DataFrame) -> Figure:
-    """Effect of each family at matched damage."""
-    total = table[table["target"] == "reach"].set_index("family")["value"]
-    return plots.rates(
-        table,
-        label="target",
-        condition="family",
-        limits=None,
-        null_label="random planes, any damage",
-        labels={
-            "bypass": "less refusal of harmful", "induce": "more refusal of harmless",
-            "reach": "both (reach)",
-        },
-        x_label=f"Change of refusal score at a KL of {MATCHED_KL} on text (nats)",
-        title=(
-            f"At equal damage {total.idxmax()} moves refusal furthest "
-            f"(n = {table['n'].iloc[0]} test prompts per class)"
-        ),
-    )  # fmt: skip
-
-
-def plot_magnitude(table: pd.DataFrame) -> Figure:
-    """Change of the score when the whole state is rescaled at one site."""
-    moved = table[table["factor"] != 1.0]
-    degrees = moved["angle"].str.removesuffix(" degrees").astype(float)
-    return plots.paired_profiles(
-        moved.assign(degrees=degrees, factor=moved["factor"].astype(str)),
-        x="degrees",
-        y="value",
-        panel="factor",
-        panel_labels={
-            str(f): f"Change (nats),\nstate times {f:g}" for f in moved["factor"].unique()
-        },
-        group=None,
-        stream=None,
-        null_label="random moves of the same length",
-        x_label="In-plane angle of the state that is rescaled (degrees)",
-        title=(
-            f"Rescaling the state moves refusal by {moved['value'].mean():.2f} nats, equally long "
-            f"random moves by {moved[['null_low', 'null_high']].mean().mean():.2f} "
-            f"(n = {table['n'].iloc[0]} test prompts)"
-        ),
-    )
+    """The curve of the angle, effect against damage, equal damage, and the rescaled state."""
+    return rotation_plots.plot_all(result, CAPS, MATCHED_KL)
