@@ -80,6 +80,7 @@ SOURCE_SHARE = 0.5
 FAR_LAYERS = 4
 NULL_PERCENTILE = 95
 MIN_ANSWERS = 30  # the least that experiments.selection filters by
+ANSWERS = ("answers.harmful.refused", "answers.harmless.accepted")
 
 CLAIM = "A refusal direction taken at one layer also works at layers where it was not taken."
 CRITERION = (
@@ -377,10 +378,14 @@ def base_estimates(lab: Lab, setup: Setup) -> list[Estimate]:
     return found
 
 
+def is_absent(estimates: Mapping[str, Estimate]) -> bool:
+    """Whether too few train prompts are refused or accepted as they should be."""
+    return min(estimates[name].value for name in ANSWERS) < MIN_ANSWERS
+
+
 def verdict(estimates: Mapping[str, Estimate]) -> Verdict:
     """The criterion, from the shares of sources that are present and that pass."""
-    answered = [estimates[f"answers.{n}"].value for n in ("harmful.refused", "harmless.accepted")]
-    if min(answered) < MIN_ANSWERS:
+    if is_absent(estimates):
         return "inconclusive"
     outcomes = []
     for operator in OPERATORS:
@@ -397,6 +402,12 @@ def verdict(estimates: Mapping[str, Estimate]) -> Verdict:
 def observation(estimates: Mapping[str, Estimate]) -> str:
     """One paragraph with the numbers that decide."""
     parts = []
+    if is_absent(estimates):
+        refused, accepted = (estimates[name] for name in ANSWERS)
+        parts.append(
+            f"Behaviour absent: of the train prompts {refused.value:.0f} of {refused.n} harmful "
+            f"ones are refused and {accepted.value:.0f} of {accepted.n} harmless ones accepted."
+        )
     for operator in OPERATORS:
         present, own, far, share, passing = (
             estimates[f"{name}.{operator}"]

@@ -107,7 +107,13 @@ def plot_distance(result: Result) -> Figure:
     """Effect against the distance from the source, with the criterion and the null band."""
     table = result.tables["distance"]
     share = result["far_share_of_own.addition"]
-    n = int(table["n"].max())
+    n_sources = result["sources_present.addition"].n
+    finding = (
+        f"At far layers an added direction keeps a share of {number(share.value)} of its own "
+        f"effect (median of the {share.n} of {n_sources} sources above the null at home"
+        if share.n
+        else f"No added direction is above the null at home (0 of {n_sources} sources"
+    )
     return plots.paired_profiles(
         table,
         y="value",
@@ -115,8 +121,7 @@ def plot_distance(result: Result) -> Figure:
         panel="operator",
         group=None,
         stream=None,
-        title=f"At far layers an added direction keeps a share of {number(share.value)} of its "
-        f"own effect (median, quartiles over sources; dotted: half of the own; n = {n} prompts)",
+        title=f"{finding}; dotted: half of the own effect; n = {int(table['n'].max())} prompts)",
         panel_labels={"addition": "Addition (nats)", "ablation": "Ablation (nats)"},
         x_label="Layer written at minus layer taken at",
         references=dict(table.groupby("operator")["criterion"].first()),

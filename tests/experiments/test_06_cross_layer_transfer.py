@@ -135,6 +135,12 @@ def test_a_direction_that_all_layers_share_is_supported(monkeypatch):
     assert result["far_effect.addition"].value > result["far_effect.addition"].null_high
     assert result["cosine.far"].value > 0.8
 
+    counted = {**result.by_name(), "answers.harmful.refused": Estimate("x", 29, n=72)}
+    assert experiment.observation(counted).startswith(
+        "Behaviour absent: of the train prompts 29 of"
+    )
+    assert "absent" not in result.observation
+
 
 def test_layers_with_unrelated_spaces_are_rejected(monkeypatch):
     result = run_world(monkeypatch, World(rotations=True, labelled=True, seed=1))
