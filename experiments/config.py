@@ -25,10 +25,15 @@ def changed(config: ExperimentConfig, preset: ExperimentConfig) -> dict[str, obj
     return {name: value for name, value in settings(config).items() if value != usual[name]}
 
 
-def changed_note(changed: Mapping[str, object]) -> str:
-    """Settings that are not the preset's, in brackets after a space; empty without any."""
-    listed = ", ".join(f"{name} {value}" for name, value in changed.items())
-    return f" ({listed})" if listed else ""
+def changed_note(changed: Mapping[str, object], most: int | None = None) -> str:
+    """Settings that are not the preset's, in brackets after a space; empty without any.
+
+    Where there are more than `most`, the first of them and the number of the others.
+    """
+    listed = [f"{name} {value}" for name, value in changed.items()]
+    if most is not None and len(listed) > most:
+        listed[most:] = [f"{len(listed) - most} more"]
+    return f" ({', '.join(listed)})" if listed else ""
 
 
 def title(config: ExperimentConfig | type[ExperimentConfig]) -> str:

@@ -103,7 +103,9 @@ def report_text(
 def _matrix(
     found: Sequence[Summary], names: Sequence[str], models: Sequence[str], page: str = ""
 ) -> list[str]:
-    verdicts = {(row.experiment, row.model): f"{row.verdict}{_changed(row)}" for row in found}
+    verdicts = {
+        (row.experiment, row.model): f"{row.verdict}{_changed(row, most=1)}" for row in found
+    }
     if not models:
         return ["Random weights only: these results show that the code runs, nothing more.", ""]
     lines = [f"| experiment | {' | '.join(models)} |", f"|---|{'---|' * len(models)}"]
@@ -135,9 +137,9 @@ def _model(row: Summary) -> str:
     return f"{row.model}{note}{_changed(row)}{random}"
 
 
-def _changed(row: Summary) -> str:
+def _changed(row: Summary, most: int | None = None) -> str:
     """Settings that are not the preset's; older results have no record of them."""
-    return changed_note(row.content.get("changed", {}))
+    return changed_note(row.content.get("changed", {}), most)
 
 
 def _flat(text: str) -> str:

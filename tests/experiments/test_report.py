@@ -81,6 +81,11 @@ def test_settings_that_are_not_the_presets_stand_beside_the_verdict(
     assert "| [91_norms](#91_norms) | supported | rejected (n_sources 14) |" in text
     assert "| b (n_sources 14) | rejected |" in text
 
+    save(root, "full", "c", "rejected", changed={"n_sources": 14, "n_null": 20, "n_targets": 14})
+    text = write_report(root, "full", experiments_folder).read_text()
+    assert "rejected (n_sources 14) | rejected (n_sources 14, 2 more) |" in text
+    assert "| c (n_sources 14, n_null 20, n_targets 14) | rejected |" in text
+
 
 def test_readme_is_the_same_when_built_again(root, experiments_folder) -> None:
     save(root, "full", "a", "supported")
