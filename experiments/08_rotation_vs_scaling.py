@@ -40,18 +40,8 @@ from experiments.meter import Measured, Meter
 from experiments.passages import Passages
 from experiments.reach import Point, choose, points_of
 from experiments.results import Estimate, Result, Verdict
-from experiments.rotation_estimates import (
-    CAPS,
-    HIGH_CAP,
-    LOW_CAP,
-    MATCHED_KL,
-    all_estimates,
-)
-from experiments.rotation_measurements import (
-    PLANE_VARIANT,
-    Measurements,
-    PlaneKey,
-)
+from experiments.rotation_estimates import CAPS, HIGH_CAP, LOW_CAP, MATCHED_KL, all_estimates
+from experiments.rotation_measurements import PLANE_VARIANT, Measurements, PlaneKey
 from experiments.rotation_tables import tables
 from experiments.selection import class_activations, directions_of, select_direction
 from interp.errors import ExperimentError

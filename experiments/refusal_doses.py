@@ -5,13 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from experiments.refusal_measurements import (
-    BASE,
-    Bench,
-    Edit,
-    Source,
-    adding,
-)
+from experiments.refusal_measurements import BASE, Bench, Edit, Source, adding
 from experiments.refusal_nulls import random_directions
 from interp.nulls import FAMILIES, ORTHOGONAL_FAMILIES
 

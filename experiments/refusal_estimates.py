@@ -5,11 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from experiments.refusal_measurements import (
-    Bench,
-    Source,
-    adding,
-)
+from experiments.refusal_measurements import Bench, Source, adding
 from experiments.results import Estimate
 from interp.nulls import ORTHOGONAL_FAMILIES
 from interp.refusal_classifier import ANSWER_CLASSES
