@@ -29,18 +29,10 @@ def direction(classes):
 
 
 def draw(family: str, classes, direction, n: int = 50, seed: int = 0) -> list[Direction]:
-    positive, negative = classes
-    if family == "isotropic":
-        return nulls.isotropic(direction, n, seed)
-    if family == "covariance_matched":
-        return nulls.covariance_matched(direction, torch.cat([positive, negative]), n, seed)
-    return nulls.label_permuted(positive, negative, direction, n, seed)
+    return nulls.of_family(family, direction, *classes, n, seed)
 
 
-FAMILIES = ("isotropic", "covariance_matched", "label_permuted")
-
-
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", nulls.FAMILIES)
 def test_nulls_match_the_direction_in_all_but_where_they_point(family, classes, direction):
     found = draw(family, classes, direction)
     assert len(found) == 50
@@ -51,7 +43,7 @@ def test_nulls_match_the_direction_in_all_but_where_they_point(family, classes, 
         assert null.provenance["null"] == family
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", nulls.FAMILIES)
 def test_nulls_are_drawn_by_the_seed(family, classes, direction):
     units = [
         torch.stack([d.unit for d in draw(family, classes, direction, 5, s)]) for s in (1, 1, 2)
@@ -138,3 +130,10 @@ def test_constant_activations_have_no_permuted_direction():
     same = torch.ones(4, D_MODEL)
     with pytest.raises(ActivationError, match="do not vary"):
         nulls.label_permuted(same, same, direction, 3, 0)
+
+
+def test_a_family_is_drawn_by_its_name(classes, direction):
+    for family in nulls.FAMILIES:
+        assert {d.method for d in draw(family, classes, direction, 3)} == {f"null.{family}"}
+    with pytest.raises(ActivationError, match="isotropic, covariance_matched, label_permuted"):
+        draw("permuted", classes, direction)
