@@ -359,13 +359,10 @@ def base_estimates(lab: Lab, setup: Setup) -> list[Estimate]:
     There is no null of a base value.
     """
     prompts = setup.prompts
+    answered = (prompts.n_refused, prompts.n_accepted)
     found = [
-        Estimate(
-            "answers.harmful.refused", prompts.n_refused, n=len(prompts.train[0]), unit="prompts"
-        ),
-        Estimate(
-            "answers.harmless.accepted", prompts.n_accepted, n=len(prompts.train[1]), unit="prompts"
-        ),
+        Estimate(name, count, n=len(asked), unit="prompts")
+        for name, count, asked in zip(ANSWERS, answered, prompts.train, strict=True)
     ]
     for operator, name in (("addition", "harmless"), ("ablation", "harmful")):
         scores = openings(lab, f"base/{operator}", prompts_of(setup, operator), [])

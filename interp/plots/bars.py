@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from interp.plots.columns import require, rows_where, values_of
-from interp.plots.parts import add_legend, set_title, wrapped
+from interp.plots.parts import add_legend, label_of, name_rows, set_title, wrapped
 from interp.plots.style import BLACK, FONT_SIZE, WIDTH, NotebookFigure, colours_of, figure_style
 
 
@@ -45,9 +45,8 @@ def bars_beside_marks(
         for axis, (key, rows) in zip(axes, panels.items(), strict=True):
             _marked_bars(axis, rows, label, value, group, colours, list(marks))
             axis.set(xlabel=panel_labels[key])
-        names = labels or {}
         handles: dict[str, Any] = {
-            names.get(str(name), str(name)): Patch(color=colour, alpha=0.75)
+            label_of(name, labels or {}): Patch(color=colour, alpha=0.75)
             for name, colour in colours.items()
         }
         handles |= {
@@ -88,6 +87,4 @@ def _marked_bars(
             )  # fmt: skip
             for mark, style in zip(marks, _MARKS, strict=False):
                 axis.plot(row[mark], at, color=BLACK, linestyle="", zorder=4, **style)
-    axis.set_yticks(range(len(names)), [wrapped(str(name), 30) for name in names])
-    axis.set_ylim(len(names) - 0.5, -0.5)
-    axis.grid(False, axis="y")
+    name_rows(axis, [wrapped(str(name), 30) for name in names])

@@ -13,6 +13,7 @@ from interp.plots.parts import (
     dot_handle,
     draw_error_bars,
     finish_axes,
+    label_of,
     line_handles,
     stacked_axes,
 )
@@ -72,7 +73,7 @@ def dose_response(
             if log_x:
                 _log_damage(axis, numbers(table, damage), caps)
             finish_axes(axis, "", "" if panel else y_label, base, False, False)
-            axis.set_title("" if key is None else names.get(str(key), str(key)))
+            axis.set_title("" if key is None else label_of(key, names))
         axes[-1].set_xlabel(x_label)
         if panel:
             figure.supylabel(y_label, fontsize=FONT_SIZE)

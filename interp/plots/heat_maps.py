@@ -14,7 +14,7 @@ from matplotlib.text import Text
 
 from interp.errors import DataError
 from interp.plots.columns import numbers, require, rows_where, values_of
-from interp.plots.parts import set_title
+from interp.plots.parts import label_of, set_title
 from interp.plots.style import BLACK, FONT_SIZE, WIDTH, NotebookFigure, figure_style
 
 
@@ -52,7 +52,7 @@ def matrix(
         for axis, key in zip(axes, keys, strict=True):
             rows = rows_where(table, panel, key)
             _heat_map(axis, rows, row, column, value, norm, centre is not None, annotate, names)
-            axis.set(xlabel=x_label, title="" if key is None else names.get(str(key), str(key)))
+            axis.set(xlabel=x_label, title="" if key is None else label_of(key, names))
         axes[0].set_ylabel(y_label)
         figure.colorbar(axes[0].images[0], ax=list(axes), label=value_label, shrink=0.85)
     return figure

@@ -1,7 +1,6 @@
 """Points with intervals, beside their nulls."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,7 +8,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from interp.plots.columns import has_numbers, numbers, require, rows_where, values_of
-from interp.plots.parts import add_legend, dot_handle, null_handle, stacked_axes, wrapped
+from interp.plots.parts import (
+    add_legend,
+    dot_handles,
+    label_of,
+    name_rows,
+    null_handle,
+    stacked_axes,
+    wrapped,
+)
 from interp.plots.style import NULL_FILL, colours_of, figure_style
 
 
@@ -44,15 +51,11 @@ def rates(
             heights = heights + (index - (len(colours) - 1) / 2) * step
             _null_bars(axis, points, heights, step)
             _interval_points(axis, points, value, heights, colour)
-        axis.set_yticks(range(len(rows)), [wrapped(names.get(str(v), str(v)), 26) for v in rows])
-        axis.set_ylim(len(rows) - 0.5, -0.5)
-        axis.grid(False, axis="y")
+        name_rows(axis, [wrapped(label_of(row, names), 26) for row in rows])
         axis.set(xlabel=x_label)
         if limits is not None:
             axis.set_xlim(limits[0] - 0.02, limits[1] + 0.02)
-        handles: dict[str, Any] = {}
-        handles |= {names.get(str(n), str(n)): dot_handle(c) for n, c in colours.items()}
-        add_legend(figure, handles | null_handle(table, null_label))
+        add_legend(figure, dot_handles(colours, names) | null_handle(table, null_label))
     return figure
 
 

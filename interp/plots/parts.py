@@ -1,7 +1,7 @@
 """What figures are put together from: title, axes, bands, error bars, legend."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,11 @@ from interp.plots.style import BLACK, FONT_SIZE, NULL_FILL, WIDTH, NotebookFigur
 def wrapped(text: str, characters: int) -> str:
     """The text with line breaks, so that no line is longer than `characters`."""
     return "\n".join(textwrap.fill(line, characters) for line in text.split("\n"))
+
+
+def label_of(value: Any, names: Mapping[str, str]) -> str:
+    """What readers see for a value of a column: its text in `names`, else the value itself."""
+    return names.get(str(value), str(value))
 
 
 def set_title(figure: Figure, title: str) -> None:
@@ -78,10 +83,17 @@ def finish_axes(
     axis.set(xlabel=x_label, ylabel=y_label)
 
 
+def name_rows(axis: Axes, texts: Sequence[str]) -> None:
+    """A text per row on the y axis, the first row on top, without lines between them."""
+    axis.set_yticks(range(len(texts)), texts)
+    axis.set_ylim(len(texts) - 0.5, -0.5)
+    axis.grid(False, axis="y")
+
+
 def line_handles(colours: Mapping[Any, str], names: Mapping[str, str]) -> dict[str, Any]:
     """Legend entries of lines told apart by colour."""
     return {
-        names.get(str(name), str(name)): Line2D([], [], color=colour, linewidth=2.6)
+        label_of(name, names): Line2D([], [], color=colour, linewidth=2.6)
         for name, colour in colours.items()
     }
 
@@ -89,6 +101,11 @@ def line_handles(colours: Mapping[Any, str], names: Mapping[str, str]) -> dict[s
 def dot_handle(colour: str) -> Line2D:
     """Legend entry of points."""
     return Line2D([], [], color=colour, marker="o", linestyle="", markersize=7)
+
+
+def dot_handles(colours: Mapping[Any, str], names: Mapping[str, str]) -> dict[str, Any]:
+    """Legend entries of points told apart by colour."""
+    return {label_of(name, names): dot_handle(colour) for name, colour in colours.items()}
 
 
 def add_legend(figure: Figure, handles: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from interp.plots.columns import numbers, require, rows_where, values_of
-from interp.plots.parts import add_legend, dot_handle, draw_error_bars, finish_axes, stacked_axes
+from interp.plots.parts import add_legend, dot_handles, draw_error_bars, finish_axes, stacked_axes
 from interp.plots.style import FONT_SIZE, colours_of, figure_style
 
 
@@ -49,8 +49,5 @@ def scatter(
                 )
         finish_axes(axis, x_label, y_label, reference, log_x, False)
         if group:
-            names = labels or {}
-            add_legend(
-                figure, {names.get(str(n), str(n)): dot_handle(c) for n, c in colours.items()}
-            )
+            add_legend(figure, dot_handles(colours, labels or {}))
     return figure

@@ -16,6 +16,7 @@ from interp.plots.parts import (
     draw_band,
     draw_null_band,
     finish_axes,
+    label_of,
     line_handles,
     null_handle,
     stacked_axes,
@@ -118,9 +119,8 @@ def _draw_lines(axis: Axes, table: pd.DataFrame, x: str, y: str, lines: _Lines) 
     require(table, [x, y])
     for name, colour in lines.colours.items():
         for kind, style in lines.styles.items():
-            rows = rows_where(rows_where(table, lines.group, name), lines.stream, kind).sort_values(
-                x
-            )
+            rows = rows_where(rows_where(table, lines.group, name), lines.stream, kind)
+            rows = rows.sort_values(x)
             if len(rows):
                 at, values = numbers(rows, x), numbers(rows, y)
                 axis.plot(at, values, color=colour, linestyle=style, zorder=3)
@@ -137,5 +137,5 @@ def _lines_legend(
         for kind, style in lines.styles.items():
             line = Line2D([], [], color="#555555")
             line.set_linestyle(style)
-            handles[names.get(str(kind), str(kind))] = line
+            handles[label_of(kind, names)] = line
     return handles | null_handle(table, null_label)

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 
 from interp.errors import DataError
 from interp.plots.columns import has_numbers, numbers, require, rows_where, values_of
-from interp.plots.parts import add_legend, dot_handle, stacked_axes
+from interp.plots.parts import add_legend, dot_handle, label_of, name_rows, stacked_axes
 from interp.plots.style import BLACK, NULL_FILL, NULL_GREY, VERMILLION, figure_style
 
 
@@ -48,13 +48,10 @@ def null_strip(
         axis.axvline(effect[value].item(), color=VERMILLION, linewidth=2.4)
         if zero is not None:
             axis.axvline(zero, color=BLACK, linewidth=1.0, linestyle=":")
-        ticks = [f"{names.get(str(k), str(k))}\n(n = {len(v)})" for k, v in draws.items()]
-        axis.set_yticks(range(len(draws)), ticks)
-        axis.set_ylim(len(draws) - 0.5, -0.5)
-        axis.grid(False, axis="y")
+        name_rows(axis, [f"{label_of(k, names)}\n(n = {len(v)})" for k, v in draws.items()])
         axis.set(xlabel=x_label)
         handles: dict[str, Any] = {
-            names.get(observed, observed): Line2D([], [], color=VERMILLION, linewidth=2.4),
+            label_of(observed, names): Line2D([], [], color=VERMILLION, linewidth=2.4),
             "null draw": dot_handle(NULL_GREY),
             "null, 95%": Patch(**NULL_FILL),
         }

@@ -154,7 +154,7 @@ def test_every_kind_has_a_title_named_axes_and_no_global_state(kind, tmp_path):
     figure = draw(kind)
     assert dict(matplotlib.rcParams) == before
     assert "n = 8" in figure.get_suptitle()
-    assert figure.axes[0].get_ylabel() or kind in ("rates", "strip", "distribution", "bars")
+    assert figure.axes[0].get_ylabel() or kind in ("rates", "strip", "bars")
     assert any(axis.get_xlabel() for axis in figure.axes)
     style.save_figure(figure, tmp_path / "figure.png")
     with Image.open(tmp_path / "figure.png") as image:
