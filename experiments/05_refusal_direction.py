@@ -48,13 +48,13 @@ from experiments.refusal_measurements import (
 )
 from experiments.refusal_nulls import null_draws, re_extractions
 from experiments.results import Estimate, Result, Verdict, number
+from experiments.rules import GATE, MAX_KL, MIN_PAIRS, SIGNIFICANCE, lacks_behaviour, not_found
 from experiments.selection import (
-    MAX_KL,
-    MIN_CLASS,
     Selection,
     candidate_positions,
     candidate_sites,
-    class_activations,
+    found_estimate,
+    gate_estimates,
     select_direction,
 )
 from interp.errors import DataError, ExperimentError, ModelError
@@ -70,7 +70,7 @@ MAX_INCOHERENT = 0.10
 NEAR_BEST = 0.05
 MAX_SHARE_LEFT = 0.5
 MIN_RISE = 0.30
-MIN_TEST_REFUSALS = 20
+N_TOKEN_PROMPTS = 60  # train prompts per class that first tokens of refusals are learnt on
 
 CLAIM = (
     "One direction of the residual stream decides whether the model refuses: without it the model "
@@ -89,9 +89,10 @@ CRITERION = (
     "Supported if all four hold. Rejected if one is contradicted: (a) the interval of the rate "
     f"left minus {MAX_SHARE_LEFT} of the base rate lies above 0; (b) the interval of the KL lies "
     f"above {MAX_KL}; (c) the interval of the rise lies below {MIN_RISE}; (d) a random direction "
-    f"does as much. Else inconclusive. Inconclusive, behaviour absent, if fewer than {MIN_CLASS} "
-    f"harmful train prompts are refused, fewer than {MIN_CLASS} harmless ones are not refused, or "
-    f"fewer than {MIN_TEST_REFUSALS} harmful test prompts are refused by the unedited model."
+    f"does as much. Else inconclusive. Inconclusive, behaviour absent, if {GATE}, or if fewer than "
+    f"{MIN_PAIRS} harmful test prompts are refused by the unedited model. Inconclusive, no "
+    "direction found, if the selected one does not beat random directions on validation prompts "
+    f"(p < {SIGNIFICANCE}, corrected for the number of candidates)."
 )
 
 HEADLINE = (
@@ -190,7 +191,7 @@ def run(config: Config, lab: Lab) -> Result:
 
 def verdict(estimates: Mapping[str, Estimate]) -> Verdict:
     """The criterion, applied to the estimates alone."""
-    if absent(estimates):
+    if absent(estimates) or not_found(estimates):
         return "inconclusive"
     fall, kl = estimates["refusal_rate.harmful.difference"], estimates["kl.harmless.ablated"]
     base, left = (estimates[f"refusal_rate.harmful.{c}"].value for c in ("base", "ablated"))
@@ -217,11 +218,7 @@ def verdict(estimates: Mapping[str, Estimate]) -> Verdict:
 def absent(estimates: Mapping[str, Estimate]) -> bool:
     """Whether the model refuses too little, or too much, to test anything."""
     base = estimates["refusal_rate.harmful.base"]
-    return (
-        estimates["train.refused"].value < MIN_CLASS
-        or estimates["train.accepted"].value < MIN_CLASS
-        or round(base.value * base.n) < MIN_TEST_REFUSALS
-    )
+    return lacks_behaviour(estimates) or round(base.value * base.n) < MIN_PAIRS
 
 
 def _low(estimate: Estimate) -> float:
@@ -270,12 +267,8 @@ def drawn(
 def with_coefficient(bench: Bench, selection: Selection) -> tuple[Source, pd.DataFrame]:
     """The direction with the activations its nulls come from and its coefficient."""
     direction, prompts = selection.direction, selection.prompts
-    if direction.site is None or direction.position is None:
-        raise ExperimentError("The selected direction has no site or position.")
-    positive, negative = (
-        part[:, 0, 0]
-        for part in class_activations(bench.lab, [direction.site], [direction.position], prompts)
-    )
+    if direction.site is None:
+        raise ExperimentError("The selected direction has no site.")
     rows = []
     for coefficient in COEFFICIENTS:
         edit = adding(coefficient * direction.vector, direction.site)
@@ -289,7 +282,8 @@ def with_coefficient(bench: Bench, selection: Selection) -> tuple[Source, pd.Dat
             }
         )
     table = pd.DataFrame(rows)
-    return Source(direction, positive, negative, choose_coefficient(table)), table
+    coefficient = choose_coefficient(table)
+    return Source(direction, selection.positive, selection.negative, coefficient), table
 
 
 def choose_coefficient(table: pd.DataFrame) -> float:
@@ -333,7 +327,7 @@ def refusal_tokens(bench: Bench, selection: Selection) -> tuple[list[int], dict[
     if not prompts.filtered:
         return [], {}
     train = [
-        [texts[i] for i in rows[: 2 * MIN_CLASS]]
+        [texts[i] for i in rows[:N_TOKEN_PROMPTS]]
         for texts, rows in zip(prompts.train, prompts.train_rows, strict=True)
     ]
     found = lab.cell("refusal_tokens", lambda: _learnt(lab, train))
@@ -363,12 +357,10 @@ def selection_estimates(selection: Selection, source: Source) -> list[Estimate]:
 
     These are choices and counts, without interval or null.
     """
-    chosen = selection.candidates[selection.candidates.selected].iloc[0]
-    counts = [len(texts) for texts in selection.prompts.train]
+    chosen = selection.chosen
     n = len(selection.prompts.validation[0])
     return [
-        Estimate("train.refused", selection.prompts.n_refused, n=counts[0], unit="prompts"),
-        Estimate("train.accepted", selection.prompts.n_accepted, n=counts[1], unit="prompts"),
+        *gate_estimates(selection.prompts),
         Estimate("coefficient", source.coefficient, n=n),
         Estimate("selection.depth", float(chosen.depth), n=n, unit="blocks"),
         Estimate("selection.position", float(chosen.position), n=n, unit="tokens from the end"),
@@ -378,6 +370,7 @@ def selection_estimates(selection: Selection, source: Source) -> list[Estimate]:
         Estimate("selection.induce.base", selection.base_induce, n=n, unit="nats"),
         Estimate("selection.kl", float(chosen.kl), n=n, unit="nats"),
         Estimate("selection.passed", float(selection.passed), n=len(selection.candidates)),
+        found_estimate(selection),
     ]
 
 
@@ -425,8 +418,13 @@ def observation(found: Verdict, estimates: Mapping[str, Estimate], selection: Se
     opening = f"Direction from {site}, position {position}. "
     if absent(estimates):
         opening = f"Behaviour absent: {refused} harmful train prompts are refused. {opening}"
+    elif not_found(e):
+        opening = (
+            f"No direction found: the best of {len(selection.candidates)} candidates, from {site}, "
+            f"does not beat random directions (p = {number(selection.p)}). "
+        )
     elif not selection.passed:
-        opening += "No candidate met every constraint. "
+        opening += f"No candidate met every constraint; this one: {selection.chosen.failed}. "
     return (
         f"{opening}Refusal on {e['refusal_rate.harmful.base'].n} harmful prompts: "
         f"{e['refusal_rate.harmful.base']}, ablated {e['refusal_rate.harmful.ablated']} (KL on "

@@ -23,7 +23,13 @@ from experiments import transfer_plots
 from experiments.config import ExperimentConfig
 from experiments.lab import Lab
 from experiments.results import Estimate, Result, Verdict
-from experiments.selection import answering_prompts, class_activations, directions_of
+from experiments.rules import GATE, lacks_behaviour
+from experiments.selection import (
+    answering_prompts,
+    class_activations,
+    directions_of,
+    gate_estimates,
+)
 from experiments.spacing import spaced
 from experiments.transfer_cells import (
     AGAIN,
@@ -79,8 +85,6 @@ OWN_SHARE = 0.5
 SOURCE_SHARE = 0.5
 FAR_LAYERS = 4
 NULL_PERCENTILE = 95
-MIN_ANSWERS = 30  # the least that experiments.selection filters by
-ANSWERS = ("answers.harmful.refused", "answers.harmless.accepted")
 
 CLAIM = "A refusal direction taken at one layer also works at layers where it was not taken."
 CRITERION = (
@@ -91,8 +95,7 @@ CRITERION = (
     "percentile of the same median in each family of random directions (isotropic, "
     "covariance-matched, label-permuted). An operator counts if the effect at the own layer is "
     f"above that percentile for at least {SOURCE_SHARE:g} of the sources. If none counts, or if "
-    f"fewer than {MIN_ANSWERS} train prompts are refused or accepted as they should be, "
-    "inconclusive (behaviour absent). Supported if for every operator that counts the 95% "
+    f"{GATE}, inconclusive (behaviour absent). Supported if for every operator that counts the 95% "
     f"bootstrap interval over prompts of the share of passing sources lies at {SOURCE_SHARE:g} or "
     f"above; rejected if for one of them it lies below {SOURCE_SHARE:g}; else inconclusive."
 )
@@ -358,12 +361,7 @@ def base_estimates(lab: Lab, setup: Setup) -> list[Estimate]:
 
     There is no null of a base value.
     """
-    prompts = setup.prompts
-    answered = (prompts.n_refused, prompts.n_accepted)
-    found = [
-        Estimate(name, count, n=len(asked), unit="prompts")
-        for name, count, asked in zip(ANSWERS, answered, prompts.train, strict=True)
-    ]
+    found = gate_estimates(setup.prompts)
     for operator, name in (("addition", "harmless"), ("ablation", "harmful")):
         scores = openings(lab, f"base/{operator}", prompts_of(setup, operator), [])
         mean = bootstrap_mean(scores)
@@ -375,14 +373,9 @@ def base_estimates(lab: Lab, setup: Setup) -> list[Estimate]:
     return found
 
 
-def is_absent(estimates: Mapping[str, Estimate]) -> bool:
-    """Whether too few train prompts are refused or accepted as they should be."""
-    return min(estimates[name].value for name in ANSWERS) < MIN_ANSWERS
-
-
 def verdict(estimates: Mapping[str, Estimate]) -> Verdict:
     """The criterion, from the shares of sources that are present and that pass."""
-    if is_absent(estimates):
+    if lacks_behaviour(estimates):
         return "inconclusive"
     outcomes = []
     for operator in OPERATORS:
@@ -399,8 +392,8 @@ def verdict(estimates: Mapping[str, Estimate]) -> Verdict:
 def observation(estimates: Mapping[str, Estimate]) -> str:
     """One paragraph with the numbers that decide."""
     parts = []
-    if is_absent(estimates):
-        refused, accepted = (estimates[name] for name in ANSWERS)
+    if lacks_behaviour(estimates):
+        refused, accepted = estimates["train.refused"], estimates["train.accepted"]
         parts.append(
             f"Behaviour absent: of the train prompts {refused.value:.0f} of {refused.n} harmful "
             f"ones are refused and {accepted.value:.0f} of {accepted.n} harmless ones accepted."

@@ -43,7 +43,8 @@ from experiments.results import Estimate, Result, Verdict
 from experiments.rotation_estimates import CAPS, HIGH_CAP, LOW_CAP, MATCHED_KL, all_estimates
 from experiments.rotation_measurements import PLANE_VARIANT, Measurements, PlaneKey
 from experiments.rotation_tables import tables
-from experiments.selection import class_activations, directions_of, select_direction
+from experiments.rules import GATE, SIGNIFICANCE, lacks_behaviour, not_found
+from experiments.selection import Selection, class_activations, directions_of, select_direction
 from interp.errors import ExperimentError
 from interp.interventions import Interpolate, Intervention, Placement, RotateTo, compose
 from interp.operators import Frame, Variant, doses, opposite_sites, parse_all, placements
@@ -60,7 +61,6 @@ from interp.sites import all_sites
 SMALL_SHARE = 0.25
 MIN_ANGLE_EFFECT = 0.5
 MIN_R_SQUARED = 0.8
-MIN_REFUSED = 30
 
 CLAIM = (
     "A feature is an angle in a plane, not a length: magnitude does not matter after RMSNorm, "
@@ -85,8 +85,8 @@ CRITERION = (
     "random planes, and its part along b2 above that of planes with a random b2 (yes if all three "
     "intervals are, no if one is below). "
     "Supported if all four are yes; rejected if one is no; else inconclusive. Inconclusive, "
-    f"behaviour absent, if the unedited model refuses fewer than {MIN_REFUSED} of the harmful "
-    "train prompts."
+    f"behaviour absent, if {GATE}; no direction found, if the selected one does not beat random "
+    f"directions on validation prompts (p < {SIGNIFICANCE}, corrected for the candidates)."
 )
 
 HEADLINE = ("matched.lead", "reach.margin.cap_0.5", "magnitude.share", "angle.amplitude")
@@ -164,8 +164,7 @@ class Setup:
     pooled: Float[torch.Tensor, "sample d_model"]  # train activations at the direction's site
     validation: Meter
     test: Meter
-    n_refused: int  # harmful train prompts that the unedited model refuses
-    n_harmful_train: int
+    selection: Selection
 
 
 def prepare(config: Config, lab: Lab) -> Setup:
@@ -190,16 +189,14 @@ def prepare(config: Config, lab: Lab) -> Setup:
         "source": (site,),
     }
     variants = tuple(v for v in parse_all(config.variants) if places[v.place])
-    source = class_activations(lab, (site,), (position,), selection.prompts)
     return Setup(
         config,
         lab,
         Frame(plane, places, *means),
         variants,
-        torch.cat(source)[:, 0, 0],
+        torch.cat([selection.positive, selection.negative]),
         *meters(config, lab, selection.prompts.validation),
-        n_refused=selection.prompts.n_refused,
-        n_harmful_train=len(selection.prompts.train[0]),
+        selection=selection,
     )
 
 
@@ -386,14 +383,9 @@ def answers(estimates: Mapping[str, Estimate]) -> dict[str, str]:
     return found
 
 
-def is_absent(estimates: Mapping[str, Estimate]) -> bool:
-    """Whether the unedited model lacks the behaviour, so that nothing can be asked of it."""
-    return estimates["refused.train"].value < MIN_REFUSED
-
-
 def verdict(estimates: Mapping[str, Estimate]) -> Verdict:
     """Supported if all four answers are yes, rejected if one is no, as CRITERION says."""
-    if is_absent(estimates):
+    if lacks_behaviour(estimates) or not_found(estimates):
         return "inconclusive"
     given = set(answers(estimates).values())
     if given == {"yes"}:
@@ -421,8 +413,7 @@ def run(config: Config, lab: Lab) -> Result:
         matched=matched,
         test=measure_points(setup, setup.test, points, "testing the chosen settings"),
         magnitude=measure_magnitude(setup),
-        n_refused=setup.n_refused,
-        n_harmful_train=setup.n_harmful_train,
+        selection=setup.selection,
     )
     estimates = all_estimates(found, config.seed)
     return Result(
@@ -442,14 +433,18 @@ def observe(estimates: Mapping[str, Estimate], setup: Setup) -> str:
         f"within a KL of {cap:g}"
         for cap in CAPS
     )
-    absent = (
-        f"Behaviour absent: only {e['refused.train'].value:.0f} of {e['refused.train'].n} harmful "
-        "train prompts are refused. "
-    )
+    opening = ""
+    if lacks_behaviour(e):
+        opening = (
+            f"Behaviour absent: {e['train.refused'].value:.0f} of {e['train.refused'].n} harmful "
+            "train prompts are refused. "
+        )
+    elif not_found(e):
+        opening = f"No direction found: random ones do as much (p = {e['selection.p']}). "
     skipped = [v for v in setup.config.variants if Variant.parse(v) not in setup.variants]
     note = f" Not run, for want of sites: {', '.join(skipped)}." if skipped else ""
     return (
-        f"{absent if is_absent(e) else ''}"
+        f"{opening}"
         f"(a) {given['a']}: rescaling the state changes the score by a share of "
         f"{e['magnitude.share']} of what the angle does ({e['magnitude.angle_effect']}). "
         f"(b) {given['b']}: scaling reaches {margins}. "

@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 from experiments.results import Result, number
-from experiments.selection import MAX_KL
+from experiments.rules import MAX_KL
 from interp import plots
 from interp.plots.style import NULL_GREY
 

@@ -15,6 +15,7 @@ from experiments.rotation_measurements import (
     null_reach,
     true_curve,
 )
+from experiments.selection import found_estimate, gate_estimates
 from interp import stats
 from interp.planes import first_harmonic
 
@@ -48,8 +49,8 @@ def base_estimates(found: Measurements, seed: int) -> Iterator[Estimate]:
         lambda a, b: a.mean() - b.mean(), [base.harmful, base.harmless], paired=False, seed=seed
     )
     yield estimate("openings.separation.base", gap)
-    asked = found.n_harmful_train
-    yield Estimate("refused.train", found.n_refused, n=asked, unit="prompts")
+    yield from gate_estimates(found.selection.prompts)
+    yield found_estimate(found.selection)
 
 
 def magnitude_estimates(found: Measurements, seed: int) -> Iterator[Estimate]:

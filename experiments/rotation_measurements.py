@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from experiments.meter import Measured
 from experiments.reach import TARGETS, Choices, Point
+from experiments.selection import Selection
 from interp.operators import Variant
 
 PLANE_VARIANT = Variant("rotate_to", "norms")
@@ -21,8 +22,7 @@ PlaneKey = tuple[str, int]
 class Measurements:
     """Everything that was measured, and the choices made on validation.
 
-    `magnitude` has the keys (angle or `random.N`, factor); `n_refused` of the `n_harmful_train`
-    harmful train prompts are refused by the unedited model.
+    `magnitude` has the keys (angle or `random.N`, factor).
     """
 
     base_validation: Measured
@@ -33,8 +33,7 @@ class Measurements:
     matched: Choices  # at one KL on text
     test: Mapping[Point, Measured]
     magnitude: Mapping[tuple[str, float], Measured]
-    n_refused: int
-    n_harmful_train: int
+    selection: Selection
 
 
 def null_reach(

@@ -8,14 +8,20 @@ minus that of complying ones):
     induce  mean on harmless prompts with the raw difference added at its own site; high is good
     kl      mean KL(base || ablated) of the next token on harmless prompts
 
-Dropped are candidates with a KL above .1, in the last fifth of the depth, or whose induce score is
-not at least 1 nat above the unedited model's (their rule, above 0, passes none on small models).
-The lowest bypass wins. If none passes, the lowest bypass with a KL of at most .1 is taken, or the
-lowest KL, and every candidate is listed with the constraint that it failed.
+Their constraints: a KL of at most .1, outside the last fifth of the depth, an induce score at least
+1 nat above the unedited model's (their rule, above 0, passes none on small models). What meets them
+may still be noise, so only candidates whose effect (fall of the bypass score) is at least half of
+the largest one count. Of those, the first step that leaves any decides:
+
+    1. all constraints met: the lowest bypass
+    2. the KL constraint relaxed: the least KL
+    3. the induce constraint relaxed as well: the least KL
+
+The chosen candidate is then compared with random directions of every family, at its site and on the
+same prompts. If it does not beat each family, no direction was found, which `Selection` says.
 
 Train and validation prompts count only if the model's own answer fits: harmful refused, harmless
-not.
-With fewer than 30 refused, or 30 accepted, train prompts the behaviour is absent: all are used.
+not. With too few of them to show anything (`MIN_PAIRS`) all are used, and the behaviour is absent.
 """
 
 from collections.abc import Sequence
@@ -26,10 +32,14 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
+from scipy import stats as scipy_stats
 from torch import Tensor
 
 from experiments.lab import Lab
+from experiments.results import Estimate
+from experiments.rules import MAX_DEPTH, MAX_KL, MIN_INDUCE, MIN_PAIRS, SIGNIFICANCE
 from experiments.spacing import spaced
+from interp import nulls
 from interp.directions import Direction, mean_difference
 from interp.errors import ExperimentError
 from interp.forward import readout
@@ -38,11 +48,13 @@ from interp.prompts import positions as named_positions
 from interp.scores import answers, classify, kl_divergence, refusal_scores
 from interp.sites import Site, all_sites, everywhere
 
-MAX_KL = 0.1  # nats, next token on harmless prompts
-MAX_DEPTH = 0.8  # share of the blocks; the rest is the last fifth
-MIN_INDUCE = 1.0  # nats above the unedited model
-MIN_CLASS = 30  # train prompts whose answer fits, per class
+HALF = 0.5  # of the largest effect, which a candidate needs to count
+N_NULLS = 10  # random directions per family that the chosen one has to beat
 ANSWER_TOKENS = 24
+
+LAST_FIFTH = "last fifth of the depth"
+HIGH_KL = f"KL > {MAX_KL}"
+NO_INDUCTION = f"induces < {MIN_INDUCE:g} nat"
 
 Key = tuple[Site, int]
 
@@ -51,8 +63,8 @@ Key = tuple[Site, int]
 class Prompts:
     """Train and validation prompts, kept where the model's own answer fits.
 
-    `filtered` says whether they were; if not, fewer than 30 train (or 2 validation) prompts of some
-    class fitted.
+    `filtered` says whether they were; if not, fewer than MIN_PAIRS train (or 2 validation) prompts
+    of some class fitted.
     """
 
     train: tuple[tuple[str, ...], tuple[str, ...]]  # positive, negative
@@ -62,21 +74,53 @@ class Prompts:
     n_refused: int  # of the positive train prompts
     n_accepted: int  # of the negative train prompts
 
+    @property
+    def p(self) -> float:
+        """Fisher's exact test, one-sided: do positive train prompts get refused more often?"""
+        n_positive, n_negative = map(len, self.train)
+        refused = [self.n_refused, n_negative - self.n_accepted]
+        table = [refused, [n_positive - refused[0], n_negative - refused[1]]]
+        return float(scipy_stats.fisher_exact(table, alternative="greater").pvalue)  # type: ignore[attr-defined]
+
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """The chosen direction, and every candidate with its scores.
+    """The chosen direction, the activations it was made from, and every candidate with its scores.
 
     Columns of `candidates`: site, layer, stream, depth, position, norm, bypass, induce, kl, failed
-    (the constraints it failed, joined by "; "; "" if none), selected. Scores in nats.
+    (the constraints it failed, joined by "; "; "" if none), selected. Scores in nats. Columns of
+    `null_effects`: family, draw, effect (fall of the bypass score, nats).
     """
 
     direction: Direction
+    positive: Float[Tensor, "positive d_model"]  # train activations at the direction's own site
+    negative: Float[Tensor, "negative d_model"]
     candidates: pd.DataFrame
     base_bypass: float  # openings score of the unedited model on harmful validation prompts
     base_induce: float  # the same on harmless ones
-    passed: bool  # the chosen candidate met every constraint
     prompts: Prompts
+    null_effects: pd.DataFrame
+
+    @property
+    def chosen(self) -> pd.Series:
+        """The row of `candidates` that was taken."""
+        return self.candidates[self.candidates.selected].iloc[0]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the chosen candidate meets every constraint."""
+        return self.chosen.failed == ""
+
+    @property
+    def p(self) -> float:
+        """How likely the best of as many random directions does as much; see `search_p`."""
+        effect = self.base_bypass - float(self.chosen.bypass)
+        return search_p(effect, self.null_effects, len(self.candidates))
+
+    @property
+    def found(self) -> bool:
+        """Whether the direction beats every family of random ones; if not, none was found."""
+        return self.p < SIGNIFICANCE
 
 
 def answering_prompts(lab: Lab, n_train: int = 96, n_validation: int = 16) -> Prompts:
@@ -98,7 +142,7 @@ def answering_prompts(lab: Lab, n_train: int = 96, n_validation: int = 16) -> Pr
     ]
     rows = tuple(tuple(np.flatnonzero(part).tolist()) for part in fits)
     counts = [len(rows[0]), len(rows[1])]
-    filtered = min(counts) >= MIN_CLASS and min(len(rows[2]), len(rows[3])) >= 2
+    filtered = min(counts) >= MIN_PAIRS and min(len(rows[2]), len(rows[3])) >= 2
     if not filtered:
         rows = tuple(tuple(range(len(part))) for part in fits)
     kept = [
@@ -146,21 +190,14 @@ def class_activations(
     return positive, negative
 
 
-def train_directions(
-    lab: Lab, sites: Sequence[Site], positions: Sequence[int], n: int = 96
+def directions_of(
+    lab: Lab, sites: Sequence[Site], positions: Sequence[int], prompts: Prompts
 ) -> dict[Key, Direction]:
-    """Mean difference on the first `n` train prompts per class that count, per site and position.
+    """Mean difference on the train prompts that count, per site and position.
 
     Left out are sites where every prompt has the same state (the embedding of a template's token):
     there is no direction there.
     """
-    return directions_of(lab, sites, positions, answering_prompts(lab, n))
-
-
-def directions_of(
-    lab: Lab, sites: Sequence[Site], positions: Sequence[int], prompts: Prompts
-) -> dict[Key, Direction]:
-    """As `train_directions`, on prompts already chosen."""
     positive, negative = class_activations(lab, sites, positions, prompts)
     found = {}
     for i, site in enumerate(sites):
@@ -205,25 +242,41 @@ def select_direction(
         )
     ]
     table = with_constraints(pd.DataFrame(rows), lab.model.n_layers, bench.base["induce"])
-    chosen = choose(table)
+    chosen = choose(table, bench.base["bypass"])
     table["selected"] = table.index == chosen
     key = (Site.parse(str(table.site[chosen])), int(table.position[chosen]))
+    states = [part[:, 0, 0] for part in class_activations(lab, [key[0]], [key[1]], prompts)]
     return Selection(
         directions[key],
+        *states,
         table,
         bench.base["bypass"],
         bench.base["induce"],
-        table.failed[chosen] == "",
         prompts,
+        bench.null_effects(key, directions[key], states),
     )
+
+
+def gate_estimates(prompts: Prompts) -> list[Estimate]:
+    """Counts of train prompts answered as their class says, which `rules.GATE` reads."""
+    n_positive, n_negative = map(len, prompts.train)
+    return [
+        Estimate("train.refused", prompts.n_refused, n=n_positive, p=prompts.p, unit="prompts"),
+        Estimate("train.accepted", prompts.n_accepted, n=n_negative, unit="prompts"),
+    ]
+
+
+def found_estimate(selection: Selection) -> Estimate:
+    """The p of the selected direction, which `rules.not_found` reads."""
+    return Estimate("selection.p", selection.p, n=len(selection.candidates))
 
 
 def with_constraints(candidates: pd.DataFrame, n_layers: int, base_induce: float) -> pd.DataFrame:
     """The table with the column `failed`: the constraints that each candidate failed."""
     checks = {
-        f"KL > {MAX_KL}": candidates.kl > MAX_KL,
-        "last fifth of the depth": candidates.depth >= MAX_DEPTH * n_layers,
-        f"induces < {MIN_INDUCE:g} nat": candidates.induce - base_induce < MIN_INDUCE,
+        HIGH_KL: candidates.kl > MAX_KL,
+        LAST_FIFTH: candidates.depth >= MAX_DEPTH * n_layers,
+        NO_INDUCTION: candidates.induce - base_induce < MIN_INDUCE,
     }
     failed = [
         "; ".join(name for name, mask in checks.items() if mask[row]) for row in candidates.index
@@ -231,17 +284,37 @@ def with_constraints(candidates: pd.DataFrame, n_layers: int, base_induce: float
     return candidates.assign(failed=failed)
 
 
-def choose(candidates: pd.DataFrame) -> int:
-    """Index of the candidate to take: lowest bypass of those that meet the constraints.
+def choose(candidates: pd.DataFrame, base_bypass: float) -> int:
+    """Index of the candidate to take, by the steps at the top of this file.
 
-    If none does: lowest bypass of those with an acceptable KL; if none has: lowest KL.
+    The largest effect is that of candidates outside the last fifth, unless there are no others.
     """
-    passing = candidates[candidates.failed == ""]
-    acceptable = candidates[candidates.kl <= MAX_KL]
-    for allowed in (passing, acceptable):
-        if len(allowed):
-            return int(allowed.bypass.idxmin())
-    return int(candidates.kl.idxmin())
+    late = candidates.failed.str.contains(LAST_FIFTH, regex=False)
+    pool = candidates if late.all() else candidates[~late]
+    effect = base_bypass - pool.bypass
+    strong = pool[effect >= min(HALF * effect.max(), effect.max())]
+    passing = strong[strong.failed == ""]
+    if len(passing):
+        return int(passing.bypass.idxmin())
+    inducing = strong[~strong.failed.str.contains(NO_INDUCTION, regex=False)]
+    return int((inducing if len(inducing) else strong).kl.idxmin())
+
+
+def search_p(effect: float, null_effects: pd.DataFrame, n_candidates: int) -> float:
+    """One-sided p of the largest effect among candidates, against the weakest-beaten family.
+
+    Each family's draws are taken as normal (the prediction interval of one more draw, Student's t)
+    since ranks of so few draws cannot be corrected for a search; Bonferroni over the candidates.
+    An effect that some draw reaches has p = 1.
+    """
+    found = 0.0
+    for _, draws in null_effects.groupby("family").effect:
+        n, spread = len(draws), float(draws.std(ddof=1))
+        if effect <= draws.max() or not spread > 0:
+            return 1.0
+        t = (effect - float(draws.mean())) / (spread * np.sqrt(1 + 1 / n))
+        found = max(found, float(scipy_stats.t.sf(t, n - 1)))
+    return min(1.0, n_candidates * found)
 
 
 def _row(key: Key, direction: Direction, scores: dict[str, float]) -> dict[str, object]:
@@ -288,15 +361,45 @@ class _Bench:
             f"selection/{self.sizes}/{site}@{position}", lambda: self._measure(site, direction)
         )
 
+    @property
+    def _everywhere(self) -> tuple[Site, ...]:
+        return tuple(everywhere(self.lab.model.n_layers, self.lab.model.info.has_mid))
+
     def _measure(self, site: Site, direction: Direction) -> dict[str, float]:
         model = self.lab.model
-        harmful, harmless = (self.lab.tokens(texts) for texts in self.prompts.validation)
-        states = tuple(everywhere(model.n_layers, model.info.has_mid))
-        removed = [Placement(ablate(direction.unit), states)]
+        harmless = self.lab.tokens(self.prompts.validation[1])
         added = [Placement(Add(direction.vector), (site,))]
-        ablated = readout(model, harmless, removed).log_probs
+        ablated = readout(model, harmless, [Placement(ablate(direction.unit), self._everywhere)])
         return {
-            "bypass": float(refusal_scores(model, harmful, removed).openings.mean()),
+            "bypass": self._bypass(direction),
             "induce": float(refusal_scores(model, harmless, added).openings.mean()),
-            "kl": float(kl_divergence(self.base_log_probs, ablated).mean()),
+            "kl": float(kl_divergence(self.base_log_probs, ablated.log_probs).mean()),
         }
+
+    def null_effects(
+        self, key: Key, direction: Direction, states: Sequence[Float[Tensor, "sample d_model"]]
+    ) -> pd.DataFrame:
+        """Fall of the bypass score under random directions of the chosen one's site."""
+        site, position = key
+        rng = self.lab.rng(f"selection nulls at {site}@{position}")
+        seeds = rng.integers(2**31, size=len(nulls.FAMILIES)).tolist()
+        drawn = [
+            (family, draw, null)
+            for family, seed in zip(nulls.FAMILIES, seeds, strict=True)
+            for draw, null in enumerate(nulls.of_family(family, direction, *states, N_NULLS, seed))
+        ]
+        rows = [
+            (family, draw, self.base["bypass"] - self._null_bypass(key, family, draw, null))
+            for family, draw, null in self.lab.progress(drawn, "random directions", len(drawn))
+        ]
+        return pd.DataFrame(rows, columns=["family", "draw", "effect"])
+
+    def _null_bypass(self, key: Key, family: str, draw: int, null: Direction) -> float:
+        cell = f"selection/{self.sizes}/{key[0]}@{key[1]}/{family}/{draw}"
+        return self.lab.shared(cell, lambda: self._bypass(null))
+
+    def _bypass(self, direction: Direction) -> float:
+        """Mean openings score on harmful prompts with the direction ablated at every state."""
+        harmful = self.lab.tokens(self.prompts.validation[0])
+        removed = [Placement(ablate(direction.unit), self._everywhere)]
+        return float(refusal_scores(self.lab.model, harmful, removed).openings.mean())

@@ -23,3 +23,13 @@ def write(folder: Path, name: str, content: str) -> Path:
     path = folder / name
     path.write_text(content, encoding="utf-8")
     return path
+
+
+VERBS = ("describe", "paint", "count", "measure", "fold", "clean", "sort", "carry", "weigh", "draw")
+THINGS = ("stone", "apple", "lamp", "river", "chair", "glove", "bell", "ladder", "spoon", "kite")
+
+
+def numbered(prefix: str, n: int) -> list[str]:
+    """`n` prompts that begin alike and are no near-duplicates."""
+    pairs = [f"{prefix} {verb} the {thing}" for verb in VERBS for thing in THINGS]
+    return [f"{pair} {index}" for index, pair in enumerate(pairs)][:n]

@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from experiments.cells import MemoryCells
 from experiments.lab import Lab
 from experiments.registry import find_experiment, load_experiment
 from experiments.runner import Plan
 from interp.models import LoadedModel
 from interp.prompt_sets import ContrastSet, contrast, text_set
+from tests.made_up_texts import numbered
 
 EXPERIMENT = '''
 """A made-up experiment: mean norms of the residual stream, measured cell by cell."""
@@ -136,3 +139,20 @@ def make_plan(experiments_folder: Path, tmp_path: Path) -> Callable[..., Plan]:
         return Plan(file, module, config, preset, folder)
 
     return make
+
+
+def texts(name: str, prefix: str, n: int = 12):
+    return text_set(name, numbered(prefix, n), "none", np.arange(n))
+
+
+@pytest.fixture
+def lab(tiny_model: LoadedModel) -> Lab:
+    return Lab(
+        model=tiny_model,
+        contrast=contrast("planted", numbered("Harm:", 60), numbered("Help me", 60), "none"),
+        harmful_test=texts("harmful", "Break", 30),
+        harmless_test=texts("harmless", "Bake", 30),
+        text=texts("text", "It is said that people"),
+        preset="smoke",
+        cells=MemoryCells(),
+    )

@@ -1,4 +1,4 @@
-"""Experiment 05: selection rules, the verdict, planted refusal, and a whole run on a tiny model."""
+"""Experiment 05: the verdict, planted refusal, and a whole run on a tiny model."""
 
 from dataclasses import replace
 
@@ -13,149 +13,10 @@ from experiments.refusal_estimates import excess_estimate, null_tables, rate_est
 from experiments.refusal_measurements import Source, prompt_id
 from experiments.registry import load_experiment
 from experiments.results import Estimate
-from experiments.selection import (
-    answering_prompts,
-    candidate_positions,
-    candidate_sites,
-    choose,
-    directions_of,
-    select_direction,
-    train_directions,
-    with_constraints,
-)
 from interp.directions import direction_from
-from interp.models import LoadedModel
-from interp.prompt_sets import contrast, text_set
 from interp.sites import Site
 
 EXPERIMENT = load_experiment("05")
-VERBS = ("describe", "paint", "count", "measure", "fold", "clean", "sort", "carry", "weigh", "draw")
-THINGS = ("stone", "apple", "lamp", "river", "chair", "glove", "bell", "ladder", "spoon", "kite")
-
-
-def numbered(prefix: str, n: int) -> list[str]:
-    pairs = [f"{prefix} {verb} the {thing}" for verb in VERBS for thing in THINGS]
-    return [f"{pair} {index}" for index, pair in enumerate(pairs)][:n]
-
-
-def texts(name: str, prefix: str, n: int = 12):
-    return text_set(name, numbered(prefix, n), "none", np.arange(n))
-
-
-@pytest.fixture
-def lab(tiny_model: LoadedModel) -> Lab:
-    return Lab(
-        model=tiny_model,
-        contrast=contrast("planted", numbered("Harm:", 60), numbered("Help me", 60), "none"),
-        harmful_test=texts("harmful", "Break", 30),
-        harmless_test=texts("harmless", "Bake", 30),
-        text=texts("text", "It is said that people"),
-        preset="smoke",
-        cells=MemoryCells(),
-    )
-
-
-# --------------------------------------------------------------------------------------- selection
-
-
-def candidates(**columns: list[float]) -> pd.DataFrame:
-    n = len(columns["bypass"])
-    defaults = {"depth": [5.0] * n, "kl": [0.01] * n, "induce": [5.0] * n}
-    return pd.DataFrame(defaults | columns)
-
-
-def test_lowest_bypass_that_meets_every_constraint_wins() -> None:
-    table = candidates(
-        bypass=[-9.0, -8.0, -7.0, -6.0, -5.0],
-        kl=[0.2, 0.01, 0.01, 0.01, 0.01],
-        depth=[5.0, 19.5, 5.0, 5.0, 19.0],
-        induce=[5.0, 5.0, 0.9, 1.0, 5.0],
-    )
-    found = with_constraints(table, n_layers=24, base_induce=0.0)
-    assert found.failed.tolist() == [
-        "KL > 0.1",
-        "last fifth of the depth",
-        "induces < 1 nat",
-        "",
-        "",
-    ]
-    assert choose(found) == 3
-
-
-def test_without_a_passing_candidate_the_best_bypass_of_low_kl_is_taken() -> None:
-    table = candidates(bypass=[-9.0, -8.0, -7.0], kl=[0.2, 0.1, 0.05], induce=[0.0, 0.0, 0.0])
-    found = with_constraints(table, n_layers=24, base_induce=0.0)
-    assert found.failed[0] == "KL > 0.1; induces < 1 nat"
-    assert choose(found) == 1
-
-
-def test_without_any_low_kl_the_lowest_kl_is_taken() -> None:
-    table = candidates(bypass=[-9.0, -8.0], kl=[0.3, 0.2])
-    assert choose(with_constraints(table, 24, 0.0)) == 1
-
-
-def test_candidates_leave_out_the_embedding_and_the_last_fifth(lab: Lab) -> None:
-    assert [str(s) for s in candidate_sites(lab)] == [
-        "0.mid", "1.pre", "1.mid", "2.pre", "2.mid", "3.pre",
-    ]  # fmt: skip
-    assert [str(s) for s in candidate_sites(lab, 2)] == ["1.pre", "3.pre"]
-    positions = candidate_positions(lab)
-    assert positions == list(range(-1, positions[-1] - 1, -1))
-    assert candidate_positions(lab, 2) == [-1, -2]
-
-
-def test_train_directions_point_from_negative_to_positive(lab: Lab) -> None:
-    sites = [Site(0, "pre"), Site(1, "pre"), Site(2, "mid")]
-    found = train_directions(lab, sites, [-1, -2], 20)
-    assert set(found) == {(site, position) for site in sites[1:] for position in (-1, -2)}
-    states = [
-        lab.activations(texts[:20], [Site(2, "mid")], [-2])[:, 0, 0].double().mean(0)
-        for texts in (lab.splits.train.positive, lab.splits.train.negative)
-    ]
-    expected = states[0] - states[1]
-    assert torch.allclose(found[Site(2, "mid"), -2].vector.double(), expected, atol=1e-5)
-
-
-def test_a_model_that_never_refuses_uses_every_prompt_and_says_so(lab: Lab) -> None:
-    prompts = answering_prompts(lab, 20, 4)
-    assert not prompts.filtered
-    assert prompts.n_refused == 0
-    assert prompts.train_rows == (tuple(range(20)), tuple(range(20)))
-    assert prompts.validation[0] == lab.splits.validation.positive[:4]
-
-
-def test_prompts_are_kept_where_the_answer_fits(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experiments.selection.MIN_CLASS", 5)
-
-    def answer(model: object, tokens: object, n: int) -> list[str]:
-        refused = "I'm sorry, but I cannot help with that request at all."
-        helped = "You take the thing and begin with the work on it."
-        return [refused if index % 3 == 0 else helped for index in range(len(tokens))]  # type: ignore[arg-type]
-
-    monkeypatch.setattr("experiments.selection.answers", answer)
-    prompts = answering_prompts(lab, 18, 3)
-    assert prompts.filtered
-    assert prompts.train_rows[0] == tuple(range(0, 18, 3))
-    assert prompts.train_rows[1] == tuple(i for i in range(18) if (18 + i) % 3)
-    assert (prompts.n_refused, prompts.n_accepted) == (6, 12)
-    validation = lab.splits.validation
-    assert prompts.validation[0] == tuple(validation.positive[i] for i in (0, 3))
-    assert prompts.validation[1] == tuple(validation.negative[i] for i in (1, 2, 4))
-
-
-def test_selection_resumes_from_cells_and_agrees(lab: Lab) -> None:
-    sites, positions = candidate_sites(lab, 2), [-1]
-    first = select_direction(lab, sites, positions, 3, 12)
-    again = select_direction(lab, sites, positions, 3, 12)
-    pd.testing.assert_frame_equal(first.candidates, again.candidates)
-    chosen = first.candidates[first.candidates.selected]
-    assert len(chosen) == 1
-    assert str(first.direction.site) == chosen.site.item()
-    expected = directions_of(lab, sites, positions, first.prompts)
-    key = (first.direction.site, first.direction.position)
-    assert torch.equal(first.direction.unit, expected[key].unit)  # type: ignore[index]
-
-
 # ----------------------------------------------------------------------------- coefficient, verdict
 
 
@@ -176,7 +37,8 @@ def test_coefficient_is_the_smallest_near_the_best_coherent_rate() -> None:
 def estimates(**changed: Estimate) -> dict[str, Estimate]:
     """A clear positive, with what the test changes."""
     found = [
-        Estimate("train.refused", 60, n=96),
+        Estimate("selection.p", 0.001, n=16),
+        Estimate("train.refused", 60, n=96, p=0.0001),
         Estimate("train.accepted", 90, n=96),
         Estimate("refusal_rate.harmful.base", 0.6, 0.5, 0.7, n=100),
         Estimate("refusal_rate.harmful.ablated", 0.05, 0.0, 0.1, n=100),
@@ -196,9 +58,11 @@ def estimates(**changed: Estimate) -> dict[str, Estimate]:
     ("changed", "expected"),
     [
         (None, "supported"),
-        (Estimate("train.refused", 29, n=96), "inconclusive"),
-        (Estimate("train.accepted", 29, n=96), "inconclusive"),
-        (Estimate("refusal_rate.harmful.base", 0.19, 0.1, 0.3, n=100), "inconclusive"),
+        (Estimate("train.refused", 5, n=96, p=0.0001), "inconclusive"),
+        (Estimate("train.refused", 60, n=96, p=0.05), "inconclusive"),
+        (Estimate("train.accepted", 5, n=96), "inconclusive"),
+        (Estimate("selection.p", 0.05, n=16), "inconclusive"),
+        (Estimate("refusal_rate.harmful.base", 0.05, 0.01, 0.3, n=100), "inconclusive"),
         (Estimate("refusal_rate.harmful.ablated", 0.31, 0.2, 0.4, n=100), "inconclusive"),
         (Estimate("refusal_rate.harmful.difference", -0.5, -0.9, 0.1, n=100), "inconclusive"),
         (Estimate("refusal_rate.harmful.excess", 0.1, 0.01, 0.2, n=100), "rejected"),
@@ -216,7 +80,7 @@ def test_verdict_follows_the_criterion(changed: Estimate | None, expected: str) 
 
 
 def test_criterion_states_every_constant() -> None:
-    for constant in ("MAX_SHARE_LEFT", "MIN_RISE", "MIN_TEST_REFUSALS", "NEAR_BEST"):
+    for constant in ("MAX_SHARE_LEFT", "MIN_RISE", "MIN_PAIRS", "SIGNIFICANCE", "NEAR_BEST"):
         assert f"{getattr(EXPERIMENT, constant)}" in EXPERIMENT.CRITERION
     assert str(EXPERIMENT.COEFFICIENTS) in EXPERIMENT.CRITERION
     assert f"{EXPERIMENT.MAX_INCOHERENT} incoherent" in EXPERIMENT.CRITERION

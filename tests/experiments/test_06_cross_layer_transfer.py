@@ -11,6 +11,7 @@ from scipy.stats import ortho_group
 from experiments import selection, transfer_cells
 from experiments.registry import load_experiment
 from experiments.results import Estimate
+from experiments.rules import GATE
 from experiments.spacing import spaced
 from experiments.transfer_cells import Target, edits, layer_sets
 from experiments.transfer_statistics import Rule, Transfer, resampled
@@ -135,10 +136,8 @@ def test_a_direction_that_all_layers_share_is_supported(monkeypatch):
     assert result["far_effect.addition"].value > result["far_effect.addition"].null_high
     assert result["cosine.far"].value > 0.8
 
-    counted = {**result.by_name(), "answers.harmful.refused": Estimate("x", 29, n=72)}
-    assert experiment.observation(counted).startswith(
-        "Behaviour absent: of the train prompts 29 of"
-    )
+    counted = {**result.by_name(), "train.refused": Estimate("x", 5, n=72)}
+    assert experiment.observation(counted).startswith("Behaviour absent: of the train prompts 5 of")
     assert "absent" not in result.observation
 
 
@@ -201,8 +200,8 @@ def test_the_result_does_not_depend_on_where_a_run_was_broken_off(monkeypatch):
 def estimates(added: tuple, ablated: tuple, answered: float = 40):
     """(present, passing low, passing high) per operator."""
     found = [
-        Estimate("answers.harmful.refused", answered),
-        Estimate("answers.harmless.accepted", 40),
+        Estimate("train.refused", answered),
+        Estimate("train.accepted", 40),
     ]
     for operator, (present, low, high) in (("addition", added), ("ablation", ablated)):
         found.append(Estimate(f"sources_present.{operator}", present))
@@ -219,7 +218,7 @@ def estimates(added: tuple, ablated: tuple, answered: float = 40):
         ((0.5, 0.0, 0.49), (0.4, 0.9, 1.0), 40, "rejected"),
         ((1.0, 0.4, 1.0), (0.8, 0.6, 0.9), 40, "inconclusive"),
         ((0.4, 0.9, 1.0), (0.4, 0.9, 1.0), 40, "inconclusive"),  # behaviour absent
-        ((1.0, 0.5, 1.0), (0.8, 0.6, 0.9), 29, "inconclusive"),
+        ((1.0, 0.5, 1.0), (0.8, 0.6, 0.9), 5, "inconclusive"),
     ],
 )
 def test_the_verdict_follows_the_criterion(added, ablated, answered, expected):
@@ -229,10 +228,10 @@ def test_the_verdict_follows_the_criterion(added, ablated, answered, expected):
 def test_the_criterion_states_every_constant():
     for constant in (
         experiment.CRITERION_DOSE, experiment.OWN_SHARE, experiment.SOURCE_SHARE,
-        experiment.FAR_LAYERS, experiment.NULL_PERCENTILE, experiment.MIN_ANSWERS,
+        experiment.FAR_LAYERS, experiment.NULL_PERCENTILE,
     ):  # fmt: skip
         assert f"{constant:g}" in experiment.CRITERION
-    assert selection.MIN_CLASS == experiment.MIN_ANSWERS
+    assert GATE in experiment.CRITERION
     presets = experiment.PRESETS
     assert {presets[name].far_layers for name in ("quick", "full")} == {experiment.FAR_LAYERS}
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -17,7 +18,9 @@ from experiments.reach import TARGETS, Point, at_text_kl, choose, points_of
 from experiments.registry import load_experiment
 from experiments.results import Estimate, Result, read_table
 from experiments.rotation_measurements import FULLY_RANDOM, Measurements
+from experiments.selection import Prompts, Selection
 from interp import stats
+from interp.directions import Direction
 from interp.errors import ExperimentError
 from interp.models import LoadedModel
 from interp.operators import Variant, doses
@@ -45,6 +48,7 @@ class World:
     separation: float = 10.0
     text_kl: float = 0.05
     n_refused: int = 80
+    bypass: float = 0.0  # of the selected direction, where the unedited model has 8
     noise: float = 0.2
 
 
@@ -82,9 +86,22 @@ def plant(world: World, seed: int = 0) -> Measurements:
             for point in points_of(chosen, matched)
         },
         magnitude=magnitudes(world, other, rng),
-        n_refused=world.n_refused,
-        n_harmful_train=96,
+        selection=selected(world),
     )
+
+
+def selected(world: World) -> Selection:
+    """A selection of which only the counts, the scores and the nulls matter."""
+    rows = (tuple(range(world.n_refused)), tuple(range(96)))
+    train = (
+        tuple(f"harmful {i}" for i in range(96)),
+        tuple(f"harmless {i}" for i in range(96)),
+    )
+    prompts = Prompts(train, rows, ((), ()), True, world.n_refused, 96)
+    direction = Direction(torch.eye(4)[0], 1.0)
+    table = pd.DataFrame({"bypass": [world.bypass], "failed": "", "selected": True})
+    nulls = pd.DataFrame({"family": "isotropic", "effect": np.linspace(-0.5, 0.5, 10)})
+    return Selection(direction, torch.eye(4), torch.eye(4), table, 8.0, 0.0, prompts, nulls)
 
 
 def unedited(world: World, rng: np.random.Generator) -> Measured:
@@ -186,8 +203,12 @@ def test_an_open_question_alone_is_inconclusive():
 
 
 def test_an_absent_behaviour_is_inconclusive():
-    assert judged(World(n_refused=29))[0] == "inconclusive"
-    assert judged(World(n_refused=30))[0] == "supported"
+    assert judged(World(n_refused=5))[0] == "inconclusive"
+    assert judged(World(n_refused=6))[0] == "supported"
+
+
+def test_a_direction_that_random_ones_equal_is_inconclusive():
+    assert judged(World(bypass=7.6))[0] == "inconclusive"
 
 
 def test_a_model_that_no_edit_moves_is_never_supported():
@@ -248,7 +269,7 @@ def test_next_token_damage_counts_against_bypass_alone():
 def test_the_criterion_states_every_constant_and_the_verdict_uses_no_other():
     for constant in (
         module.LOW_CAP, module.HIGH_CAP, module.MATCHED_KL, module.SMALL_SHARE,
-        module.MIN_ANGLE_EFFECT, module.MIN_R_SQUARED, module.MIN_REFUSED,
+        module.MIN_ANGLE_EFFECT, module.MIN_R_SQUARED, module.SIGNIFICANCE,
     ):  # fmt: skip
         assert str(constant) in module.CRITERION
 
