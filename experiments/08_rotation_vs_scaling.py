@@ -36,12 +36,12 @@ from matplotlib.figure import Figure
 from experiments import rotation_plots
 from experiments.config import ExperimentConfig
 from experiments.lab import Lab
-from experiments.meter import Measured, Meter
 from experiments.passages import Passages
 from experiments.reach import Point, choose, points_of
 from experiments.results import Estimate, Result, Verdict
 from experiments.rotation_estimates import CAPS, HIGH_CAP, LOW_CAP, MATCHED_KL, all_estimates
 from experiments.rotation_measurements import PLANE_VARIANT, Measurements, PlaneKey
+from experiments.rotation_meter import Measured, Meter
 from experiments.rotation_tables import tables
 from experiments.rules import GATE, SIGNIFICANCE, lacks_behaviour, not_found
 from experiments.selection import Selection, class_activations, directions_of, select_direction

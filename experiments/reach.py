@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from experiments.meter import Measured
+from experiments.rotation_meter import Measured
 from interp.frontier import Setting, best_mixture, mixture_at
 from interp.operators import Variant
 

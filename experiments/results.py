@@ -12,46 +12,18 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import pandas as pd
 
+from experiments.claims import Verdict
+from experiments.estimate import Estimate, number
 from experiments.saving import recover
 from experiments.suggest import nearest
 from interp.errors import ExperimentError
 
-Verdict = Literal["supported", "rejected", "inconclusive"]
 RESULT_FILE = "result.json"
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """One number with its 95% interval, and what the null gives.
-
-    `null_low` and `null_high` are the 2.5 and 97.5 percentiles of the null, None only where no null
-    makes sense. `mde` is the minimum detectable effect (80% power, two-sided 5%), in `unit`.
-    """
-
-    name: str  # dotted and stable, e.g. refusal_rate.harmful.ablated
-    value: float
-    low: float | None = None
-    high: float | None = None
-    null_low: float | None = None
-    null_high: float | None = None
-    n: int = 0
-    p: float | None = None
-    mde: float | None = None
-    unit: str = ""
-
-    def __str__(self) -> str:
-        interval = "" if self.low is None or self.high is None else _range(self.low, self.high)
-        null = (
-            ""
-            if self.null_low is None or self.null_high is None
-            else f", null{_range(self.null_low, self.null_high)}"
-        )
-        unit = f" {self.unit}" if self.unit else ""
-        return f"{number(self.value)}{unit}{interval}{null}"
+__all__ = ["Estimate", "Result", "RunInfo", "Verdict", "number"]
 
 
 @dataclass(frozen=True)
@@ -114,15 +86,6 @@ class Result:
     def frame(self) -> pd.DataFrame:
         """The estimates as a table, one row each."""
         return pd.DataFrame([dataclasses.asdict(estimate) for estimate in self.estimates])
-
-
-def number(value: float) -> str:
-    """Three significant digits, as in the text of an observation."""
-    return f"{value:.3g}" if math.isfinite(value) else "not measured"
-
-
-def _range(low: float, high: float) -> str:
-    return f" [{number(low)}, {number(high)}]"
 
 
 def finite(value: Any) -> Any:

@@ -7,8 +7,8 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float
 
-from experiments.meter import Measured
 from experiments.reach import TARGETS, Choices, Point
+from experiments.rotation_meter import Measured
 from experiments.selection import Selection
 from interp.operators import Variant
 

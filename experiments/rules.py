@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from experiments.results import Estimate
+from experiments.estimate import Estimate
 
 MAX_KL = 0.1  # nats, next token on harmless prompts
 MAX_DEPTH = 0.8  # share of the blocks a direction may come from; the rest is the last fifth

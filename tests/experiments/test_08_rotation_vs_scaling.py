@@ -13,11 +13,11 @@ import torch
 from experiments import rotation_tables
 from experiments.cells import FileCells
 from experiments.lab import Lab
-from experiments.meter import Measured
 from experiments.reach import TARGETS, Point, at_text_kl, choose, points_of
 from experiments.registry import load_experiment
 from experiments.results import Estimate, Result, read_table
 from experiments.rotation_measurements import FULLY_RANDOM, Measurements
+from experiments.rotation_meter import Measured
 from experiments.selection import Prompts, Selection
 from interp import stats
 from interp.directions import Direction
