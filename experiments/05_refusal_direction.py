@@ -431,9 +431,9 @@ def observation(found: Verdict, estimates: Mapping[str, Estimate], selection: Se
         f"harmless {e['kl.harmless.ablated']}). On {e['refusal_rate.harmless.base'].n} harmless "
         f"tasks: {e['refusal_rate.harmless.base']}, with {number(e['coefficient'].value)} times "
         f"the difference added {e['refusal_rate.harmless.added']} (KL {e['kl.harmless.added']}). "
-        f"On the openings score ablation does {e['effect.ablation']}, the strongest orthogonal "
-        f"random direction {e['effect.ablation.largest_null']}; addition {e['effect.addition']}, "
-        f"against {e['effect.addition.largest_null']}. Classifier accuracy "
+        f"On the openings score ablation does {e['effect.ablation']}, the strongest isotropic or "
+        f"covariance-matched random direction {e['effect.ablation.largest_null']}; addition "
+        f"{e['effect.addition']}, against {e['effect.addition.largest_null']}. Classifier accuracy "
         f"{e['classifier.accuracy']}. Verdict: {found}."
     )
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from experiments.refusal_measurements import BASE, Bench, Edit, Source, adding
-from experiments.refusal_nulls import random_directions
-from interp.nulls import FAMILIES, ORTHOGONAL_FAMILIES
+from experiments.refusal_nulls import CRITERION_FAMILIES, random_directions
+from interp.nulls import FAMILIES
 
 
 def dose_rows(
@@ -37,11 +37,11 @@ def dose_rows(
 def null_dose_rows(
     bench: Bench, source: Source, draws: pd.DataFrame, n: int
 ) -> Iterator[dict[str, object]]:
-    """Effect and damage of the first `n` of `draws` of each orthogonalised family."""
+    """Effect and damage of the first `n` of `draws` of each family that the criterion names."""
     measured = draws.set_index(["family", "draw"])
     per_family = len(draws) // len(FAMILIES)
     for family, index, direction in random_directions(bench, source, per_family):
-        if family not in ORTHOGONAL_FAMILIES or index >= n:
+        if family not in CRITERION_FAMILIES or index >= n:
             continue
         vector = source.coefficient * direction.vector
         for operator, effect, dose, edit in (

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from experiments.refusal_measurements import Bench, Source, adding
+from experiments.refusal_nulls import CRITERION_FAMILIES
 from experiments.results import Estimate
-from interp.nulls import ORTHOGONAL_FAMILIES
 from interp.refusal_classifier import ANSWER_CLASSES
 from interp.scores import auroc
 from interp.stats import (
@@ -52,9 +52,9 @@ def answered_pairs(prompts: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def null_rate_interval(draws: pd.DataFrame, name: str) -> tuple[float | None, float | None]:
-    """95% of the refusal rates under orthogonal random directions; None where none answered."""
+    """95% of the refusal rates under the criterion's null families; None where none answered."""
     column = f"{'harmless' if name == 'harmless' else 'harmful'}_rate"
-    rates = draws[draws.family.isin(ORTHOGONAL_FAMILIES)][column].dropna().to_numpy(np.float64)
+    rates = draws[draws.family.isin(CRITERION_FAMILIES)][column].dropna().to_numpy(np.float64)
     return null_interval(rates) if len(rates) else (None, None)
 
 
@@ -103,9 +103,9 @@ def openings_estimates(
     for name, condition in measured_pairs(prompts):
         scores = rows_of(prompts, name, condition).openings.to_numpy(np.float64)
         yield _estimate(f"openings.{name}.{condition}", bootstrap_mean(scores), unit="nats")
-    orthogonal = draws[draws.family.isin(ORTHOGONAL_FAMILIES)]
+    deciding = draws[draws.family.isin(CRITERION_FAMILIES)]
     for edit, values in effects.items():
-        null = orthogonal[edit].to_numpy(np.float64)
+        null = deciding[edit].to_numpy(np.float64)
         interval = bootstrap_mean(values)
         yield Estimate(
             f"effect.{edit}", interval.value, interval.low, interval.high, *null_interval(null),
@@ -222,15 +222,18 @@ def answer_rates(prompts: pd.DataFrame) -> pd.DataFrame:
 
 
 def null_tables(effects: Mapping[str, np.ndarray], draws: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Per edit, the effect of every random direction and of the true one ("observed")."""
+    """Per edit, the effect of every random direction and of the true one ("observed").
+
+    `cosine` is that with the true one.
+    """
     tables = {}
     for edit, values in effects.items():
         interval = bootstrap_mean(values)
         observed = {
-            "family": "observed", "draw": 0, "effect": interval.value,
+            "family": "observed", "draw": 0, "cosine": 1.0, "effect": interval.value,
             "low": interval.low, "high": interval.high, "n": interval.n,
         }  # fmt: skip
-        random = draws[["family", "draw", edit]].rename(columns={edit: "effect"})
+        random = draws[["family", "draw", "cosine", edit]].rename(columns={edit: "effect"})
         random = random.assign(n=interval.n)
         tables[f"nulls_{edit}"] = pd.concat([pd.DataFrame([observed]), random], ignore_index=True)
     return tables

@@ -3,8 +3,10 @@
 import pandas as pd
 
 from experiments.refusal_measurements import Bench, Edit, Source, adding, share
-from interp.directions import Direction
+from interp.directions import Direction, cosine
 from interp.nulls import FAMILIES
+
+CRITERION_FAMILIES = ("isotropic", "covariance_matched")  # those that the criterion of 05 names
 
 
 def random_directions(bench: Bench, source: Source, n: int) -> list[tuple[str, int, Direction]]:
@@ -22,8 +24,9 @@ def null_draws(
 ) -> pd.DataFrame:
     """Every random direction with its effects on the openings score, and on the answers of some.
 
-    Columns: family, draw, ablation, addition (mean effects, nats), harmful_rate, harmless_rate
-    (refusal rates of `n_prompts` prompts when ablated and when added; NaN where not generated).
+    Columns: family, draw, cosine with the direction, ablation, addition (mean effects, nats),
+    harmful_rate, harmless_rate (refusal rates of `n_prompts` prompts when ablated and when added;
+    NaN where not generated).
     """
     drawn = random_directions(bench, source, n)
     rows = []
@@ -36,7 +39,8 @@ def null_draws(
             else {"harmful_rate": float("nan"), "harmless_rate": float("nan")}
         )
         means = {name: float(values.mean()) for name, values in effects.items()}
-        rows.append({"family": family, "draw": index, **means, **rates})
+        similarity = cosine(direction, source.direction)
+        rows.append({"family": family, "draw": index, "cosine": similarity, **means, **rates})
     return pd.DataFrame(rows)
 
 
@@ -66,7 +70,6 @@ def re_extractions(bench: Bench, source: Source, n: int) -> pd.DataFrame:
     for index in range(n):
         direction = source.again(rng)
         effects = bench.effects(f"again/{index}", source, direction)
-        cosine = float(direction.unit.double() @ source.direction.unit.double())
         means = {name: float(values.mean()) for name, values in effects.items()}
-        rows.append({"draw": index, "cosine": cosine, **means})
+        rows.append({"draw": index, "cosine": cosine(direction, source.direction), **means})
     return pd.DataFrame(rows)

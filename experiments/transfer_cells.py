@@ -171,11 +171,6 @@ def placements_of(setup: Setup, job: Job) -> list[Placement]:
     return edits(job.operator, job.dose, job.direction, layers, setup.norms)
 
 
-def cosine(first: Direction, second: Direction) -> float:
-    """Cosine of two directions."""
-    return float(first.unit.double() @ second.unit.double())
-
-
 def openings(
     lab: Lab, key: str, prompts: Sequence[str], placements: Sequence[Placement]
 ) -> Float[np.ndarray, " sample"]:

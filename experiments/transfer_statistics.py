@@ -8,8 +8,9 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from experiments.results import Estimate
-from experiments.transfer_cells import AGAIN, OPERATORS, Cell, Operator, Setup, cosine
+from experiments.transfer_cells import AGAIN, OPERATORS, Cell, Operator, Setup
 from interp.alignment import Coefficient, qap_regression, rank_correlation
+from interp.directions import cosine
 from interp.nulls import FAMILIES
 from interp.stats import (
     minimum_detectable_effect_mean,

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from experiments.results import Estimate
-from experiments.transfer_cells import AGAIN, OPERATORS, SET_KINDS, Cell, Operator, Setup, cosine
+from experiments.transfer_cells import AGAIN, OPERATORS, SET_KINDS, Cell, Operator, Setup
 from experiments.transfer_statistics import Transfer
 from interp.alignment import (
     debiased_cka,
@@ -18,6 +18,7 @@ from interp.alignment import (
     sample_span,
     shuffled_null,
 )
+from interp.directions import cosine
 from interp.stats import null_interval
 
 

@@ -59,6 +59,11 @@ def direction_from(
     return Direction((raw / norm).float(), norm, site, position, method, provenance or {})
 
 
+def cosine(first: Direction, second: Direction) -> float:
+    """Cosine of two directions."""
+    return float(first.unit.double() @ second.unit.double())
+
+
 def mean_difference(
     positive: Float[Tensor, "sample d_model"],
     negative: Float[Tensor, "sample d_model"],

@@ -11,9 +11,11 @@ from experiments.cells import MemoryCells
 from experiments.lab import Lab
 from experiments.refusal_estimates import excess_estimate, null_tables, rate_estimates
 from experiments.refusal_measurements import Source, prompt_id
+from experiments.refusal_nulls import CRITERION_FAMILIES
 from experiments.registry import load_experiment
 from experiments.results import Estimate
 from interp.directions import direction_from
+from interp.nulls import FAMILIES
 from interp.sites import Site
 
 EXPERIMENT = load_experiment("05")
@@ -151,22 +153,29 @@ def test_null_directions_keep_norm_and_family() -> None:
     states = torch.randn(2, 20, 16, generator=generator)
     direction = direction_from(states[0].mean(0) + 2, "mean_difference", Site(1, "pre"), -1)
     source = Source(direction, states[0] + 2, states[1], 2.0)
-    for family, orthogonal in (("isotropic", True), ("covariance_matched", True)):
-        for draw in source.null_directions(family, 3, 1):
+    for family in FAMILIES:
+        drawn = source.null_directions(family, 3, 1)
+        assert len(drawn) == 3
+        for draw in drawn:
             assert draw.norm == direction.norm
-            assert (abs(float(draw.unit @ direction.unit)) < 1e-5) == orthogonal
-    assert len(source.null_directions("label_permuted", 3, 1)) == 3
+            assert abs(float(draw.unit @ direction.unit)) < 1e-5
     again = source.again(np.random.default_rng(0))
     assert 0.5 < float(again.unit @ direction.unit) < 1.0
 
 
 def test_observed_effect_stands_beside_the_draws() -> None:
     draws = pd.DataFrame(
-        {"family": ["isotropic"] * 3, "draw": range(3), "ablation": [0.1, 0.2, 0.3]}
+        {"family": ["isotropic"] * 3, "draw": range(3), "cosine": 0.0, "ablation": [0.1, 0.2, 0.3]}
     )
     table = null_tables({"ablation": np.array([2.0, 4.0])}, draws)["nulls_ablation"]
     assert table.effect.tolist() == [3.0, 0.1, 0.2, 0.3]
     assert table.family.tolist() == ["observed"] + ["isotropic"] * 3
+    assert table.cosine.tolist() == [1.0, 0.0, 0.0, 0.0]
+
+
+def test_the_null_families_of_the_criterion_are_those_it_names() -> None:
+    named = [f for f in FAMILIES if f.replace("_", "-") in EXPERIMENT.CRITERION]
+    assert named == list(CRITERION_FAMILIES)
 
 
 # ------------------------------------------------------------------------------------- a whole run
@@ -191,6 +200,7 @@ def test_a_run_has_every_named_estimate_and_draws_every_figure(lab: Lab, smoke) 
     } <= names  # fmt: skip
     assert result["kl.orthogonalised_from_ablated"].value < 1e-6
     assert result["perplexity.ablated"].value > 1
+    assert result.tables["nulls_ablation"].cosine[1:].abs().max() < 1e-6
     figures = EXPERIMENT.plot(result)
     assert set(figures) <= set(result.tables)
     stored = "".join(table.to_csv() for table in result.tables.values())

@@ -1,4 +1,4 @@
-"""Null directions: same norm and place as the true one, orthogonal where they should be."""
+"""Null directions: same norm and place as the true one, and orthogonal to it."""
 
 import numpy as np
 import pytest
@@ -53,8 +53,8 @@ def test_nulls_are_drawn_by_the_seed(family, classes, direction):
     assert torch.linalg.matrix_rank(units[0]) == 5
 
 
-@pytest.mark.parametrize("family", ["isotropic", "covariance_matched"])
-def test_random_families_are_orthogonal_to_the_direction(family, classes, direction):
+@pytest.mark.parametrize("family", nulls.FAMILIES)
+def test_every_family_is_orthogonal_to_the_direction(family, classes, direction):
     found = torch.stack([null.unit for null in draw(family, classes, direction)])
     assert float((found @ direction.unit).abs().max()) < 1e-6
 
@@ -86,27 +86,62 @@ def test_covariance_matched_stays_in_the_span_of_fewer_samples_than_dimensions()
     assert torch.linalg.matrix_rank(units, atol=1e-5) == 4  # 5 centred, less the direction
 
 
-def test_label_permuted_is_a_mean_difference_of_shuffled_classes():
-    pooled = torch.tensor([[1.0, 0, 0], [3.0, 1, 0], [0, 2.0, 1], [0, 0, 5.0]])
-    direction = mean_difference(pooled[:2], pooled[2:])
-    possible = []
-    for first in ([0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]):
-        rest = [i for i in range(4) if i not in first]
-        possible.append(mean_difference(pooled[first], pooled[rest]).unit)
-    found = torch.stack(
-        [d.unit for d in nulls.label_permuted(pooled[:2], pooled[2:], direction, 60, 0)]
-    )
-    distances = torch.cdist(found.double(), torch.stack(possible).double())
-    assert float(distances.min(dim=1).values.max()) < 1e-5
-    assert set(distances.argmin(dim=1).tolist()) == set(range(6))
+@pytest.fixture
+def far_apart():
+    """Two Gaussian classes of one shape, 20 apart in 64 dimensions; 40 samples each."""
+    generator = torch.Generator().manual_seed(2)
+    states = torch.randn(2, 40, 64, generator=generator) * torch.linspace(3.0, 0.2, 64)
+    states[0, :, 30] += 20.0
+    return states[0], states[1]
 
 
-def test_permuted_labels_lose_the_direction(classes, direction):
-    cosines = [
-        float(null.unit @ direction.unit) for null in draw("label_permuted", classes, direction)
-    ]
-    assert np.abs(np.mean(cosines)) < 0.25
-    assert max(np.abs(cosines)) < 0.99
+def test_permuting_the_labels_of_distant_classes_does_not_bring_the_direction_back(far_apart):
+    direction = mean_difference(*far_apart)
+    drawn = torch.stack([d.unit for d in draw("label_permuted", far_apart, direction, 200)])
+    assert float((drawn @ direction.unit).abs().max()) < 1e-6
+    # The states themselves, neither centred nor orthogonalised, do bring it back.
+    order = torch.Generator().manual_seed(0)
+    shuffled = (torch.cat(far_apart)[torch.randperm(80, generator=order)] for _ in range(200))
+    naive = [mean_difference(pooled[:40], pooled[40:]).unit @ direction.unit for pooled in shuffled]
+    assert float(torch.stack(naive).abs().mean()) > 0.3
+
+
+def test_label_permuted_draws_vary_as_the_classes_do_within(far_apart, monkeypatch):
+    direction = mean_difference(*far_apart)
+    # Before normalising, so that the variances themselves can be compared.
+    monkeypatch.setattr(nulls, "_as_directions", lambda draws, *_: draws)
+    draws = np.asarray(nulls.label_permuted(*far_apart, direction, 20_000, 0))
+    within = torch.cat([part.double() - part.double().mean(0) for part in far_apart]).numpy()
+    _, lengths, axes = np.linalg.svd(within, full_matrices=False)
+    # Of weights 1/40 and -1/40 in random order: covariance (2/40) / 79 away from their mean.
+    expected = lengths**2 * (2 / 40) / 79
+    found = ((draws @ axes.T) ** 2).mean(axis=0)
+    np.testing.assert_allclose(found, expected, rtol=0.06)
+
+
+def test_label_permuted_is_one_mean_difference_of_centred_classes_at_every_layer():
+    """Sample i lies on an axis of its own, another one in each layer, so its label can be read."""
+    n_positive, n_negative = 9, 12
+    n = n_positive + n_negative
+    direction = Direction(torch.eye(n + 1)[n], 1.0)
+    labels = []
+    for layer in range(2):
+        rng = np.random.default_rng(layer)
+        axes, lengths = rng.permutation(n), rng.uniform(1, 5, n)
+        states = torch.zeros(n, n + 1, dtype=torch.float64)
+        states[range(n), axes] = torch.from_numpy(lengths)
+        states[:n_positive, n] += 50.0
+        classes = states[:n_positive], states[n_positive:]
+        drawn = torch.stack([d.unit for d in draw("label_permuted", classes, direction)]).double()
+        found = drawn[:, axes] > 0
+        assert (found.sum(dim=1) == n_positive).all()
+        centred = torch.cat([part - part.mean(0) for part in classes])
+        for unit, positive in zip(drawn, found, strict=True):
+            expected = mean_difference(centred[positive], centred[~positive]).unit.double()
+            torch.testing.assert_close(unit, expected, atol=1e-6, rtol=0)
+        labels.append(found)
+    assert torch.equal(*labels)
+    assert len(labels[0].unique(dim=0)) == 50
 
 
 @pytest.mark.parametrize(
@@ -115,9 +150,10 @@ def test_permuted_labels_lose_the_direction(classes, direction):
         torch.ones(1, D_MODEL),
         torch.full((4, D_MODEL), float("nan")),
         torch.ones(4, D_MODEL + 1),
+        torch.full((6, D_MODEL), 0.1, dtype=torch.float64),  # differs from its mean by rounding
         torch.outer(torch.arange(4.0), torch.eye(D_MODEL)[0]),
     ],
-    ids=["one sample", "not finite", "other model", "varies along the direction only"],
+    ids=["one sample", "not finite", "other model", "constant", "varies along the direction only"],
 )
 def test_unusable_activations_are_named(activations):
     direction = Direction(torch.eye(D_MODEL)[0], 1.0)
@@ -125,11 +161,25 @@ def test_unusable_activations_are_named(activations):
         nulls.covariance_matched(direction, activations, 3, 0)
 
 
-def test_constant_activations_have_no_permuted_direction():
+@pytest.mark.parametrize(
+    ("states", "message"),
+    [
+        (torch.full((6, D_MODEL), 0.1, dtype=torch.float64), "do not vary within"),
+        (torch.outer(torch.arange(7.0), torch.eye(D_MODEL)[0]), "only along the direction"),
+    ],
+    ids=["constant", "varies along the direction only"],
+)
+def test_classes_that_do_not_vary_have_no_permuted_direction(states, message):
     direction = Direction(torch.eye(D_MODEL)[0], 1.0)
-    same = torch.ones(4, D_MODEL)
-    with pytest.raises(ActivationError, match="do not vary"):
-        nulls.label_permuted(same, same, direction, 3, 0)
+    with pytest.raises(ActivationError, match=message):
+        nulls.label_permuted(states + 3.1, states, direction, 3, 0)
+
+
+def test_too_few_samples_to_permute_are_named():
+    states = torch.randn(2, 2, D_MODEL, generator=torch.Generator().manual_seed(0))
+    # Of six ways to label four samples two are the true ones.
+    with pytest.raises(ActivationError, match="so few"):
+        nulls.label_permuted(*states, mean_difference(*states), 40, 0)
 
 
 def test_a_family_is_drawn_by_its_name(classes, direction):
