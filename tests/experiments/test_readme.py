@@ -1,6 +1,8 @@
 """What the README shows works: its example experiment runs, its paths exist, its markers stand."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,11 +20,25 @@ def code_blocks() -> list[str]:
     return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_example_experiment_runs(bench, tmp_path: Path) -> None:
+def example_experiment() -> str:
     (source,) = [block for block in code_blocks() if "31_norm_growth" in block]
+    return source
+
+
+@pytest.mark.parametrize("check", ["check", "format --diff"])
+def test_the_example_experiment_passes_the_lint_of_the_repository(check: str) -> None:
+    command = f"-m ruff {check} --stdin-filename experiments/31_norm_growth.py -".split()
+    ruff = [sys.executable, *command]
+    found = subprocess.run(
+        ruff, input=example_experiment(), cwd=ROOT, text=True, capture_output=True
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_the_example_experiment_runs(bench, tmp_path: Path) -> None:
     folder = tmp_path / "experiments"
     folder.mkdir()
-    (folder / "31_norm_growth.py").write_text(source)
+    (folder / "31_norm_growth.py").write_text(example_experiment())
     module = load_experiment("31", folder)
     from experiments.registry import find_experiment
 
