@@ -13,10 +13,11 @@ Differences from the protocol. Every write is to the residual stream, so at all 
 doses accumulate: scales are 1 + d with d on the log grid of both signs, and added vectors are
 measured in the site's own distance between class means. Families are compared as mixtures of
 settings (`interp.frontier`): with 8 angles, whether the best one falls just within a limit would
-decide. KL on text is therefore measured at every swept setting. Random planes are also
-covariance-matched: an isotropic plane holds almost nothing of the state. "Reaches half" is tested
-as a difference, scaling - rotation / 2, which has no denominator that may vanish. Question (d)
-makes no choice, so its curve is that of the sweep, on validation prompts.
+decide. KL on text is therefore measured at every swept setting. Where no setting chosen for a
+family has the KL of (c), the family is compared at less; `matched.damage` says at how much. Random
+planes are also covariance-matched: an isotropic plane holds almost nothing of the state. "Reaches
+half" is tested as a difference, scaling - rotation / 2, which has no denominator that may vanish.
+Question (d) makes no choice, so its curve is that of the sweep, on validation prompts.
 
 Three things were changed after quick runs on qwen2.5-coder-0.5b with seed 0 had been seen: a gate
 on the separation of the classes was dropped (it would have said "behaviour absent"), families
@@ -37,7 +38,7 @@ from experiments import rotation_plots
 from experiments.config import ExperimentConfig
 from experiments.lab import Lab
 from experiments.passages import Passages
-from experiments.reach import Point, choose, points_of
+from experiments.reach import FAMILIES, Point, choose, points_of
 from experiments.results import Estimate, Result, Verdict
 from experiments.rotation_estimates import CAPS, HIGH_CAP, LOW_CAP, MATCHED_KL, all_estimates
 from experiments.rotation_measurements import PLANE_VARIANT, Measurements, PlaneKey
@@ -449,10 +450,17 @@ def observe(estimates: Mapping[str, Estimate], setup: Setup) -> str:
         f"{e['magnitude.share']} of what the angle does ({e['magnitude.angle_effect']}). "
         f"(b) {given['b']}: scaling reaches {margins}. "
         f"(c) {given['c']}: at a KL of {MATCHED_KL} on text rotation leads by "
-        f"{e['matched.lead']}. (d) {given['d']}: R squared of the first harmonic "
-        f"{e['angle.r_squared']}, amplitude {e['angle.amplitude']}, along b2 "
+        f"{e['matched.lead']}{below_matched_kl(e)}. (d) {given['d']}: R squared of the first "
+        f"harmonic {e['angle.r_squared']}, amplitude {e['angle.amplitude']}, along b2 "
         f"{e['angle.amplitude_along_b2']}.{note}"
     )
+
+
+def below_matched_kl(estimates: Mapping[str, Estimate]) -> str:
+    """The families that question (c) compares at less than its KL; empty if there are none."""
+    damage = {family: estimates.get(f"matched.damage.{family}") for family in FAMILIES}
+    below = [f"{family} {e}" for family, e in damage.items() if e and e.value < MATCHED_KL]
+    return f" (short of that KL: {', '.join(below)})" if below else ""
 
 
 def plot(result: Result) -> dict[str, Figure]:

@@ -78,11 +78,17 @@ def mixed_effect(
     return total
 
 
-def at_text_kl(shares: Shares, measured: Mapping[Point, Measured], text_kl: float) -> Shares:
-    """The chosen points, mixed anew to have a given mean KL on the measured split's own text."""
+def at_text_kl(
+    shares: Shares, measured: Mapping[Point, Measured], text_kl: float
+) -> tuple[Shares, float]:
+    """The chosen points, mixed anew to have a given mean KL on the measured split's own text.
+
+    Also the KL they then have: less than the given one where each of them has less.
+    """
     points = [point for point, _ in shares]
     damages = np.array([float(measured[point].text_kl.mean()) for point in points])
-    return tuple(zip(points, mixture_at(damages, text_kl).tolist(), strict=True))
+    mixed, reached = mixture_at(damages, text_kl)
+    return tuple(zip(points, mixed.tolist(), strict=True)), reached
 
 
 def reach(
@@ -103,9 +109,19 @@ def matched_effect(
     target: Target,
     text_kl: float,
 ) -> Float[np.ndarray, " sample"]:
-    """Effect per prompt of the points chosen for a KL on text, mixed to exactly that KL."""
-    shares = at_text_kl(chosen[family, target, text_kl], measured, text_kl)
+    """Effect per prompt of the points chosen for a KL on text, mixed to that KL or `matched_kl`."""
+    shares, _ = at_text_kl(chosen[family, target, text_kl], measured, text_kl)
     return mixed_effect(shares, measured, base, target)
+
+
+def matched_kl(
+    chosen: Choices, measured: Mapping[Point, Measured], family: str, text_kl: float
+) -> dict[Target, float]:
+    """KL on text, per target, that a family is compared at: `text_kl`, or the most it reaches."""
+    return {
+        target: at_text_kl(chosen[family, target, text_kl], measured, text_kl)[1]
+        for target in TARGETS
+    }
 
 
 def matched_reach(
@@ -115,7 +131,7 @@ def matched_reach(
     family: str,
     text_kl: float,
 ) -> Float[np.ndarray, " sample"]:
-    """Bypass + induce per pair of prompts at a given KL on text."""
+    """Bypass + induce per pair of prompts at a given KL on text, or at `matched_kl`."""
     total = np.zeros(len(base.harmful))
     for target in TARGETS:
         total = total + matched_effect(chosen, measured, base, family, target, text_kl)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float
 
-from experiments.reach import families, matched_reach, reach
+from experiments.reach import families, matched_kl, matched_reach, reach
 from experiments.results import Estimate
 from experiments.rotation_measurements import (
     FULLY_RANDOM,
@@ -81,7 +81,11 @@ def reach_estimates(found: Measurements, seed: int) -> Iterator[Estimate]:
 
 
 def matched_estimates(found: Measurements, seed: int) -> Iterator[Estimate]:
-    """Question (c): reach of each family at matched KL on text, and rotation's lead."""
+    """Question (c): reach of each family at matched KL on text, and rotation's lead.
+
+    `matched.damage` is the smaller of the KLs that a family's two mixtures have on the test text:
+    below MATCHED_KL, its reach is that of less damage.
+    """
     null = null_reach(found.planes, found.base_validation)
     reached = {
         f: matched_reach(found.matched, found.test, found.base_test, f, MATCHED_KL)
@@ -89,6 +93,9 @@ def matched_estimates(found: Measurements, seed: int) -> Iterator[Estimate]:
     }
     for family, values in reached.items():
         yield estimate(f"matched.{family}", stats.bootstrap_mean(values, seed=seed), null)
+        damage = min(matched_kl(found.matched, found.test, family, MATCHED_KL).values())
+        n = len(found.base_test.text_kl)
+        yield Estimate(f"matched.damage.{family}", damage, n=n, unit="nats")
     rival = best_rival(found)
     lead = stats.bootstrap_mean(reached["rotation"] - reached[rival], seed=seed)
     # The null of the lead: a random plane against a rival that reaches what the real one does.

@@ -82,7 +82,7 @@ def plot_doses(table: pd.DataFrame, target: str, caps: Sequence[float]) -> Figur
 
 
 def plot_matched(table: pd.DataFrame, kl: float) -> Figure:
-    """Effect of each family at matched damage."""
+    """Effect of each family at matched damage, or at less where it does not reach that."""
     total = table[table["target"] == "reach"].set_index("family")["value"]
     return plots.rates(
         table,
@@ -94,9 +94,9 @@ def plot_matched(table: pd.DataFrame, kl: float) -> Figure:
             "bypass": "less refusal of harmful", "induce": "more refusal of harmless",
             "reach": "both (reach)",
         },
-        x_label=f"Change of refusal score at a KL of {kl} on text (nats)",
+        x_label=f"Change of refusal score at a KL of at most {kl} on text (nats)",
         title=(
-            f"At equal damage {total.idxmax()} moves refusal furthest "
+            f"Within a KL of {kl} on text {total.idxmax()} moves refusal furthest "
             f"(n = {table['n'].iloc[0]} test prompts per class)"
         ),
     )  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from experiments.reach import TARGETS, Target, families, matched_effect
+from experiments.reach import TARGETS, Target, families, matched_effect, matched_kl
 from experiments.rotation_measurements import (
     FULLY_RANDOM,
     Measurements,
@@ -102,7 +102,11 @@ def random_plane_rows(found: Measurements) -> Iterator[AngleRow]:
 
 
 def matched_table(found: Measurements, text_kl: float, seed: int) -> pd.DataFrame:
-    """Effect of each family at matched KL on text, per target and in sum, on test prompts."""
+    """Effect of each family at matched KL on text, per target and in sum, on test prompts.
+
+    Column text_kl is the KL that the mixture really has on the test text: less than the matched one
+    where no chosen setting has as much. Of the sum it is the smaller of the targets'.
+    """
     null = stats.null_interval(null_reach(found.planes, found.base_validation))
     rows = []
     for family in families(found.matched):
@@ -112,14 +116,17 @@ def matched_table(found: Measurements, text_kl: float, seed: int) -> pd.DataFram
             )
             for target in TARGETS
         }
+        damage = matched_kl(found.matched, found.test, family, text_kl)
+        damage["reach"] = min(damage.values())
         for target, values in (parts | {"reach": sum(parts.values())}).items():
             interval = stats.bootstrap_mean(np.asarray(values), seed=seed)
             # The null is of the sum: a random plane's best angle for either target.
             low, high = null if target == "reach" else (np.nan, np.nan)
             rows.append(
-                (family, target, interval.value, interval.low, interval.high, low, high, interval.n)
-            )
-    columns = ["family", "target", "value", "low", "high", "null_low", "null_high", "n"]
+                (family, target, interval.value, interval.low, interval.high, low, high,
+                 damage[target], interval.n)
+            )  # fmt: skip
+    columns = ["family", "target", "value", "low", "high", "null_low", "null_high", "text_kl", "n"]
     return pd.DataFrame(rows, columns=columns)
 
 

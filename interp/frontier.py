@@ -45,12 +45,15 @@ def best_mixture(settings: Sequence[Setting], cap: float) -> Mixture:
     return max(options, key=lambda mixture: sum(s.effect * share for s, share in mixture))
 
 
-def mixture_at(damages: Float[np.ndarray, " setting"], at: float) -> Float[np.ndarray, " setting"]:
-    """Shares [setting] that mix settings, and no edit, to a mean damage of `at`.
+def mixture_at(
+    damages: Float[np.ndarray, " setting"], at: float
+) -> tuple[Float[np.ndarray, " setting"], float]:
+    """Shares [setting] that mix settings, and no edit, to a mean damage of `at`; and that damage.
 
     Linear interpolation in damage between neighbouring settings, with no edit at damage 0. The
-    remaining share, 1 - sum, is no edit. Beyond the largest damage all of it is on that setting:
-    never extrapolated. Raises DataError on a negative or not finite damage.
+    remaining share, 1 - sum, is no edit. Never extrapolated: beyond the largest damage all of it is
+    on that setting, and the damage returned is that one, below `at`. Without settings it is 0.
+    Raises DataError on a negative or not finite damage.
     """
     values = np.asarray(damages, dtype=np.float64)
     if not np.isfinite(values).all() or (values < 0).any():
@@ -62,4 +65,4 @@ def mixture_at(damages: Float[np.ndarray, " setting"], at: float) -> Float[np.nd
         wave = np.zeros(len(points))
         wave[rank + 1] = 1.0
         shares[index] = np.interp(at, points, wave)
-    return shares
+    return shares, min(at, float(points[-1]))

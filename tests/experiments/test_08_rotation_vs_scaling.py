@@ -254,8 +254,52 @@ def test_matching_uses_the_damage_of_the_test_text():
     found = plant(World(text_kl=0.3))
     shares = found.matched["scaling", "bypass", module.MATCHED_KL]
     twice = {p: dataclasses.replace(m, text_kl=2 * m.text_kl) for p, m in found.test.items()}
-    (once,), (half,) = (at_text_kl(shares, test, 0.1) for test in (found.test, twice))
-    assert half[1] == pytest.approx(once[1] / 2)
+    mixed = [at_text_kl(shares, test, 0.1) for test in (found.test, twice)]
+    (((_, once),), reached), (((_, half),), _) = mixed
+    assert half == pytest.approx(once / 2)
+    assert reached == 0.1
+
+
+def short_world() -> Measurements:
+    """Rotation's settings have a KL of .3 on validation, but only .04 on the test text."""
+    found = plant(World(text_kl=0.3))
+    test = {
+        p: dataclasses.replace(m, text_kl=np.full(6, 0.04)) if p[0].family == "rotation" else m
+        for p, m in found.test.items()
+    }
+    return dataclasses.replace(found, test=test)
+
+
+def test_a_family_that_does_not_reach_the_matched_damage_is_told_apart():
+    found = short_world()
+    estimates = module.all_estimates(found, seed=0)
+    damage = {f: estimates[f"matched.damage.{f}"].value for f in ("rotation", "scaling", "adding")}
+    assert damage == {"rotation": 0.04, "scaling": module.MATCHED_KL, "adding": module.MATCHED_KL}
+    assert module.below_matched_kl(estimates) == " (short of that KL: rotation 0.04 nats)"
+    table = rotation_tables.tables(found, module.MATCHED_KL, seed=0)["matched"]
+    for family, rows in table.groupby("family"):
+        assert set(rows["text_kl"]) == {damage[str(family)]}
+    assert module.below_matched_kl(module.all_estimates(plant(World(text_kl=0.3)), seed=0)) == ""
+
+
+def test_the_damage_of_a_sum_is_that_of_the_target_that_falls_short():
+    found = short_world()
+    ((induce, _),) = found.matched["rotation", "induce", module.MATCHED_KL]
+    test = {**found.test, induce: dataclasses.replace(found.test[induce], text_kl=np.ones(6))}
+    found = dataclasses.replace(found, test=test)
+    table = rotation_tables.tables(found, module.MATCHED_KL, seed=0)["matched"]
+    rotation = table[table["family"] == "rotation"].set_index("target")["text_kl"]
+    assert rotation.to_dict() == {"bypass": 0.04, "induce": module.MATCHED_KL, "reach": 0.04}
+    assert module.all_estimates(found, seed=0)["matched.damage.rotation"].value == 0.04
+
+
+def test_a_family_that_nothing_of_helps_is_compared_at_no_damage():
+    found = plant(World(text_kl=0.3))
+    empty = {key: () for key in found.matched if key[0] == "adding"}
+    found = dataclasses.replace(found, matched=found.matched | empty)
+    estimates = module.all_estimates(found, seed=0)
+    assert estimates["matched.adding"].value == estimates["matched.damage.adding"].value == 0
+    assert module.below_matched_kl(estimates) == " (short of that KL: adding 0 nats)"
 
 
 def test_next_token_damage_counts_against_bypass_alone():

@@ -61,13 +61,17 @@ def test_the_best_mixture_solves_the_linear_programme(
 
 def test_mixtures_interpolate_between_neighbours_and_no_intervention():
     damages = np.array([0.4, 0.2])
-    assert mixture_at(damages, 0.1).tolist() == [0.0, 0.5]
-    assert mixture_at(damages, 0.2).tolist() == [0.0, 1.0]
-    assert mixture_at(damages, 0.3) == pytest.approx([0.5, 0.5])
+    for at, expected in ((0.1, [0.0, 0.5]), (0.2, [0.0, 1.0]), (0.3, [0.5, 0.5])):
+        shares, reached = mixture_at(damages, at)
+        assert shares == pytest.approx(expected)
+        assert reached == at
 
 
-def test_mixtures_never_extrapolate():
-    assert mixture_at(np.array([0.2]), 5.0).tolist() == [1.0]
+@pytest.mark.parametrize("damages", [[0.2], [0.1, 0.2], []])
+def test_mixtures_never_extrapolate_and_tell_that_they_fall_short(damages: list[float]):
+    shares, reached = mixture_at(np.array(damages), 5.0)
+    assert shares.sum() == bool(damages)
+    assert reached == max(damages, default=0.0)
 
 
 @given(
@@ -75,10 +79,11 @@ def test_mixtures_never_extrapolate():
     at=st.floats(0, 20),
 )
 def test_a_mixture_is_convex_and_has_the_damage_asked_for(damages: list[float], at: float):
-    weights = mixture_at(np.array(damages), at)
+    weights, reached = mixture_at(np.array(damages), at)
     assert (weights >= -1e-12).all()
     assert weights.sum() <= 1 + 1e-9
-    assert weights @ damages == pytest.approx(min(at, max(damages)))
+    assert weights @ damages == pytest.approx(reached)
+    assert reached == min(at, max(damages))
 
 
 def test_damages_must_be_numbers():
