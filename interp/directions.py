@@ -15,7 +15,11 @@ from torch import Tensor
 
 from interp.errors import ActivationError
 from interp.files import replace_file
+from interp.interventions import Add, Placement, Positions, RotateTo, Scale, ablate
 from interp.sites import Site
+
+Sites = tuple[Site, ...] | None
+"""Where to write: sites or their names, or None for everywhere"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +37,43 @@ class Direction:
     def vector(self) -> Float[Tensor, " d_model"]:
         """The raw vector: unit times norm, in the units of the residual stream."""
         return self.unit * self.norm
+
+    def ablate(self, sites: Sites = None, positions: Positions = "all") -> Placement:
+        """Remove the component along the direction: everywhere unless sites are given."""
+        return Placement(ablate(self.unit), sites, positions)
+
+    def add(
+        self, coefficient: float = 1.0, sites: Sites = None, positions: Positions = "all"
+    ) -> Placement:
+        """Add `coefficient` times the raw vector: at the direction's own site unless told where.
+
+        Raises ActivationError for a direction that has no site of its own. What is added at one
+        layer is still there at the next, so adding everywhere adds up.
+        """
+        if sites is None and self.site is None:
+            raise ActivationError("This direction has no site of its own: say where to add it.")
+        places = (self.site,) if sites is None and self.site is not None else sites
+        return Placement(Add(coefficient * self.vector), places, positions)
+
+    def scale(self, factor: float, sites: Sites = None, positions: Positions = "all") -> Placement:
+        """Multiply the component along the direction; 0 removes it, -1 reflects it."""
+        return Placement(Scale(self.unit, factor), sites, positions)
+
+    def rotate(
+        self,
+        degrees: float,
+        towards: Float[Tensor, " d_model"],
+        sites: Sites = None,
+        positions: Positions = "all",
+    ) -> Placement:
+        """Turn states, in the plane of the direction and `towards`, to an angle from the direction.
+
+        Everywhere unless sites are given. Raises ActivationError where `towards` is parallel to the
+        direction, which leaves no plane.
+        """
+        b1, b2 = ablate(self.unit, towards).basis
+        b1, b2 = (b * torch.sign(b @ v) for b, v in ((b1, self.unit), (b2, towards)))
+        return Placement(RotateTo(b1, b2, degrees), sites, positions)
 
 
 def direction_from(

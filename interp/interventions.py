@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.errors import ActivationError
-from interp.sites import Site
+from interp.sites import Site, everywhere, site_of
 
 Intervention = Callable[[Float[Tensor, "*batch d_model"]], Float[Tensor, "*batch d_model"]]
 Positions = Literal["all", "prompt", "generated"] | tuple[int, ...]
@@ -24,14 +24,23 @@ Positions = Literal["all", "prompt", "generated"] | tuple[int, ...]
 class Placement:
     """An intervention, the sites it is written at, and the token positions it touches.
 
-    Positions are offsets from the end of the prompt: -1 is its last token, 0 the first generated
-    one. `prompt` is every negative offset, `generated` every other. Several placements at one
-    site apply in the order given.
+    Sites are `Site`s or their names, "12.mid"; without any it is written everywhere, at every
+    state of the stream. Positions are offsets from the end of the prompt: -1 is its last token, 0
+    the first generated one. `prompt` is every negative offset, `generated` every other. Several
+    placements at one site apply in the order given.
     """
 
     intervention: Intervention
-    sites: tuple[Site, ...]
+    sites: tuple[Site, ...] | None = None
     positions: Positions = "all"
+
+    def __post_init__(self) -> None:
+        if self.sites is not None:
+            object.__setattr__(self, "sites", tuple(map(site_of, self.sites)))
+
+    def sites_in(self, n_layers: int, has_mid: bool) -> tuple[Site, ...]:
+        """The sites in a model of so many layers, with `mid` states or without."""
+        return tuple(everywhere(n_layers, has_mid)) if self.sites is None else self.sites
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,6 +52,11 @@ class Site:
         return self.layer + DEPTH_WITHIN_BLOCK[self.stream]
 
 
+def site_of(site: Site | str) -> Site:
+    """A site, or the one of this name; raises ActivationError for a name that is none."""
+    return site if isinstance(site, Site) else Site.parse(site)
+
+
 def all_sites(n_layers: int, streams: Sequence[Stream] = ("pre", "mid")) -> list[Site]:
     """Every site of the given streams, from the first layer to the last."""
     return sorted(Site(layer, stream) for layer in range(n_layers) for stream in streams)
