@@ -98,7 +98,7 @@ def plot_nulls(result: Result, edit: str, kind: str, moves: str) -> Figure:
         family="family",
         title=(
             f"On {kind} prompts the refusal score {moves} by {number(effect.value)} nats; of "
-            f"{largest.n} isotropic and covariance-matched random ones the strongest moves it by "
+            f"{largest.n} isotropic and covariance-matched directions the strongest moves it by "
             f"{number(largest.value)} (n = {effect.n} prompts)"
         ),
         x_label=f"Effect of {edit} on the openings score (nats)",
