@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from experiments.lab import Lab
 from experiments.progress import ProgressLog, Silent
-from experiments.provenance import sha256_of
 from interp import data
 from interp.errors import DataError
 from interp.near_duplicates import near_duplicate_clusters, one_per_cluster, without_near_duplicates
 from interp.prompt_files import contrast_from_files
 from interp.prompt_sets import ContrastSet, TextSet, text_set
 from interp.prompts import Style
-from interp.registry import data_sets
 from interp.splits import split
 
 if TYPE_CHECKING:
@@ -28,20 +26,23 @@ CHECKED_PROMPTS = 8  # per class, on which bfloat16 is compared with float32
 
 @dataclass(frozen=True)
 class LabData:
-    """The data sets of a lab; the test sets are functions of the seed, fetched when first read."""
+    """The data sets of a lab; the test sets are functions of the seed, read once, when needed."""
 
     contrast: ContrastSet
     harmful_test: Callable[[int], TextSet]
     harmless_test: Callable[[int], TextSet]
     text: Callable[[], TextSet]
 
-    @property
-    def sha256(self) -> str:
-        """Hash of the contrast set and of every registered data set."""
-        pinned = sorted(
-            (name, sorted(asset.members.items())) for name, asset in data_sets().items()
+    def sha256_of(self, name: str, seed: int) -> str | None:
+        """sha256 of the set `name` as it reads now; None if there is no such set."""
+        readers = (
+            lambda: self.contrast,
+            lambda: self.harmful_test(seed),
+            lambda: self.harmless_test(seed),
+            self.text,
         )
-        return sha256_of(f"{self.contrast.sha256}\n{pinned}")
+        found = (read() for read in readers)  # none is read that need not be
+        return next((texts.sha256 for texts in found if texts.name == name), None)
 
 
 def registered_data() -> LabData:
@@ -49,9 +50,9 @@ def registered_data() -> LabData:
     contrast = data.contrast_set("refusal")
     return LabData(
         contrast,
-        lambda seed: _unseen(data.advbench(), contrast, seed),
-        lambda seed: _unseen(data.tasks(), contrast, seed),
-        data.wikipedia,
+        cache(lambda seed: _unseen(data.advbench(), contrast, seed)),
+        cache(lambda seed: _unseen(data.tasks(), contrast, seed)),
+        cache(data.wikipedia),
     )
 
 
@@ -72,9 +73,9 @@ def custom_data(positive: Path, negative: Path, name_of_field: str | None = None
 
     return LabData(
         contrast,
-        lambda seed: test("positive", seed),
-        lambda seed: test("negative", seed),
-        data.wikipedia,
+        cache(lambda seed: test("positive", seed)),
+        cache(lambda seed: test("negative", seed)),
+        cache(data.wikipedia),
     )
 
 
@@ -119,6 +120,10 @@ class Bench(Protocol):
         """What a result depends on besides code and settings, known without loading the model."""
         ...
 
+    def sha256_of(self, data: str, seed: int) -> str | None:
+        """sha256 of a data set as it reads now; None if there is none of that name."""
+        ...
+
     def lab(self, seed: int) -> Lab:
         """The lab whose splits are drawn with `seed`; the same object when asked again."""
         ...
@@ -139,13 +144,17 @@ class ModelBench:
     _labs: dict[int, Lab] = field(default_factory=dict)
 
     def identity(self) -> dict[str, Any]:
-        """Hashes of the model and the data, style and dtype."""
+        """Hashes of the model and the contrast set, style and dtype."""
         return {
             "model": self.sha256,
-            "data": self.source.sha256,
+            "contrast": self.source.contrast.sha256,
             "style": self.style,
             "dtype": self.dtype,
         }
+
+    def sha256_of(self, data: str, seed: int) -> str | None:
+        """sha256 of a data set as it reads now; None if there is none of that name."""
+        return self.source.sha256_of(data, seed)
 
     def lab(self, seed: int) -> Lab:
         """The lab of this seed; the model is loaded once for all seeds."""

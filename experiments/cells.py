@@ -1,8 +1,8 @@
 """Measured cells of an unfinished experiment, saved one by one, so that a killed run continues.
 
 The file is JSON lines, append-only: a header with the fingerprint of the run, then one line per
-cell. A cell's value always comes back through JSON, also when it has just been computed, so that a
-resumed run sees exactly what an unbroken run sees.
+cell and per data set that was read. A cell's value always comes back through JSON, also when it has
+just been computed, so that a resumed run sees exactly what an unbroken run sees.
 """
 
 from __future__ import annotations
@@ -18,13 +18,23 @@ from experiments.saving import explaining_full_disk
 from interp.errors import ExperimentError
 
 T = TypeVar("T")
+DataRecord = Mapping[str, Any]  # name, sha256, n
 
 
 class Cells(Protocol):
-    """Where measured cells are kept."""
+    """Where measured cells are kept, and which data sets were read for them."""
 
     def get(self, key: str, compute: Callable[[], T]) -> T:
         """Value of cell `key`; computed, and saved, if it has not been measured yet."""
+        ...
+
+    def uses(self, record: DataRecord) -> None:
+        """Note that a data set was read."""
+        ...
+
+    @property
+    def used(self) -> tuple[DataRecord, ...]:
+        """Every data set that was read, by earlier, broken runs too."""
         ...
 
 
@@ -33,42 +43,64 @@ class MemoryCells:
 
     def __init__(self) -> None:
         self._values: dict[str, str] = {}
+        self._used: dict[str, DataRecord] = {}
 
     def get(self, key: str, compute: Callable[[], T]) -> T:
         """Value of cell `key`, computed once."""
         if key not in self._values:
-            self._values[key] = encode(key, compute())
+            value = encode(key, compute())
+            self._keep(f'"key": {json.dumps(key)}, "value": {value}')
+            self._values[key] = value
         return json.loads(self._values[key])
 
+    def uses(self, record: DataRecord) -> None:
+        """Note that a data set was read."""
+        if self._used.get(record["name"]) != record:
+            self._keep(f'"data": {json.dumps(record)}')
+            self._used[record["name"]] = record
 
-class FileCells:
-    """Keeps cells in one JSON-lines file; another fingerprint than the file's starts it anew."""
+    @property
+    def used(self) -> tuple[DataRecord, ...]:
+        """Every data set that was read."""
+        return tuple(self._used.values())
 
-    def __init__(self, path: Path, fingerprint: str) -> None:
+    def _keep(self, content: str) -> None:
+        """Save what is about to be known, the inside of a JSON object."""
+
+
+class FileCells(MemoryCells):
+    """Keeps cells in one JSON-lines file; a new one is on disk before `get` returns.
+
+    The file is started anew where its fingerprint is another, or where a data set that was read for
+    its cells is no longer the `same`.
+    """
+
+    def __init__(
+        self, path: Path, fingerprint: str, same: Callable[[DataRecord], bool] = lambda _: True
+    ) -> None:
+        super().__init__()
         self._path = path
         self._started = time.monotonic()
         records, length = _read(path, fingerprint)
-        self._values = {record["key"]: json.dumps(record["value"]) for record in records}
+        if not all(same(record["data"]) for record in records if "data" in record):
+            records, length = [], 0
+        for record in records:
+            if "data" in record:
+                self._used[record["data"]["name"]] = record["data"]
+            else:
+                self._values[record["key"]] = json.dumps(record["value"])
         self._earlier = records[-1]["seconds"] if records else 0.0
         _truncate_or_begin(path, fingerprint, length)
 
     def __len__(self) -> int:
         return len(self._values)
 
-    def get(self, key: str, compute: Callable[[], T]) -> T:
-        """Value of cell `key`; a new one is on disk before this returns."""
-        if key not in self._values:
-            value = encode(key, compute())
-            _append(
-                self._path,
-                f'{{"key": {json.dumps(key)}, "value": {value}, "seconds": {self.seconds():.3f}}}',
-            )
-            self._values[key] = value
-        return json.loads(self._values[key])
-
     def seconds(self) -> float:
         """Time spent on this experiment, that of earlier, broken runs included."""
         return self._earlier + time.monotonic() - self._started
+
+    def _keep(self, content: str) -> None:
+        _append(self._path, f'{{{content}, "seconds": {self.seconds():.3f}}}')
 
 
 def encode(key: str, value: object) -> str:

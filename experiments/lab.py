@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from experiments.cells import Cells, MemoryCells
+from experiments.cells import Cells, DataRecord, MemoryCells
 from experiments.progress import ProgressLog, Silent
 from interp.agreement import in_float32
 from interp.batching import is_out_of_memory
@@ -87,13 +87,11 @@ class Lab:
         self._captured: dict[tuple[str, Site, int], Tensor] = {}
         self._tokens: dict[str, Tokens] = {}
         self._shared: dict[str, Any] = {}
-        self._used: dict[str, dict[str, Any]] = {}
 
     def for_experiment(self, cells: Cells) -> Lab:
         """The same bench, sharing captures, with cells and a record of data of its own."""
         bench = copy.copy(self)
         bench._cells = cells
-        bench._used = {}
         return bench
 
     @property
@@ -190,7 +188,8 @@ class Lab:
         """A cell that other experiments of this run may have measured already, by the same key.
 
         For what several need: the key must name all that the value depends on, apart from the
-        model and the data.
+        model and the data. Data sets are read outside of `compute`, so that every experiment that
+        takes the value records them.
         """
         value = self.cell(key, lambda: self._shared[key] if key in self._shared else compute())
         return self._shared.setdefault(key, value)
@@ -209,14 +208,14 @@ class Lab:
         return np.random.default_rng([self.seed, *words])
 
     def uses(self, *data: DataSet) -> None:
-        """Record data sets for result.json."""
+        """Record data sets for result.json, which is measured again when one of them changes."""
         for item in data:
-            self._used[item.name] = {"name": item.name, "sha256": item.sha256, "n": _size(item)}
+            self._cells.uses({"name": item.name, "sha256": item.sha256, "n": _size(item)})
 
     @property
-    def used(self) -> tuple[dict[str, Any], ...]:
+    def used(self) -> tuple[DataRecord, ...]:
         """Every recorded data set as {name, sha256, n}."""
-        return tuple(self._used.values())
+        return self._cells.used
 
 
 def _key(prompts: Sequence[str]) -> str:

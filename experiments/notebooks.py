@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from experiments.code_hash import code_hash
 from experiments.config import changed_note
 from experiments.paths import RESULTS_VARIABLE, project_root, results_root
 from experiments.registry import FOLDER, find_experiment, load_experiment
 from experiments.results import RESULT_FILE, Result, load_result
-from experiments.source import code_hash
 from experiments.suggest import nearest
 from interp.errors import ExperimentError
 from interp.registry import DEFAULT_MODEL

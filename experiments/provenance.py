@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import platform
+import re
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from experiments.source import constant_text, project_imports
+from experiments.source import Project, constant_text, module_name, project_of
 from interp.errors import ExperimentError
 
 PACKAGES = (
@@ -58,38 +62,43 @@ def revision(folder: Path) -> str | None:
 
 
 def criterion_revision(path: Path, criterion: str) -> str | None:
-    """First git revision in which the experiment file had exactly this criterion, None if none.
+    """First git revision in which the experiment had exactly this criterion, None if none.
 
-    Constants that the criterion names may come from other modules of the project, so revisions of
-    those count too.
+    The experiment is known by its number (a benchmark by its name), wherever its files lay; what
+    the criterion names is read from the same revision.
     """
-    root = path.parent.parent
-    modules = project_imports(path.read_text(encoding="utf-8"))
-    files = [path.relative_to(root).as_posix(), *map(_module_path, modules)]
-    history = git("log", "--format=%H", "--reverse", "--", *files, folder=root)
-    for commit in (history or "").split():
-        if _criterion_at(commit, files[0], root) == criterion:
-            return commit
-    return None
+    module = project_of(path)[1]
+    root, name = path.parents[module.count(".")], module.split(".")[1]
+    history = git("log", "--format=%H", "--reverse", "--", "*.py", folder=root) or ""
+    return next((c for c in history.split() if criterion in _criteria_at(c, name, root)), None)
 
 
-def _module_path(module: str) -> str:
-    return module.replace(".", "/") + ".py"
+def _criteria_at(commit: str, experiment: str, root: Path) -> Iterator[str]:
+    """Every criterion in a file of the experiment in a revision."""
+    blobs = _blobs_of(commit, root)
+    packages = {file.partition("/")[0] for file in blobs}
+    project = Project(lambda f: _content(blobs[f], root) if f in blobs else None, tuple(packages))
+    for file in blobs:
+        if any(_is_of(experiment, part) for part in file.removesuffix(".py").split("/")):
+            with suppress(ExperimentError, SyntaxError):
+                yield constant_text(project, module_name(PurePosixPath(file)), "CRITERION")
 
 
-def _criterion_at(commit: str, file: str, root: Path) -> str | None:
-    """Criterion of the file in a revision, None if it had none that can be read."""
+def _is_of(experiment: str, part: str) -> bool:
+    number = re.match(r"\d+_", experiment)
+    return part.startswith(number[0]) if number else part == experiment
 
-    def source_of(path: str) -> str | None:
-        return git("show", f"{commit}:./{path}", folder=root)
 
-    source = source_of(file)
-    if source is None:
-        return None
-    try:
-        return constant_text(source, "CRITERION", file, lambda name: source_of(_module_path(name)))
-    except (ExperimentError, SyntaxError):
-        return None
+def _blobs_of(commit: str, root: Path) -> dict[str, str]:
+    """The Python files of a revision, each with the name of its content."""
+    listed = git("ls-tree", "-r", "-z", commit, folder=root) or ""
+    entries = [entry.partition("\t") for entry in listed.split("\0")]
+    return {file: kept.split()[2] for kept, _, file in entries if file.endswith(".py")}
+
+
+@functools.cache
+def _content(blob: str, root: Path) -> str | None:
+    return git("cat-file", "blob", blob, folder=root)
 
 
 def peak_memory_mb() -> float:

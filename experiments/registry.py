@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from experiments.config import ExperimentConfig
-from experiments.source import constant_text
+from experiments.source import constant_text, project_of
 from experiments.suggest import nearest
 from interp.errors import ExperimentError
 
@@ -36,7 +36,7 @@ class ExperimentFile:
     @property
     def claim(self) -> str:
         """The claim, read from the source without importing it (imports take seconds)."""
-        return constant_text(self.path.read_text(encoding="utf-8"), "CLAIM", self.path.name)
+        return constant_text(*project_of(self.path), "CLAIM")
 
 
 def experiment_files(folder: Path = FOLDER) -> list[ExperimentFile]:

@@ -11,11 +11,18 @@ from rich.table import Table
 from experiments.config import changed_note
 from experiments.registry import FOLDER, ExperimentFile, benchmark_files, experiment_files
 from experiments.speed_report import SPEED_BEGIN, SPEED_END, speed_lines
-from experiments.summaries import Summary, committed, headlines, summaries
+from experiments.summaries import (
+    Summary,
+    committed,
+    headlines,
+    is_by_present_code,
+    summaries,
+)
 from interp.registry import DEFAULT_MODEL
 
 COMMITTED_PRESET = "full"
 BEGIN, END = "<!-- verdicts: written by interp report -->", "<!-- end of verdicts -->"
+EARLIER_CODE = ", measured by earlier code"
 VERDICT_STYLES = {"supported": "green", "rejected": "red", "inconclusive": "yellow"}
 
 
@@ -64,16 +71,16 @@ def between(text: str, begin: str, end: str, lines: Sequence[str]) -> str:
 
 def verdict_lines(found: Sequence[Summary], files: Sequence[ExperimentFile]) -> list[str]:
     """Verdict of every experiment and model, then the headline numbers of the default model."""
-    names = [file.name for file in files if any(s.experiment == file.name for s in found)]
     models = sorted({summary.model for summary in found if not summary.mechanics})
-    lines = _matrix(found, names, models, "results/README.md")
+    lines = _matrix(found, files, models, "results/README.md")
     lines += [f"On `{DEFAULT_MODEL}`, with 95% intervals and nulls:", ""]
     lines += ["| experiment | estimates |", "|---|---|"]
     for file in files:
         for row in found:
             if (row.experiment, row.model) == (file.name, DEFAULT_MODEL):
                 estimates = "<br>".join(_cell(t) for t in headlines(row, file.path.parent))
-                lines.append(f"| {file.name}: **{row.verdict}** | {estimates} |")
+                verdict = f"**{row.verdict}**{_earlier_code(row, file)}"
+                lines.append(f"| {file.name}: {verdict} | {estimates} |")
     return lines
 
 
@@ -81,8 +88,6 @@ def report_text(
     found: Sequence[Summary], preset: str, base: Path, files: Sequence[ExperimentFile]
 ) -> str:
     """Markdown: a matrix of verdicts, then each experiment with its estimates and figures."""
-    known = {file.name: file for file in files}
-    names = [name for name in known if any(s.experiment == name for s in found)]
     models = sorted({summary.model for summary in found if not summary.mechanics})
     lines = [
         f"# Results of the `{preset}` preset",
@@ -93,25 +98,28 @@ def report_text(
     ]
     if not found:
         return "\n".join([*lines, "No results yet. Run `interp run all`.", ""])
-    lines += _matrix(found, names, models)
-    for name in names:
-        rows = [summary for summary in found if summary.experiment == name]
-        lines += _section(known[name], rows, base)
+    lines += _matrix(found, files, models)
+    for file in files:
+        rows = [summary for summary in found if summary.experiment == file.name]
+        lines += _section(file, rows, base) if rows else []
     return "\n".join(lines)
 
 
 def _matrix(
-    found: Sequence[Summary], names: Sequence[str], models: Sequence[str], page: str = ""
+    found: Sequence[Summary], files: Sequence[ExperimentFile], models: Sequence[str], page: str = ""
 ) -> list[str]:
-    verdicts = {
-        (row.experiment, row.model): f"{row.verdict}{_changed(row, most=1)}" for row in found
-    }
     if not models:
         return ["Random weights only: these results show that the code runs, nothing more.", ""]
     lines = [f"| experiment | {' | '.join(models)} |", f"|---|{'---|' * len(models)}"]
-    for name in names:
-        cells = [verdicts.get((name, model), "") for model in models]
-        lines.append(f"| [{name}]({page}#{name}) | {' | '.join(cells)} |")
+    for file in files:
+        verdicts = {
+            row.model: f"{row.verdict}{_changed(row, most=1)}{_earlier_code(row, file)}"
+            for row in found
+            if row.experiment == file.name
+        }
+        cells = [verdicts.get(model, "") for model in models]
+        if verdicts:
+            lines.append(f"| [{file.name}]({page}#{file.name}) | {' | '.join(cells)} |")
     return [*lines, ""]
 
 
@@ -122,7 +130,8 @@ def _section(file: ExperimentFile, rows: Sequence[Summary], base: Path) -> list[
     for row in rows:
         links = [f"[{figure.stem}]({_relative(figure, base)})" for figure in row.figures]
         estimates = "<br>".join(_cell(text) for text in headlines(row, file.path.parent))
-        lines.append(f"| {_model(row)} | {row.verdict} | {estimates} | {', '.join(links)} |")
+        verdict = f"{row.verdict}{_earlier_code(row, file)}"
+        lines.append(f"| {_model(row)} | {verdict} | {estimates} | {', '.join(links)} |")
     lines.append("")
     for row in rows:
         if row.content["observation"]:
@@ -140,6 +149,11 @@ def _model(row: Summary) -> str:
 def _changed(row: Summary, most: int | None = None) -> str:
     """Settings that are not the preset's; older results have no record of them."""
     return changed_note(row.content.get("changed", {}), most)
+
+
+def _earlier_code(row: Summary, file: ExperimentFile | None) -> str:
+    """Said beside a verdict where the code that measured it has changed since."""
+    return "" if file is None or is_by_present_code(row.content, file) else EARLIER_CODE
 
 
 def _flat(text: str) -> str:
@@ -160,20 +174,22 @@ def verdict_table(root: Path, preset: str, model: str | None, folder: Path = FOL
     for column in ("experiment", "model", preset, f"committed {COMMITTED_PRESET}"):
         table.add_column(column, overflow="fold")
     table.add_column(f"estimates ({preset})", overflow="fold")
+    known = {file.name: file for file in experiment_files(folder)}
     for row in summaries(root, preset, model):
+        file = known.get(row.experiment)
         earlier = committed(root / COMMITTED_PRESET / row.model / row.experiment)
         table.add_row(
             row.experiment,
             _model(row),
-            _coloured(row.verdict),
-            _coloured(earlier.verdict) if earlier else "none",
+            _verdict(row, file),
+            _verdict(earlier, file) if earlier else "none",
             "\n".join(headlines(row, folder)),
         )
     return table
 
 
-def _coloured(verdict: str) -> str:
-    return f"[{VERDICT_STYLES[verdict]}]{verdict}[/]"
+def _verdict(row: Summary, file: ExperimentFile | None) -> str:
+    return f"[{VERDICT_STYLES[row.verdict]}]{row.verdict}[/]{_earlier_code(row, file)}"
 
 
 def print_report(
@@ -200,6 +216,6 @@ def experiment_table(root: Path, presets: Sequence[str], folder: Path = FOLDER) 
     for file in [*experiment_files(folder), *benchmark_files(folder)]:
         found = [s for preset in presets for s in summaries(root, preset, names=file.name)]
         rows = [s for s in found if not s.mechanics]
-        verdicts = [f"{s.model} ({s.preset}): {_coloured(s.verdict)}" for s in rows]
+        verdicts = [f"{s.model} ({s.preset}): {_verdict(s, file)}" for s in rows]
         table.add_row(file.name, _flat(file.claim), "\n".join(verdicts) or "none")
     return table

@@ -46,9 +46,10 @@ class RunInfo:
     seconds: float
     peak_memory_mb: float
     mechanics: bool  # random weights: shows that the code works, never a finding
-    fingerprint: str  # of all that the numbers depend on
+    fingerprint: str  # of all that the numbers depend on, but for the data sets
     drawing: str = ""  # hash of the code, that which draws the figures included
     changed: Mapping[str, Any] = field(default_factory=dict)  # settings that are not the preset's
+    code: str = ""  # hash of the code that measured; older results do not have it
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from filelock import FileLock, Timeout
 from experiments import provenance
 from experiments.bench import Bench
 from experiments.cells import FileCells
+from experiments.code_hash import code_hash
 from experiments.config import ExperimentConfig, changed, settings
 from experiments.lab import Lab
 from experiments.registry import ExperimentFile, preset_config
@@ -27,7 +29,8 @@ from experiments.results import (
     write_tables,
 )
 from experiments.saving import check_writable, recover, replacing
-from experiments.source import ROOT, code_hash
+from experiments.source import ROOT
+from experiments.summaries import committed
 from interp.errors import ExperimentError, InterpError
 from interp.plots.style import save_figure
 
@@ -68,20 +71,16 @@ def run_plans(
     """
     for plan in plans:
         check_writable(plan.folder.parent)
-    identity = bench.identity()
-    return [
-        _run_or_report(plan, bench, fingerprint_of(plan, identity), force, say) for plan in plans
-    ]
+    return [_run_or_report(plan, bench, force, say) for plan in plans]
 
 
-def _run_or_report(
-    plan: Plan, bench: Bench, fingerprint: str, force: bool, say: Callable[[str], None]
-) -> Outcome:
+def _run_or_report(plan: Plan, bench: Bench, force: bool, say: Callable[[str], None]) -> Outcome:
     name, folder = plan.file.name, plan.folder
-    if not force and saved(folder).get("fingerprint") == fingerprint:
-        return _unchanged_or_redrawn(plan, say)
-    say(f"{name}: running ({plan.preset})")
+    fingerprint = fingerprint_of(plan, bench.identity())
     try:
+        if not force and is_unchanged(plan, bench, fingerprint):
+            return _unchanged_or_redrawn(plan, say)
+        say(f"{name}: running ({plan.preset})")
         result = run_plan(plan, bench, fingerprint, fresh=force)
     except InterpError as error:
         say(f"{name}: failed. {error}")
@@ -89,6 +88,18 @@ def _run_or_report(
     seconds = result.run.seconds if result.run else 0.0
     say(f"{name}: {result.verdict} after {seconds:.0f} s, {folder}")
     return Outcome(name, folder, "measured")
+
+
+def is_unchanged(plan: Plan, bench: Bench, fingerprint: str) -> bool:
+    """Whether the saved result is what a run would measure: the data sets it read included."""
+    content = saved(plan.folder)
+    return content.get("fingerprint") == fingerprint and all(
+        _reads_the_same(plan, bench, record) for record in content["data"]
+    )
+
+
+def _reads_the_same(plan: Plan, bench: Bench, record: Mapping[str, Any]) -> bool:
+    return bench.sha256_of(record["name"], plan.config.seed) == record["sha256"]
 
 
 def _unchanged_or_redrawn(plan: Plan, say: Callable[[str], None]) -> Outcome:
@@ -112,7 +123,8 @@ def run_plan(plan: Plan, bench: Bench, fingerprint: str, *, fresh: bool = False)
         with FileLock(partial / "lock", timeout=0):
             if fresh:
                 (partial / "cells.jsonl").unlink(missing_ok=True)
-            cells = FileCells(partial / "cells.jsonl", fingerprint)
+            same = functools.partial(_reads_the_same, plan, bench)
+            cells = FileCells(partial / "cells.jsonl", fingerprint, same)
             lab = bench.lab(plan.config.seed).for_experiment(cells)
             measured = plan.module.run(plan.config, lab)
             run = run_info(plan, lab, fingerprint, cells.seconds())
@@ -159,7 +171,7 @@ def run_info(plan: Plan, lab: Lab, fingerprint: str, seconds: float) -> RunInfo:
         claim=module.CLAIM,
         criterion=module.CRITERION,
         criterion_sha256=provenance.sha256_of(module.CRITERION),
-        criterion_revision=provenance.criterion_revision(plan.file.path, module.CRITERION),
+        criterion_revision=criterion_revision(plan),
         config=settings(plan.config),
         preset=plan.preset,
         style=lab.style,
@@ -174,11 +186,26 @@ def run_info(plan: Plan, lab: Lab, fingerprint: str, seconds: float) -> RunInfo:
         fingerprint=fingerprint,
         drawing=code_hash(plan.file.path),
         changed=changed(plan.config, preset_config(module, plan.preset)),
+        code=code_hash(plan.file.path, drawing=False),
     )
 
 
+def criterion_revision(plan: Plan) -> str | None:
+    """Revision that first had the criterion: as an earlier result has it, else as git tells."""
+    criterion = plan.module.CRITERION
+    earlier = committed(plan.folder)
+    for content in (saved(plan.folder), earlier.content if earlier else {}):
+        same = content.get("criterion_sha256") == provenance.sha256_of(criterion)
+        if same and content["criterion_revision"]:
+            return content["criterion_revision"]
+    return provenance.criterion_revision(plan.file.path, criterion)
+
+
 def fingerprint_of(plan: Plan, identity: dict[str, Any]) -> str:
-    """Hash of all that a result depends on: settings, code, model, data, style, dtype."""
+    """Hash of all that a result depends on but the data sets that it reads, which its run tells.
+
+    That is settings, code, model, contrast set, style and dtype.
+    """
     parts = {
         "experiment": plan.file.name,
         "preset": plan.preset,

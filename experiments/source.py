@@ -1,14 +1,12 @@
-"""Reads Python sources without importing them: constants, imports, a hash of the code."""
+"""Reads Python sources without importing them: what a module imports from where, its constants."""
 
 from __future__ import annotations
 
 import ast
-import hashlib
-import io
-import re
-import tokenize
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 
 from interp.errors import ExperimentError
 
@@ -29,31 +27,213 @@ CONSTANT_NODES = (
 )
 PROJECT_PACKAGES = ("interp", "experiments")
 ROOT = Path(__file__).parent.parent
-DRAWING_FUNCTION = re.compile(r"_?plot(_\w+)?|\w+_figure")
+BLOCKS = ("body", "handlers", "orelse", "finalbody", "cases")  # where statements hold statements
 
 
-Reader = Callable[[str], str | None]  # source of a project module by its dotted name
+@dataclass(frozen=True)
+class Import:
+    """A name that an import binds: `name` of `module`, or where that is empty the module itself."""
+
+    bound: str  # "*" for every name of the module, "" for none: it is only run
+    level: int  # dots before `module`, which is relative if there are any
+    module: str
+    name: str
+
+    def origin(self, package: str) -> str:
+        """Full name of the module that an import in a module of `package` takes from."""
+        if not self.level:
+            return self.module
+        above = package.split(".")[: len(package.split(".")) - self.level + 1]
+        return ".".join([*above, *([self.module] if self.module else [])])
 
 
-def read_module(name: str) -> str | None:
-    """Source of a project module as it is on disk; None if there is no such file."""
-    path = ROOT.joinpath(*name.split(".")).with_suffix(".py")
-    return path.read_text(encoding="utf-8") if path.is_file() else None
+@dataclass(frozen=True)
+class Module:
+    """A source of the project, parsed."""
+
+    name: str  # dotted
+    is_package: bool  # an __init__.py
+    text: str
+
+    @property
+    def package(self) -> str:
+        """The package that its relative imports start from."""
+        return self.name if self.is_package else self.name.rpartition(".")[0]
+
+    @property
+    def body(self) -> Sequence[ast.stmt]:
+        """Its statements; not to be changed, since equal sources share them."""
+        return _parsed(self.text)
+
+    @functools.cached_property
+    def exports(self) -> dict[str, Import]:
+        """Names that other modules can take from it although it imports them itself."""
+        nodes = [
+            n for n in _own_statements(self.body) if isinstance(n, ast.Import | ast.ImportFrom)
+        ]
+        return {found.bound: found for node in nodes for found in imports(node)}
+
+    @functools.cached_property
+    def face(self) -> dict[str, str]:
+        """Names that a package imports late, each with its module: its dicts of modules."""
+        return {
+            name: module
+            for node in self.body
+            if self.is_package
+            for name, module in face_of(node).items()
+        }
+
+    @functools.cached_property
+    def defined(self) -> set[str]:
+        """Names of the module's own functions, classes and variables."""
+        return {name for node in _own_statements(self.body) for name in _defined(node)}
 
 
-def constant_text(source: str, name: str, where: str, read: Reader = read_module) -> str:
-    """Value of the module constant `name`: a string, or an f-string of other constants.
+class Project:
+    """The sources of a project by dotted module name; `read` gives the text of a file, or None."""
 
-    Constants may be imported from other modules of the project; `read` gives their sources.
+    def __init__(self, read: Callable[[str], str | None], packages: Sequence[str]) -> None:
+        self._read = read
+        self._packages = packages
+        self._modules: dict[str, Module | None] = {}
+
+    def owns(self, module: str) -> bool:
+        """Whether the module belongs to the project."""
+        return module.partition(".")[0] in self._packages
+
+    def module(self, name: str) -> Module | None:
+        """The source of a module or, for a package, of its __init__.py; None if there is none."""
+        if name not in self._modules:
+            self._modules[name] = self._find(name)
+        return self._modules[name]
+
+    def _find(self, name: str) -> Module | None:
+        stem = name.replace(".", "/")
+        for file, is_package in ((f"{stem}.py", False), (f"{stem}/__init__.py", True)):
+            text = self._read(file)
+            if text is not None:
+                return Module(name, is_package, text)
+        return None
+
+    def resolve(self, module: str, name: str) -> tuple[str, str]:
+        """The module that `name` of `module` comes from, and its name there; "" for a module.
+
+        Goes through modules that only pass names on. Raises ExperimentError if nothing gives it.
+        """
+        source = self.module(module)
+        found = source.exports.get(name) if source is not None else None
+        if source is not None and found is not None:
+            origin = found.origin(source.package)
+            if not self.owns(origin):
+                return module, name
+            if (origin, found.name) != (module, name):
+                return self.resolve(origin, found.name) if found.name else (origin, "")
+        if source is not None and name in source.face:
+            return self.resolve(source.face[name], name)
+        if self.module(f"{module}.{name}") is not None:
+            return f"{module}.{name}", ""
+        if source is None or name not in source.defined:
+            raise ExperimentError(
+                f"{module} has no '{name}' that can be read from its source. A package that "
+                "imports late lists its names in a dict of names and modules."
+            )
+        return module, name
+
+
+def project_of(path: Path, root: Path = ROOT) -> tuple[Project, str]:
+    """The project as the file at `path` sees it, and the file's module name.
+
+    A folder of experiments outside of `root` takes everything but its own modules from there.
     """
-    constants = _Constants(source, read)
-    if name not in constants.expressions:
-        raise ExperimentError(f"{where} has no constant {name}.")
+    package = next((up for up in path.parents if up.name in PROJECT_PACKAGES), path.parent)
+    places = (package.parent, root)
+
+    def read(file: str) -> str | None:
+        found = next((place / file for place in places if (place / file).is_file()), None)
+        return None if found is None else found.read_text(encoding="utf-8")
+
+    name = module_name(path.relative_to(package.parent))
+    return Project(read, (*PROJECT_PACKAGES, package.name)), name
+
+
+def module_name(path: PurePath) -> str:
+    """Dotted name of the module in a file, given from the root of the project."""
+    return ".".join(path.with_suffix("").parts)
+
+
+@functools.cache
+def _parsed(text: str) -> Sequence[ast.stmt]:
+    return ast.parse(text).body
+
+
+def imports(node: ast.Import | ast.ImportFrom) -> Iterator[Import]:
+    """What an import statement binds."""
+    for alias in node.names:
+        if isinstance(node, ast.ImportFrom):
+            yield Import(alias.asname or alias.name, node.level, node.module or "", alias.name)
+        elif alias.asname:
+            yield Import(alias.asname, 0, alias.name, "")
+        else:
+            top = alias.name.partition(".")[0]
+            yield Import(top, 0, top, "")
+            yield Import("", 0, alias.name, "")
+
+
+def is_for_type_checking(node: ast.AST) -> bool:
+    """Whether a statement is `if TYPE_CHECKING`, whose body never runs."""
+    names = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+    return isinstance(node, ast.If) and ast.unparse(node.test) in names
+
+
+def face_of(node: ast.stmt) -> Mapping[str, str]:
+    """Content of a dict literal of names and the project's modules; empty for all else."""
+    value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+    if not isinstance(value, ast.Dict):
+        return {}
+    try:
+        content = ast.literal_eval(value)
+    except ValueError:
+        return {}
+    modules = [part for part in content.values() if isinstance(part, str)]
+    of_project = [part for part in modules if part.partition(".")[0] in PROJECT_PACKAGES]
+    return content if len(of_project) == len(content) else {}
+
+
+def _own_statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
+    """Statements that run when the module is imported, those in functions and classes not."""
+    for node in body:
+        if is_for_type_checking(node):
+            yield from _own_statements(node.orelse)  # type: ignore[attr-defined]
+            continue
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            for block in BLOCKS:
+                yield from _own_statements(getattr(node, block, []))
+
+
+def _defined(node: ast.stmt) -> Iterator[str]:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield node.name
+        return
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+            yield part.id
+
+
+def constant_text(project: Project, module: str, name: str) -> str:
+    """Value of the constant `name` of a module: a string, or an f-string of other constants.
+
+    Constants may be imported from other modules of the project.
+    """
+    source = project.module(module)
+    constants = _Constants(project, source) if source is not None else None
+    if constants is None or name not in constants.expressions:
+        raise ExperimentError(f"{module} has no constant {name}.")
     try:
         return str(constants[name])
     except (KeyError, NameError, ValueError) as error:
         raise ExperimentError(
-            f"{where}: {name} must be plain text, or an f-string of constants of the project; "
+            f"{module}: {name} must be plain text, or an f-string of constants of the project; "
             f"it needs {error}."
         ) from error
 
@@ -61,22 +241,25 @@ def constant_text(source: str, name: str, where: str, read: Reader = read_module
 class _Constants(dict[str, object]):
     """Values of module constants, each evaluated when an expression names it."""
 
-    def __init__(self, source: str, read: Reader) -> None:
+    def __init__(self, project: Project, source: Module) -> None:
         super().__init__()
-        body = ast.parse(source).body
-        self.expressions = dict(_assignments(body))
-        self._imports = dict(_imports(body))
-        self._read = read
+        self.expressions = dict(_assignments(source.body))
+        self._project = project
+        self._source = source
 
     def __missing__(self, name: str) -> object:
         if name in self.expressions:
             self[name] = value = _evaluate(self.expressions[name], self)
             return value
-        module, original = self._imports[name]
-        source = self._read(module)
-        if source is None:
-            raise KeyError(f"{module}.{original}")
-        return _Constants(source, self._read)[original]
+        found = self._source.exports[name]
+        origin = found.origin(self._source.package)
+        if not self._project.owns(origin):
+            raise KeyError(f"{origin}.{found.name}")
+        module, original = self._project.resolve(origin, found.name)
+        source = self._project.module(module)
+        if source is None or not original:
+            raise KeyError(module)
+        return _Constants(self._project, source)[original]
 
 
 def _assignments(body: Sequence[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
@@ -97,13 +280,6 @@ def _named_values(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.
             yield from _named_values(part, ast.fix_missing_locations(item))
 
 
-def _imports(body: Sequence[ast.stmt]) -> Iterator[tuple[str, tuple[str, str]]]:
-    for node in body:
-        if isinstance(node, ast.ImportFrom) and node.module:
-            for alias in node.names:
-                yield alias.asname or alias.name, (node.module, alias.name)
-
-
 def _evaluate(expression: ast.expr, constants: _Constants) -> object:
     """Value of an expression of constants; KeyError or ValueError if it needs anything else."""
     for node in ast.walk(expression):
@@ -111,86 +287,3 @@ def _evaluate(expression: ast.expr, constants: _Constants) -> object:
             raise ValueError(f"{type(node).__name__}, which is not allowed in a constant")
     code = compile(ast.Expression(expression), "<constant>", "eval")
     return eval(code, {"__builtins__": {}}, constants)
-
-
-def project_imports(source: str) -> list[str]:
-    """Dotted names of the project modules that a source imports from, at its top level."""
-    names = {module for module, _ in dict(_imports(ast.parse(source).body)).values()}
-    return sorted(name for name in names if name.split(".")[0] in PROJECT_PACKAGES)
-
-
-def imported_files(start: Path, root: Path = ROOT) -> list[Path]:
-    """`start` and every project source that it imports, directly or through others, sorted."""
-    seen: set[Path] = set()
-    waiting = [start]
-    while waiting:
-        path = waiting.pop()
-        if path in seen:
-            continue
-        seen.add(path)
-        names = _imported_names(path.read_text(encoding="utf-8"))
-        waiting += [file for name in names for file in _project_files(name, root)]
-    return sorted(seen)
-
-
-def _imported_names(source: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def _project_files(name: str, root: Path) -> list[Path]:
-    parts = name.split(".")
-    if parts[0] not in PROJECT_PACKAGES:
-        return []
-    path = root.joinpath(*parts)
-    return [file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()]
-
-
-def code_hash(start: Path, root: Path = ROOT, *, drawing: bool = True) -> str:
-    """sha256 of `start` and all it imports from the project, comments and docstrings left out.
-
-    Without `drawing`, what only draws does not count either, because no number depends on it:
-    the package interp.plots, files ending in _plots, and functions named plot, plot_x, _plot_x or
-    x_figure.
-    """
-    digest = hashlib.sha256()
-    for path in imported_files(start, root):
-        if drawing or not (path.stem.endswith("_plots") or path.parent.name == "plots"):
-            code = bare_code(path.read_text(encoding="utf-8"), drawing=drawing)
-            digest.update(f"{path.name}\n{code}\n".encode())
-    return digest.hexdigest()
-
-
-def bare_code(source: str, *, drawing: bool = True) -> str:
-    """The source without comments, docstrings and blank lines; if asked, without drawing."""
-    lines = source.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
-    tree = ast.parse(source)
-    for first, last in [*_docstrings(tree), *([] if drawing else _drawing_functions(tree))]:
-        lines[first - 1 : last] = [""] * (last - first + 1)
-    return "\n".join(line.rstrip() for line in lines if line.strip())
-
-
-def _docstrings(tree: ast.Module) -> Iterator[tuple[int, int]]:
-    """First and last line of every docstring."""
-    for node in ast.walk(tree):
-        holder = isinstance(
-            node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-        )
-        if holder and ast.get_docstring(node, clean=False) is not None:  # type: ignore[arg-type]
-            text = node.body[0]  # type: ignore[attr-defined]
-            yield text.lineno, text.end_lineno or text.lineno
-
-
-def _drawing_functions(tree: ast.Module) -> Iterator[tuple[int, int]]:
-    """First and last line of every function of the module that draws."""
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and DRAWING_FUNCTION.fullmatch(node.name):
-            yield node.lineno, node.end_lineno or node.lineno

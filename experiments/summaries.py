@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.code_hash import code_hash
 from experiments.provenance import git
 from experiments.registry import FOLDER, ExperimentFile, experiment_files
 
@@ -74,6 +75,14 @@ def committed(folder: Path) -> Summary | None:
     inside_git = folder.is_dir() and git("rev-parse", "--git-dir", folder=folder) is not None
     path = folder / RESULT_FILE
     return read_summary(path) if path.is_file() and not inside_git else None
+
+
+def is_by_present_code(content: Mapping[str, Any], file: ExperimentFile) -> bool:
+    """Whether the present code of an experiment is what measured the content of a result.json.
+
+    False also for results that are too old to tell.
+    """
+    return "code" in content and content["code"] == code_hash(file.path, drawing=False)
 
 
 def headline_names(file: ExperimentFile, available: Sequence[str]) -> list[str]:

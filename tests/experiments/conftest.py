@@ -80,9 +80,16 @@ class TinyBench:
     facts: dict[str, Any] = field(default_factory=lambda: {"model": "tiny", "style": "template"})
     asked: int = 0
     labs: dict[int, Lab] = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)  # of the data sets, by name
+
+    def __post_init__(self) -> None:
+        self.hashes[self.contrast.name] = self.contrast.sha256
 
     def identity(self) -> dict[str, Any]:
         return self.facts
+
+    def sha256_of(self, data: str, seed: int) -> str | None:
+        return self.hashes.get(data)
 
     def lab(self, seed: int) -> Lab:
         self.asked += 1

@@ -12,7 +12,7 @@ from experiments.cli import main
 from experiments.paths import model_label, results_root
 from experiments.registry import experiment_files, load_experiment, select
 from experiments.run_command import flag_value, parse_options, split_names
-from experiments.source import constant_text
+from experiments.source import constant_text, project_of
 from interp.errors import ExperimentError
 from interp.prompt_sets import ContrastSet
 
@@ -179,9 +179,8 @@ def test_results_go_to_the_folder_named_by_the_environment(tmp_path, monkeypatch
 def test_the_real_experiments_state_claims_that_can_be_read() -> None:
     for file in experiment_files():
         assert len(file.claim) > 20, file.name
-        source = file.path.read_text()
         module = load_experiment(file.number)
-        assert constant_text(source, "CRITERION", file.name) == module.CRITERION
+        assert constant_text(*project_of(file.path), "CRITERION") == module.CRITERION
 
 
 def test_list_and_help_import_nothing_heavy() -> None:

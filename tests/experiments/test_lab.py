@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from experiments import lab as lab_module
+from experiments.bench import load_data
 from experiments.cells import FileCells
 from experiments.progress import Silent
 from interp.capture import capture
+from interp.prompt_sets import text_set
 from interp.prompts import tokenise
 from interp.sites import all_sites
 from interp.tiny import tiny_random_model
@@ -25,6 +27,24 @@ def test_shared_cells_are_measured_once_per_run_and_kept_by_each(bench, tmp_path
     assert second.shared("key", lambda: 1 / 0) == [1, [2]]
     resumed = lab.for_experiment(FileCells(tmp_path / "b.jsonl", "f"))
     assert resumed.cell("key", lambda: 1 / 0) == [1, [2]]
+
+
+def test_data_is_told_apart_by_what_it_reads_now(monkeypatch, made_up_prompts) -> None:
+    sets = {
+        name: text_set(name, [f"A {name}.", "The sea."], "none") for name in ("advbench", "tasks")
+    }
+    monkeypatch.setattr("interp.data.contrast_set", lambda name: made_up_prompts)
+    monkeypatch.setattr("interp.data.advbench", lambda: sets["advbench"])
+    monkeypatch.setattr("interp.data.tasks", lambda: sets["tasks"])
+    monkeypatch.setattr("interp.data.wikipedia", lambda: pytest.fail("was read"))
+    first = load_data()
+    assert first.sha256_of("made-up", 0) == made_up_prompts.sha256
+    before = {name: first.sha256_of(name, 0) for name in sets}
+    sets["tasks"] = text_set("tasks", ["Another task."], "none")
+    assert first.sha256_of("tasks", 0) == before["tasks"]  # read once
+    now = load_data()
+    assert now.sha256_of("advbench", 0) == before["advbench"]
+    assert now.sha256_of("tasks", 0) != before["tasks"]
 
 
 def test_plain_cells_are_not_shared(bench, tmp_path) -> None:

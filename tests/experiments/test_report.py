@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from experiments.code_hash import code_hash
 from experiments.provenance import git
 from experiments.report import experiment_table, print_report, write_report
 from experiments.summaries import committed, headlines, read_summary, summaries
@@ -33,8 +34,10 @@ def save(root: Path, preset: str, model: str, verdict: str, **changes) -> Path:
     """A made-up result of experiment 91_norms, with one figure."""
     folder = root / preset / model / "91_norms"
     folder.mkdir(parents=True)
+    source = root.parent / "experiments" / "91_norms.py"
     content = {
         "experiment": "91_norms",
+        "code": code_hash(source, drawing=False) if source.is_file() else "",
         "preset": preset,
         "verdict": verdict,
         "mechanics": False,
@@ -85,6 +88,20 @@ def test_settings_that_are_not_the_presets_stand_beside_the_verdict(
     text = write_report(root, "full", experiments_folder).read_text()
     assert "rejected (n_sources 14) | rejected (n_sources 14, 2 more) |" in text
     assert "| c (n_sources 14, n_null 20, n_targets 14) | rejected |" in text
+
+
+def test_verdicts_by_earlier_code_are_marked(root, experiments_folder) -> None:
+    save(root, "full", "a", "supported", code="earlier")
+    save(root, "full", "b", "rejected")
+    text = write_report(root, "full", experiments_folder).read_text()
+    assert "| supported, measured by earlier code | rejected |" in text
+    assert "| a | supported, measured by earlier code |" in text
+    console = Console(record=True, width=200)
+    console.print(experiment_table(root, ("full",), experiments_folder))
+    print_report(root, "full", None, console, experiments_folder)
+    shown = console.export_text()
+    assert "a (full): supported, measured by earlier code" in shown
+    assert shown.count("measured by earlier code") == 3  # in the list, and reproduced, committed
 
 
 def test_readme_is_the_same_when_built_again(root, experiments_folder) -> None:

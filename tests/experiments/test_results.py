@@ -135,6 +135,20 @@ def test_cells_of_another_fingerprint_are_dropped(tmp_path: Path) -> None:
     assert len(FileCells(path, "f")) == 0
 
 
+def test_cells_measured_on_other_data_are_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "cells.jsonl"
+    record = {"name": "made up", "sha256": "cd", "n": 2}
+    cells = FileCells(path, "f")
+    for _ in range(2):
+        cells.uses(record)
+    cells.get("one", lambda: 1)
+    resumed = FileCells(path, "f", lambda known: known == record)
+    assert (len(resumed), resumed.used) == (1, (record,))
+    anew = FileCells(path, "f", lambda known: False)
+    assert (len(anew), anew.used) == (0, ())
+    assert path.read_text().count("made up") == 0
+
+
 def test_a_cell_that_json_cannot_hold_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ExperimentError, match="'bad'"):
         FileCells(tmp_path / "cells.jsonl", "f").get("bad", lambda: {1, 2})

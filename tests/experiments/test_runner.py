@@ -12,6 +12,7 @@ from experiments.lab import Lab
 from experiments.provenance import criterion_revision, git
 from experiments.results import Result, load_result
 from experiments.runner import fingerprint_of, run_plans
+from experiments.summaries import is_by_present_code
 from interp.errors import ExperimentError, PromptError
 from interp.sites import Site
 
@@ -67,6 +68,31 @@ def test_a_change_of_identity_is_measured_again(bench, make_plan, fact) -> None:
     assert outcome.status == "measured", outcome.error
 
 
+@pytest.mark.parametrize(
+    ("name", "status"), [("made-up", "measured"), ("just registered", "unchanged")]
+)
+def test_only_a_data_set_that_was_read_makes_a_result_stale(bench, make_plan, name, status) -> None:
+    plan = make_plan()
+    run_plans([plan], bench, say=silent)
+    bench.hashes[name] = "other"
+    assert run_plans([plan], bench, say=silent)[0].status == status
+
+
+def test_a_result_of_earlier_code_is_known_as_such(bench, make_plan) -> None:
+    plan = make_plan()
+    run_plans([plan], bench, say=silent)
+    saved = content(plan.folder)
+    assert is_by_present_code(saved, plan.file)
+    source = plan.file.path.read_text()
+    plan.file.path.write_text(source.replace("figure = Figure()", "figure = Figure((3, 3))"))
+    assert is_by_present_code(saved, plan.file)
+    plan.file.path.write_text(source.replace("mean().item()", "sum().item()"))
+    assert not is_by_present_code(saved, plan.file)
+    plan.file.path.write_text(source)
+    del saved["code"]  # as in results from before there was one
+    assert not is_by_present_code(saved, plan.file)
+
+
 def test_changed_settings_and_force_are_measured_again(bench, make_plan) -> None:
     run_plans([make_plan()], bench, say=silent)
     (changed,) = run_plans([make_plan(n_prompts=3)], bench, say=silent)
@@ -113,8 +139,9 @@ def test_new_drawing_code_redraws_without_measuring(bench, make_plan) -> None:
     assert run_plans([again], bench, say=silent)[0].status == "unchanged"
 
 
+@pytest.mark.parametrize(("changed", "left"), [("just registered", 3), ("made-up", 8)])
 def test_a_killed_run_resumes_and_equals_an_unbroken_one(
-    bench, make_plan, tmp_path, monkeypatch
+    bench, make_plan, monkeypatch, changed: str, left: int
 ) -> None:
     plan = make_plan()
     run_plans([plan], bench, say=silent)
@@ -125,7 +152,7 @@ def test_a_killed_run_resumes_and_equals_an_unbroken_one(
     activations = Lab.activations
 
     def count(self, prompts, sites, positions=(-1,)):
-        if len(measured) == 5:
+        if len(measured) == 5 and not bench.hashes.get(changed) == "other":
             raise KeyboardInterrupt
         measured.extend(sites)
         return activations(self, prompts, sites, positions)
@@ -135,8 +162,9 @@ def test_a_killed_run_resumes_and_equals_an_unbroken_one(
         run_plans([plan], bench, say=silent)
     assert not plan.folder.exists()
     measured.clear()
+    bench.hashes[changed] = "other"
     run_plans([plan], bench, say=silent)
-    assert len(measured) == 3  # of eight sites, five were measured before
+    assert len(measured) == left  # of eight sites, five were measured before
     assert content(plan.folder) == unbroken
     assert (plan.folder / "profile.csv").read_bytes() == table
 
@@ -216,6 +244,31 @@ def commit(root: Path, *files: Path) -> str:
     return (git("rev-parse", "HEAD", folder=root) or "").strip()
 
 
+def test_an_earlier_result_keeps_the_revision_of_its_criterion(
+    bench, make_plan, monkeypatch
+) -> None:
+    monkeypatch.setattr("experiments.provenance.criterion_revision", lambda *_: "found")
+    plan = make_plan()
+
+    def revision() -> str:
+        run_plans([plan], bench, force=True, say=silent)
+        return content(plan.folder)["criterion_revision"]
+
+    assert revision() == "found"
+    path = plan.folder / "result.json"
+    path.write_text(path.read_text().replace('"found"', '"first"'))
+    assert revision() == "first"
+    repository = plan.folder.parents[2]
+    git("init", "-q", folder=repository)
+    commit(repository, path)
+    shutil.rmtree(plan.folder)
+    plan.folder.mkdir()
+    assert revision() == "first"
+    path.write_text(path.read_text().replace('"criterion_sha256": "', '"criterion_sha256": "0'))
+    commit(repository, path)
+    assert revision() == "found"
+
+
 def test_criterion_revision_is_the_first_commit_with_this_text(tmp_path) -> None:
     path, limits = tmp_path / "experiments" / "05_x.py", tmp_path / "experiments" / "limits.py"
     path.parent.mkdir()
@@ -234,6 +287,13 @@ def test_criterion_revision_is_the_first_commit_with_this_text(tmp_path) -> None
     second = commit(tmp_path, limits)
     path.write_text(textwrap.dedent(text) + "# a comment")
     commit(tmp_path, path)
+    moved = path.with_suffix("") / "protocol.py"
+    moved.parent.mkdir()
+    path.unlink()
+    limits.rename(limits.with_name("bounds.py"))
+    moved.write_text(textwrap.dedent(text).replace("experiments.limits", "..bounds"))
+    commit(tmp_path, path, limits, moved, limits.with_name("bounds.py"))
+    path = moved
     assert criterion_revision(path, "Supported if above 0.4.") == first
     assert criterion_revision(path, "Supported if above 0.5.") == second
     assert criterion_revision(path, "Supported if above 0.6.") is None
