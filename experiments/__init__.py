@@ -1,22 +1,23 @@
 """Experiments: one numbered file per hypothesis, and what runs, saves and shows them.
 
-Notebooks import `show`, `about`, `figure`, `estimates` and `observation` from here; they are loaded
-when first asked for, so that the command line starts quickly.
+`run` is `interp run` for Python. Notebooks import `show`, `about`, `figure`, `estimates` and
+`observation`. All are loaded when first asked for, so that the command line starts quickly.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from experiments.notebooks import about, estimates, figure, observation, show
+    from experiments.run_function import run
 
-__all__ = ["about", "estimates", "figure", "observation", "show"]
+__all__ = ["about", "estimates", "figure", "observation", "run", "show"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'experiments' has no attribute '{name}'")
-    from experiments import notebooks
-
-    return getattr(notebooks, name)
+    module = "run_function" if name == "run" else "notebooks"
+    return getattr(import_module(f"experiments.{module}"), name)

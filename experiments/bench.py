@@ -131,7 +131,7 @@ class Bench(Protocol):
 
 @dataclass
 class ModelBench:
-    """A bench that loads a named model when the first lab is asked for."""
+    """A bench that loads a named model when the first lab is asked for, if it is not `loaded`."""
 
     model: str
     sha256: str
@@ -141,6 +141,7 @@ class ModelBench:
     dtype: str = "auto"
     device: str = "auto"
     progress: ProgressLog = field(default_factory=Silent)
+    loaded: LoadedModel | None = None
     _labs: dict[int, Lab] = field(default_factory=dict)
 
     def identity(self) -> dict[str, Any]:
@@ -171,13 +172,16 @@ class ModelBench:
 
     @cached_property
     def _model(self) -> LoadedModel:
-        from interp.models import load
-
-        self.progress.say(f"loading {self.model}")
-        model = load(self.model, dtype=self.dtype, device=self.device)
+        model = self._load() if self.loaded is None else self.loaded
         if self.dtype == "auto" and model.info.dtype == "bfloat16":
             self._warn_of_rounding(model)
         return model
+
+    def _load(self) -> LoadedModel:
+        from interp.models import load
+
+        self.progress.say(f"loading {self.model}")
+        return load(self.model, dtype=self.dtype, device=self.device)
 
     def _warn_of_rounding(self, model: LoadedModel) -> None:
         """Name what is measured in bfloat16 and would not come out right on this model."""

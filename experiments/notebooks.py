@@ -1,8 +1,8 @@
 """What the notebooks call, and what executes them.
 
 A notebook shows one saved result: `result = show("05")`, then `figure(result, "name")` per figure.
-When copies are executed beside other results, three environment variables say what to show instead:
-INTERP_MODEL, INTERP_PRESET and INTERP_RESULTS.
+When copies are executed beside other results, environment variables say what to show instead:
+INTERP_MODEL, INTERP_PRESET, INTERP_STYLE and INTERP_RESULTS.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,47 +19,84 @@ import pandas as pd
 
 from experiments.code_hash import code_hash
 from experiments.config import changed_note
-from experiments.paths import RESULTS_VARIABLE, project_root, results_root
-from experiments.registry import FOLDER, find_experiment, load_experiment
-from experiments.results import RESULT_FILE, Result, load_result
+from experiments.paths import RESULTS_VARIABLE, project_root
+from experiments.registry import FOLDER, load_experiment
+from experiments.results import RESULT_FILE, Result
+from experiments.run_function import Request, request
 from experiments.suggest import nearest
 from interp.errors import ExperimentError
-from interp.registry import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
     from matplotlib.figure import Figure
     from nbformat import NotebookNode
 
+    from experiments.run_function import Model
+
 MODEL_VARIABLE, PRESET_VARIABLE = "INTERP_MODEL", "INTERP_PRESET"
+STYLE_VARIABLE = "INTERP_STYLE"
+SHOWN_FIRST = ("full", "quick")  # presets looked for when none is named; the last is run
+DURATIONS = {
+    "smoke": "seconds",
+    "quick": "a minute or two at 0.5B parameters",
+    "full": "ten minutes to two hours at 0.5B parameters",
+}
 COPIES = "notebooks"
 STAMP = "interp"  # key in a copy's metadata that holds what it was executed from
 
 
 def show(
     number: str,
-    model: str = DEFAULT_MODEL,
-    preset: str = "full",
-    root: Path | None = None,
-    folder: Path = FOLDER,
+    model: Model | None = None,
+    preset: str | None = None,
+    style: str | None = None,
+    *,
+    force: bool = False,
+    progress: bool = True,
+    **options: Any,
 ) -> Result:
-    """The saved result of an experiment; it is run first if there is none.
+    """The saved result of an experiment, also if the code has changed since; else it is run.
 
-    `model` is a registered name, or the name of another model's folder under results/<preset>. The
-    environment variables above win over the arguments, so that a copy of a notebook can be
-    executed for another model or preset.
+    Everything is as for `experiments.run`, where the options are listed. Without a preset the full
+    result is shown if it is saved, else the quick one, and quick is run if neither is: full is only
+    run when it is asked for. Without a style, that of the saved result will do, and `template` is
+    run. A folder name under results/<preset> does as a model, too. The environment variables above
+    win over the arguments, so that a copy of a notebook can be executed for another model.
     """
     model = os.environ.get(MODEL_VARIABLE, model)
     preset = os.environ.get(PRESET_VARIABLE, preset)
-    file = find_experiment(number, folder)
-    place = results_root(root)
-    if not (place / preset / model / file.name / RESULT_FILE).is_file():
-        from experiments.cli import main
+    style = os.environ.get(STYLE_VARIABLE, style)
+    if RESULTS_VARIABLE in os.environ:
+        options["out"] = None
+    presets = SHOWN_FIRST if preset is None else (preset,)
+    asked = [request(number, model, one, style or "template", **options) for one in presets]
+    for one in asked:
+        found = None if force else one.saved(any_style=style is None)
+        if found is not None:
+            _say_shown(found)
+            return found
+    _say_run(asked)
+    return asked[-1].run(force, progress)
 
-        words = ["run", file.number, "--model", model, "--preset", preset, "--out", str(place)]
-        if main(words, folder) != 0:
-            raise ExperimentError(f"{file.name} could not be run; the reason is printed above.")
-    return load_result(place / preset / model / file.name)
+
+def _say_shown(result: Result) -> None:
+    run = _run(result)
+    what = f"the saved {run.preset} result of {run.model['name']}, style {run.style}"
+    print(f"{run.experiment}: {what}, which took {run.seconds:.0f} s to measure")  # noqa: T201
+
+
+def _say_run(asked: Sequence[Request]) -> None:
+    """What is run, and what might be asked for instead."""
+    options = asked[-1].options
+    others = [
+        f'; preset="{one.options.preset}" takes {DURATIONS[one.options.preset]}'
+        for one in asked[:-1]
+    ]
+    print(  # noqa: T201
+        f"{asked[-1].file.name}: running {options.preset} on {options.model}, style "
+        f"{options.style}, about {DURATIONS[options.preset]}{''.join(others)}",
+        flush=True,
+    )
 
 
 def about(result: Result) -> Markdown:
@@ -141,10 +178,11 @@ def execute_copies(root: Path, preset: str, model: str, folder: Path | None = No
 
 
 def _copy(source: Path, results: Path, variables: Mapping[str, str]) -> Path:
-    target = results / COPIES / source.name
-    stamp = _stamp(source, results / source.stem / RESULT_FILE)
+    target, result = results / COPIES / source.name, results / source.stem / RESULT_FILE
+    stamp = _stamp(source, result)
     if _read_stamp(target) != stamp:
-        notebook = executed(source, variables)
+        style = json.loads(result.read_text(encoding="utf-8"))["style"]
+        notebook = executed(source, {**variables, STYLE_VARIABLE: style})
         notebook.metadata[STAMP] = stamp
         _write(notebook, target)
     return target

@@ -32,7 +32,7 @@ def results_root(out: Path | None = None) -> Path:
 
 def saved_label(results: Path, name: str) -> str:
     """Folder of a model's results in `results` (those of one preset): by label, or by name."""
-    if (results / name).is_dir():
+    if name == Path(name).name and (results / name).is_dir():
         return name
 
     def identity(model: str) -> str:

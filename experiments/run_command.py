@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -25,15 +25,17 @@ from interp.errors import ExperimentError
 from interp.registry import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from experiments.progress import ProgressLog
     from experiments.runner import Outcome, Plan
+    from interp.models import LoadedModel
 
 TINY = "tiny-random"
 Style = Literal["template", "none", "newline"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 CHOICES: dict[str, tuple[str, ...]] = {
-    "--preset": PRESET_NAMES,
-    "--style": get_args(Style),
-    "--dtype": get_args(Dtype),
+    "preset": PRESET_NAMES,
+    "style": get_args(Style),
+    "dtype": get_args(Dtype),
 }
 DESCRIPTION = """\
 Run one experiment, several ("01 05"), or "all". What is unchanged is kept; a broken run continues.
@@ -74,35 +76,48 @@ class RunOptions:
 
 def run(words: Sequence[str], folder: Path = FOLDER) -> int:
     """Parse, run, and return the exit code: 0, or 2 if an experiment failed."""
-    from experiments.bench import ModelBench, load_data
     from experiments.progress import progress_log
+
+    names, flags = split_names(words)
+    check_choices({name: flag_value(flags, f"--{name}") for name in CHOICES})
+    files = select(names, folder)
+    options, config = parse_options(files, flags)
+    check_options(options, files)
+    with progress_log() as progress:
+        outcomes = run_files(files, options, config, progress)
+    return exit_code(outcomes)
+
+
+def run_files(
+    files: Sequence[ExperimentFile],
+    options: RunOptions,
+    config: ExperimentConfig,
+    progress: ProgressLog,
+    loaded: LoadedModel | None = None,
+) -> list[Outcome]:
+    """Run as the options say, on `loaded` if that is given; `options.model` then names it."""
+    from experiments.bench import ModelBench, load_data
     from experiments.runner import run_plans
     from interp.models import identity
 
-    names, flags = split_names(words)
-    check_choices(flags)
-    files = select(names, folder)
-    options, config = parse_options(files, flags)
-    _check_options(options, files)
     root = results_root(options.out)
     check_out(root)
     name = options.model or default_model(options.preset)
-    sha256 = identity(name)
-    with progress_log() as progress:
-        bench = ModelBench(
-            model=name,
-            sha256=sha256,
-            source=load_data(options.positive, options.negative, options.field),
-            preset=options.preset,
-            style=options.style,
-            dtype=options.dtype,
-            device=options.device,
-            progress=progress,
-        )
-        label = model_label(name, lambda _: sha256, options.positive, TINY)
-        plans = make_plans(files, options, config, root, label)
-        outcomes = run_plans(plans, bench, force=options.force, say=progress.say)
-    return exit_code(outcomes)
+    sha256 = identity(name) if loaded is None else loaded.sha256
+    bench = ModelBench(
+        model=name,
+        sha256=sha256,
+        source=load_data(options.positive, options.negative, options.field),
+        preset=options.preset,
+        style=options.style,
+        dtype=options.dtype,
+        device=options.device,
+        progress=progress,
+        loaded=loaded,
+    )
+    label = model_label(name, lambda _: sha256, options.positive, TINY)
+    plans = make_plans(files, options, config, root, label)
+    return run_plans(plans, bench, force=options.force, say=progress.say)
 
 
 def default_model(preset: str) -> str:
@@ -155,12 +170,11 @@ def flag_value(flags: Sequence[str], flag: str) -> str | None:
     return None
 
 
-def check_choices(flags: Sequence[str]) -> None:
+def check_choices(given: Mapping[str, str | None]) -> None:
     """Raise ExperimentError, naming the nearest, for an unknown preset, style or dtype."""
-    for flag, choices in CHOICES.items():
-        value = flag_value(flags, flag)
-        if value is not None and value not in choices:
-            raise ExperimentError(f"Unknown {flag[2:]} '{value}'{nearest(value, choices)}")
+    for name, value in given.items():
+        if value is not None and value not in CHOICES[name]:
+            raise ExperimentError(f"Unknown {name} '{value}'{nearest(value, CHOICES[name])}")
 
 
 def parse_options(
@@ -191,7 +205,8 @@ def _combined(default: ExperimentConfig) -> type:
     )
 
 
-def _check_options(options: RunOptions, files: Sequence[ExperimentFile]) -> None:
+def check_options(options: RunOptions, files: Sequence[ExperimentFile]) -> None:
+    """Raise ExperimentError if there is no experiment, or one file of prompts without the other."""
     if not files:
         raise ExperimentError(
             'Which experiment? Give one or more numbers, or "all"; "interp list" shows them.'

@@ -17,7 +17,8 @@ Fingerprint = tuple[tuple[tuple[int, int], ...], bytes]
 
 def fingerprint(parameters: Sequence[Tensor]) -> Fingerprint:
     """Address and version of every parameter, and some of its entries, spread over its diagonal."""
-    identities = tuple((p.data_ptr(), p._version) for p in parameters)
+    # Tensors made in inference mode have no version counter.
+    identities = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in parameters)
     joined = torch.cat([spread(p.detach()).to("cpu", torch.float32) for p in parameters])
     return identities, joined.numpy().tobytes()
 

@@ -81,12 +81,19 @@ class LoadedModel:
     bridge: TransformerBridge
     tokenizer: Any
     info: ModelInfo
+    _weights: Fingerprint | None = None
     _kept_head: KeptHead = field(default_factory=KeptHead)
 
     @property
     def hf(self) -> Any:
         """The Hugging Face model inside the bridge; its blocks are the bridge's hooked blocks."""
         return self.bridge.original_model
+
+    @property
+    def sha256(self) -> str:
+        """What identifies the weights; empty if that is unknown or they were changed in place."""
+        unchanged = fingerprint(list(self.hf.parameters())) == self._weights
+        return self.info.sha256 if unchanged else ""
 
     @property
     def n_layers(self) -> int:
@@ -210,7 +217,7 @@ def from_huggingface(
         family=config.model_type,
         random=random,
     )
-    model = LoadedModel(bridge, tokenizer, info)
+    model = LoadedModel(bridge, tokenizer, info, fingerprint(list(hf_model.parameters())))
     self_check(model)
     return model
 

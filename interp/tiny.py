@@ -32,7 +32,16 @@ TEMPLATE = (
     "+ message['content'] + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-TINY_SHA256 = hashlib.sha256(b"tiny-random llama, 4 layers, width 32, seed 0").hexdigest()
+
+
+def tiny_sha256(family: str = "llama", n_layers: int = 4, seed: int = 0, **options: Any) -> str:
+    """What identifies the weights of a tiny model: how they are made."""
+    others = "".join(f", {name} {options[name]}" for name in sorted(options))
+    text = f"tiny-random {family}, {n_layers} layers, width 32, seed {seed}{others}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+TINY_SHA256 = tiny_sha256()
 
 
 def tiny_tokenizer(template: bool = True) -> PreTrainedTokenizerFast:
@@ -111,4 +120,5 @@ def tiny_huggingface(
 def tiny_random_model(family: str = "llama", n_layers: int = 4, **options: Any) -> LoadedModel:
     """A seeded random model of width 32, booted and self-checked; options of `tiny_huggingface`."""
     hf_model, tokenizer = tiny_huggingface(family, n_layers, **options)
-    return from_huggingface(hf_model, tokenizer, "tiny-random", TINY_SHA256, random=True)
+    sha256 = tiny_sha256(family, n_layers, **options)
+    return from_huggingface(hf_model, tokenizer, "tiny-random", sha256, random=True)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments.bench import LabData
 from experiments.cells import MemoryCells
 from experiments.lab import Lab
 from experiments.registry import find_experiment, load_experiment
@@ -118,6 +119,15 @@ def made_up_prompts() -> ContrastSet:
     positive = [f"Hide {word(3 * i)} {word(3 * i + 1)} {word(3 * i + 2)}" for i in range(30)]
     negative = [f"Find {word(3 * i + 400)} {word(3 * i + 200)} here" for i in range(30)]
     return contrast("made-up", positive, negative, "none")
+
+
+@pytest.fixture
+def made_up_data(made_up_prompts: ContrastSet, monkeypatch: pytest.MonkeyPatch) -> LabData:
+    """The made-up prompts in place of all registered data, which need a download."""
+    texts = text_set("made up", ["The sea is wide.", "Trees grow."], "none")
+    data = LabData(made_up_prompts, lambda seed: texts, lambda seed: texts, lambda: texts)
+    monkeypatch.setattr("experiments.bench.registered_data", lambda: data)
+    return data
 
 
 @pytest.fixture
