@@ -94,7 +94,7 @@ def _say_run(asked: Sequence[Request]) -> None:
     ]
     print(  # noqa: T201
         f"{asked[-1].file.name}: running {options.preset} on {options.model}, style "
-        f"{options.style}, about {DURATIONS[options.preset]}{''.join(others)}",
+        f"{options.style}, which takes {DURATIONS[options.preset]}{''.join(others)}",
         flush=True,
     )
 
