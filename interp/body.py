@@ -2,7 +2,8 @@
 
 TransformerLens components are reduced to what a pass needs: the hook points that carry a hook,
 around the plain Hugging Face modules. Blocks below the first intervention are skipped when the
-state that enters it is known, and blocks above the last one that is asked for always.
+state that enters it is known, and blocks above the last one that is asked for always. None of
+this is done while the user has hooks of their own on the model: see `interp.user_hooks`.
 """
 
 import warnings
@@ -26,6 +27,7 @@ from interp.packing import Pack, pack, prefix_tree
 from interp.prompts import batch
 from interp.residuals import ResidualStore
 from interp.sites import Site
+from interp.user_hooks import UserHooks
 from interp.writes import HookFunction, touched, write_hooks
 
 NO_MASK = torch.zeros(1, 1, 1, 1)
@@ -138,7 +140,9 @@ class Engine:
             for point in (socket.component.hook_in, socket.component.hook_out)
         }
         self.residuals = ResidualStore()
-        self.packs = True
+        self.user_hooks = UserHooks(model.bridge, model.hf)
+        self.open: list[Body] = []
+        self.packs: bool | None = None  # not known yet
 
     def parameters(self) -> list[Tensor]:
         """The parameters of the body as they are now."""
@@ -149,13 +153,15 @@ _ENGINES: WeakKeyDictionary[LoadedModel, Engine] = WeakKeyDictionary()
 
 
 def engine_of(model: LoadedModel) -> Engine:
-    """The engine of a model, made and checked once.
+    """The engine of a model, made once, and checked once there are no hooks of the user's.
 
     A family whose packed pass does not agree with its plain one gets the plain one from then on,
     with a warning that names it.
     """
     if model not in _ENGINES:
-        engine = _ENGINES[model] = Engine(model)
+        _ENGINES[model] = Engine(model)
+    engine = _ENGINES[model]
+    if engine.packs is None and not engine.user_hooks.present():
         problem = packing_problem(model, engine)
         engine.packs = problem is None
         if problem is not None:
@@ -164,7 +170,7 @@ def engine_of(model: LoadedModel) -> Engine:
                 "prompt is run alone and in full, which is right and several times slower.",
                 stacklevel=2,
             )
-    return _ENGINES[model]
+    return engine
 
 
 @torch.inference_mode()
@@ -212,7 +218,10 @@ class Body:
     """The model's body with placements written into it, open while used as a context manager.
 
     `sites` are read in every pass. On leaving, also by an exception, every hook is gone and every
-    module back in its place.
+    module back in its place. Bodies of one model may be open inside each other: only the innermost
+    acts. If the user has hooks on the model when a body is opened, its passes are plain ones with
+    all components, so that these hooks fire, before its own; raises ActivationError for those that
+    would not.
     """
 
     def __init__(
@@ -236,20 +245,44 @@ class Body:
         self._offsets = torch.zeros(0, dtype=torch.long)
         self._chosen: dict[Positions, Tensor | None] = {}
         self._open = ExitStack()
+        self.hooked = False
+
+    @property
+    def packs(self) -> bool:
+        """Whether passes are packed and reduced; else each prompt is run plainly."""
+        return bool(self.engine.packs) and not self.hooked
 
     def __enter__(self) -> "Body":
         engine = self.engine
-        engine.residuals.check(engine.parameters())
-        with ExitStack() as stack:
-            hooks = self._hooks()
-            stack.enter_context(self.model.bridge.hooks(fwd_hooks=hooks))
-            if engine.packs:
-                self._reduce(stack, {name for name, _ in hooks})
-            self._open = stack.pop_all()
+        if engine.open:
+            engine.open[-1]._open.close()
+        engine.open.append(self)
+        try:
+            engine.user_hooks.check()
+            self.hooked = engine.user_hooks.present()
+            engine.residuals.check(engine.parameters())
+            self._install()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._open.close()
+        bodies = self.engine.open
+        innermost = bodies[-1] is self
+        bodies.remove(self)
+        if innermost and bodies:
+            bodies[-1]._install()
+
+    def _install(self) -> None:
+        """Set the hooks and reduce the components, until `_open` is closed."""
+        with ExitStack() as stack:
+            hooks = self._hooks()
+            stack.enter_context(self.model.bridge.hooks(fwd_hooks=hooks))
+            if self.packs:
+                self._reduce(stack, {name for name, _ in hooks})
+            self._open = stack.pop_all()
 
     def _hooks(self) -> list[tuple[str, HookFunction]]:
         """Keep clean states, then write, then read: what is read at a site is what was written."""
@@ -311,7 +344,7 @@ class Body:
         blocks above the last site; the states returned are then of no use.
         """
         self._places = None if places is None else to_device(places, self.model.device)
-        if not self.engine.packs:
+        if not self.packs:
             return self.plain(pack)
         with ExitStack() as stack:
             known = self.engine.residuals.nearest(pack.key, self._first_needed())
@@ -352,13 +385,17 @@ class Body:
         return self._forward(ids, positions, torch.full((len(ids),), stored.step), stored)
 
     def plain(self, pack: Pack) -> Float[Tensor, "token d_model"]:
-        """The same one sequence after the other, each by a plain pass of its own."""
+        """The same one sequence after the other, each by a plain pass of its own.
+
+        Under hooks of the user's these may count from the end of the pass, so that every token
+        whose prediction can be asked for is the end of a pass.
+        """
         places, self._key = self._places, None
         states = torch.empty(len(pack), self.model.d_model, dtype=self.model.dtype)
         states = states.to(self.model.device)
         read = {site: torch.empty_like(states) for site in self.sites}
         self._places = None
-        for row in pack.sequences():
+        for row in pack.sequences(every_end=self.hooked):
             found = self._forward(pack.ids[row], pack.positions[row], pack.offsets[row], None)
             states[row] = found
             for site in self.sites:

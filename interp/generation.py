@@ -1,6 +1,7 @@
 """Answers under interventions, token by token on stored keys and values."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -13,7 +14,7 @@ from interp.body import Body
 from interp.forward import check_placements
 from interp.interventions import Placement
 from interp.models import LoadedModel, unembed
-from interp.packing import pack, prefix_tree
+from interp.packing import pack
 from interp.prompts import Tokens
 
 ROWS_PER_BATCH = 64
@@ -64,7 +65,7 @@ def generate(
 
         def compute(rows: list[int]) -> list[list[int]]:
             """Answers to one batch of prompts."""
-            sequences = Cached if body.engine.packs else Recomputed
+            sequences = Cached if body.packs else Recomputed
             found = sequences(body, tokens[rows], max_new_tokens)
             return complete(model, found, max_new_tokens, min_new_tokens, choose, progress)
 
@@ -100,29 +101,23 @@ class Cached:
 
 
 class Recomputed:
-    """Growing by running every sequence anew: for families that cannot be packed."""
+    """Growing by running every sequence anew, where passes are plain."""
 
     def __init__(self, body: Body, tokens: Tokens, room: int):
-        self.body, self.tokens = body, tokens
-        self.grown: list[list[int]] = [[] for _ in range(len(tokens))]
+        self.body, self.tokens, self.n_grown = body, tokens, 0
         self._run()
 
     def _run(self) -> None:
-        # The token after the last one is never run: it only makes the last one a node of the tree.
-        row = pack(self.tokens, [prefix_tree([[*grown, 0]]) for grown in self.grown])
-        states = self.body.run(row)
-        ends = [
-            nodes[-1] if nodes else int(last)
-            for nodes, last in zip(row.nodes, row.last, strict=True)
-        ]
-        self.states = states[ends]
+        row = pack(self.tokens)
+        row = replace(row, offsets=row.offsets + self.n_grown)
+        self.states = self.body.run(row)[row.last]
 
     def grow(self, ids: Int[Tensor, " sample"], rows: Int[Tensor, " row"]) -> None:
         """See `Sequences`."""
-        grown = zip(self.grown, ids.tolist(), strict=True)
-        longer = [[*before, token] for before, token in grown]
-        self.grown = [longer[row] for row in rows.tolist()]
-        self.tokens = self.tokens[rows]
+        grown = torch.cat([self.tokens.ids, ids[:, None]], dim=1)
+        mask = torch.nn.functional.pad(self.tokens.mask, (0, 1), value=1)
+        self.tokens = Tokens(self.tokens.prefix, grown, mask)[rows]
+        self.n_grown += 1
         self._run()
 
 

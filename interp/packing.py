@@ -83,15 +83,20 @@ class Pack:
         """Where the token at a negative offset from each prompt's end stands in the row."""
         return self.last + 1 + offset
 
-    def sequences(self) -> list[Int[Tensor, " token"]]:
-        """Where each whole sequence stands: prefix, prompt and one path to a leaf of its tree."""
+    def sequences(self, every_end: bool = False) -> list[Int[Tensor, " token"]]:
+        """Where each whole sequence stands: prefix, prompt and one path to a leaf of its tree.
+
+        With `every_end` also those that end at an inner node or with the prompt, after the longer
+        ones that they begin.
+        """
         found = []
         for row, slots in enumerate(self.slots):
             own = slots[slots >= 0]
             sees = self.sees[row, : len(own), : len(own)]
             # A leaf is seen by itself alone.
-            for leaf in (sees.sum(0) == 1).nonzero()[:, 0].tolist():
-                found.append(torch.cat([torch.arange(self.n_prefix), own[sees[leaf]]]))
+            ends = own >= self.last[row] if every_end else sees.sum(0) == 1
+            for end in ends.nonzero()[:, 0].flip(0).tolist():
+                found.append(torch.cat([torch.arange(self.n_prefix), own[sees[end]]]))
         return found
 
     @cached_property

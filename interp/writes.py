@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from interp.errors import ActivationError
 from interp.interventions import Intervention, Placement, Positions
 from interp.sites import Site
 
@@ -27,8 +28,32 @@ def touched(positions: Positions, offsets: Int[Tensor, " pos"]) -> Bool[Tensor, 
     return torch.isin(offsets, torch.tensor(positions))
 
 
-def all_columns(positions: Positions) -> None:
-    """For a pass in which placements touch every token, whatever positions they name."""
+def check_countable(positions: Positions) -> None:
+    """Raise ActivationError for positions that a hook cannot find by the end of a row alone."""
+    if positions == "all" or (not isinstance(positions, str) and all(p < 0 for p in positions)):
+        return
+    raise ActivationError(
+        f"Positions {positions!r} cannot be written by hooks of their own, which do not know where "
+        "the prompt ends: expected 'all', or negative offsets from the end of the row such as "
+        "(-1,). In a pass over prompts alone 'all' is the same as 'prompt'; otherwise use "
+        "interp.forward and interp.generation, which know the prompt."
+    )
+
+
+def from_the_end(
+    positions: Positions, h: Float[Tensor, "sample pos d_model"]
+) -> Int[Tensor, " chosen"] | None:
+    """The columns of h at offsets from its end, or None for all of them."""
+    if isinstance(positions, str):
+        return None
+    width = h.shape[1]
+    if any(p < -width for p in positions):
+        raise ActivationError(
+            f"Position {min(positions)} is outside the row that passes, which holds {width} "
+            f"tokens: expected -1 (its last token) to {-width}. In generation on stored keys "
+            "every later pass holds one token."
+        )
+    return touched(positions, torch.arange(-width, 0)).nonzero()[:, 0].to(h.device)
 
 
 def edit(
@@ -45,11 +70,13 @@ def edit(
 
 
 def apply_all(
-    placements: Sequence[Placement], columns: Columns, h: Float[Tensor, "sample pos d_model"]
+    placements: Sequence[Placement], columns: Columns | None, h: Float[Tensor, "sample pos d_model"]
 ) -> Float[Tensor, "sample pos d_model"]:
     """The state after the placements of one site, in order."""
     for placement in placements:
-        h = edit(h, placement.intervention, columns(placement.positions))
+        positions = placement.positions
+        chosen = from_the_end(positions, h) if columns is None else columns(positions)
+        h = edit(h, placement.intervention, chosen)
     return h
 
 
@@ -75,13 +102,23 @@ def mid_hooks(site: Site, act: Intervention) -> list[tuple[str, HookFunction]]:
 
 
 def write_hooks(
-    placements: Sequence[Placement], columns: Columns = all_columns
+    placements: Sequence[Placement], columns: Columns | None = None
 ) -> list[tuple[str, HookFunction]]:
     """TransformerLens hooks that write the placements into the residual stream.
 
-    `columns` tells which tokens of the pass under way a placement touches. Sites are taken by
-    depth, so what `mid` remembers of `pre` is what a write at `pre` left there.
+    They are for `run_with_hooks`, and for `run_with_cache` inside `bridge.hooks`. Such hooks see
+    rows of tokens and no prompts: positions may be "all", or negative offsets, which are counted
+    from the end of the row that passes (prompts of one length, or padded on the left). In
+    `bridge.generate` with its cache a later pass is one token, at -1. Raises ActivationError for
+    other positions, and in a pass over a row that is too short.
+
+    `columns` is the engine's, which knows the prompts: it tells which tokens of the pass under way
+    a placement touches. Sites are taken by depth, so what `mid` remembers of `pre` is what a write
+    at `pre` left there.
     """
+    if columns is None:
+        for placement in placements:
+            check_countable(placement.positions)
     by_site: dict[Site, list[Placement]] = {}
     for placement in placements:
         for site in placement.sites:
