@@ -20,7 +20,6 @@ from transformer_lens.model_bridge.generalized_components.base import Generalize
 from transformer_lens.model_bridge.generalized_components.block import BlockBridge
 
 from interp.attention import IMPLEMENTATION, Attend, PackedAttention, Stored
-from interp.errors import ActivationError
 from interp.interventions import Placement, Positions
 from interp.models import LoadedModel
 from interp.packing import Pack, pack, prefix_tree
@@ -28,7 +27,7 @@ from interp.prompts import batch
 from interp.residuals import ResidualStore
 from interp.sites import Site
 from interp.user_hooks import UserHooks
-from interp.writes import HookFunction, touched, write_hooks
+from interp.writes import HookFunction, check_sites, resolve, touched, write_hooks
 
 NO_MASK = torch.zeros(1, 1, 1, 1)
 """Four dimensions tell transformers that the mask is ready; the packed attention has its own."""
@@ -39,20 +38,6 @@ AGREEMENT = {torch.float32: 1e-3, torch.bfloat16: 0.2}
 Odd sequences in bf16 are up to .08 apart for rounding alone; a token that is seen too much or too
 little puts them about 1 apart.
 """
-
-
-def check_sites(model: LoadedModel, sites: Sequence[Site]) -> None:
-    """Raise ActivationError for a site that the model does not have."""
-    for site in sites:
-        if not 0 <= site.layer < model.n_layers:
-            raise ActivationError(
-                f"{model.info.name} has layers 0 to {model.n_layers - 1}; there is no site {site}."
-            )
-        if site.stream == "mid" and not model.info.has_mid:
-            raise ActivationError(
-                f"{model.info.name} runs attention and MLP in parallel, so it has no `mid` state; "
-                "use the streams pre and post."
-            )
 
 
 class Lean(nn.Module):
@@ -230,8 +215,9 @@ class Body:
         placements: Sequence[Placement] = (),
         sites: Sequence[Site] = (),
     ):
-        written = [site for placement in placements for site in placement.sites]
-        check_sites(model, [*written, *sites])
+        placements = resolve(model, placements)
+        check_sites(model, sites)
+        written = [site for placement in placements for site in placement.sites or ()]
         self.model, self.engine = model, engine_of(model)
         self.first = min((site.layer for site in written), default=model.n_layers)
         if model.device.type != "cpu":

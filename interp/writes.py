@@ -1,6 +1,7 @@
 """Writes into the residual stream: which tokens a placement touches, and the hooks that do it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -9,12 +10,44 @@ from torch import Tensor
 
 from interp.errors import ActivationError
 from interp.interventions import Intervention, Placement, Positions
+from interp.models import LoadedModel
 from interp.sites import Site
 
 HookFunction = Callable[..., Tensor | None]
 
 Columns = Callable[[Positions], Int[Tensor, " chosen"] | None]
 """Which tokens of the pass under way a placement touches: their indices, or None for all."""
+
+
+def check_sites(model: LoadedModel, sites: Sequence[Site]) -> None:
+    """Raise ActivationError for a site that the model does not have."""
+    for site in sites:
+        if not 0 <= site.layer < model.n_layers:
+            raise ActivationError(
+                f"{model.info.name} has layers 0 to {model.n_layers - 1}; there is no site {site}."
+            )
+        if site.stream == "mid" and not model.info.has_mid:
+            raise ActivationError(
+                f"{model.info.name} runs attention and MLP in parallel, so it has no `mid` state; "
+                "use the streams pre and post."
+            )
+
+
+def resolve(model: LoadedModel, placements: Sequence[Placement]) -> list[Placement]:
+    """The placements with their sites in this model; ActivationError for one that it lacks."""
+    n_layers, has_mid = model.n_layers, model.info.has_mid
+    found = [replace(p, sites=p.sites_in(n_layers, has_mid)) for p in placements]
+    check_sites(model, [site for placement in found for site in placement.sites or ()])
+    return found
+
+
+def hooks(model: LoadedModel, edits: Sequence[Placement]) -> list[tuple[str, HookFunction]]:
+    """Edits as TransformerLens hooks, for `bridge.hooks` and `run_with_hooks` of your own.
+
+    Around `run_with_cache` use `bridge.hooks(fwd_hooks=...)`. See `write_hooks` for the positions
+    that such hooks can know. Raises ActivationError for a site that the model lacks.
+    """
+    return write_hooks(resolve(model, edits))
 
 
 def touched(positions: Positions, offsets: Int[Tensor, " pos"]) -> Bool[Tensor, " pos"]:
@@ -116,12 +149,14 @@ def write_hooks(
     a placement touches. Sites are taken by depth, so what `mid` remembers of `pre` is what a write
     at `pre` left there.
     """
-    if columns is None:
-        for placement in placements:
+    for placement in placements:
+        if placement.sites is None:
+            raise ActivationError("Where is everywhere? Use interp.hooks(model, edits).")
+        if columns is None:
             check_countable(placement.positions)
     by_site: dict[Site, list[Placement]] = {}
     for placement in placements:
-        for site in placement.sites:
+        for site in placement.sites or ():
             by_site.setdefault(site, []).append(placement)
     hooks: list[tuple[str, HookFunction]] = []
     for site in sorted(by_site):
