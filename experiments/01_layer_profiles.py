@@ -38,7 +38,8 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from experiments import layer_profile_plots
-from experiments.config import ExperimentConfig
+from experiments.claims import Claim, Verdict, decide
+from experiments.config import Count, ExperimentConfig, Several
 from experiments.lab import Lab
 from experiments.layer_profile_tables import tables
 from experiments.layer_profiles import (
@@ -51,34 +52,49 @@ from experiments.layer_profiles import (
     excess_of,
     profiles,
 )
-from experiments.results import Estimate, Result, Verdict
+from experiments.results import Estimate, Result
 from interp import geometry, stats
 from interp.sites import Site, all_sites
 
 FALL_OF_INTEREST = 0.001
 SLOPE_OF_INTEREST = 0.01
 
-CLAIM = (
-    "With depth the mean states of harmful and harmless prompts part (their cosine falls) and the "
-    "states of each class spread (their variance rises), beyond chance and the growth of the norm."
-)
-CRITERION = f"""Measured at the last prompt token, at pre and mid of every layer.
-Part 1, the cosine falls: excess = (1 - cosine) minus its mean over permuted labels; fall = mean
-excess over the deeper half of the sites minus that over the shallower half. Met if the largest
-excess over all sites has p < {SIGNIFICANCE} by the maximum statistic over sites and the 95%
-interval of the fall lies above 0. If not met, contradicted where the upper end of that interval is
-below {FALL_OF_INTEREST}.
-Part 2, the variance rises: slope over depth, per block, of ln(mean variance / mean squared norm),
-over the sites where that share exceeds {SMALLEST_SHARE}. Met if its 95% interval lies above 0 in
-both classes. If not met, contradicted where its upper end is below {SLOPE_OF_INTEREST} in either.
-Supported if both parts are met, rejected if either is contradicted, otherwise inconclusive. The
-same without the {N_LARGEST} largest dimensions is reported and does not decide."""
-
-HEADLINE = (
-    "cosine.excess.maximum",
-    "cosine.fall",
-    "variance_slope.harmful",
-    "variance_slope.harmless",
+CLAIMS = (
+    Claim(
+        key="01a",
+        notes="the clusters are far apart",
+        statement=(
+            "With depth the mean states of harmful and harmless prompts part: their cosine falls, "
+            "beyond chance."
+        ),
+        criterion=(
+            "Measured at the last prompt token, at pre and mid of every layer. Excess = (1 - "
+            "cosine) minus its mean over permuted labels; fall = mean excess over the deeper half "
+            "of the sites minus that over the shallower half. Supported if the largest excess over "
+            f"all sites has p < {SIGNIFICANCE} by the maximum statistic over sites and the 95% "
+            "interval of the fall lies above 0. If not, rejected where the upper end of that "
+            f"interval is below {FALL_OF_INTEREST}; else inconclusive. The same without the "
+            f"{N_LARGEST} largest dimensions is reported and does not decide."
+        ),
+        estimates=("cosine.fall", "cosine.excess.maximum"),
+    ),
+    Claim(
+        key="01b",
+        notes="three graphs: cosine of the class means, mean and maximal variance over layers",
+        statement=(
+            "With depth the states of each class spread: their variance rises, beyond the growth "
+            "of the norm."
+        ),
+        criterion=(
+            "Measured at the last prompt token, at pre and mid of every layer. Slope over depth, "
+            "per block, of ln(mean variance / mean squared norm), over the sites where that share "
+            f"exceeds {SMALLEST_SHARE}. Supported if its 95% interval lies above 0 in both "
+            "classes. If not, rejected where its upper end is below "
+            f"{SLOPE_OF_INTEREST} in either; else inconclusive. The same without the {N_LARGEST} "
+            "largest dimensions is reported and does not decide."
+        ),
+        estimates=("variance_slope.harmful", "variance_slope.harmless"),
+    ),
 )
 
 
@@ -86,11 +102,12 @@ HEADLINE = (
 class Config(ExperimentConfig):
     """Cosine of the class means and variance over layers."""
 
-    n_prompts: int | None = 96  # per class, from the whole contrast set; None: all of them
-    n_permutations: int = 200  # of the labels, shared by all sites
-    n_resamples: int = 500  # bootstrap draws over prompts
+    n_prompts: Several | None = 96  # per class, from the whole contrast set; None: all of them
+    n_permutations: Count = 200  # of the labels, shared by all sites
+    n_resamples: Several = 500  # bootstrap draws over prompts
 
 
+MINUTES = {"smoke": 0.1, "quick": 0.3, "full": 10}
 PRESETS = {
     "smoke": Config(n_prompts=24, n_permutations=100, n_resamples=100),
     "quick": Config(),
@@ -123,9 +140,7 @@ def run(config: Config, lab: Lab) -> Result:
     n = (len(positive), len(negative))
     estimates = all_estimates(forms, sites, n, share)
     by_name = {estimate.name: estimate for estimate in estimates}
-    return Result(
-        verdict(by_name), estimates, tables(forms, sites, n), observation(by_name, sites, forms)
-    )
+    return Result(estimates, tables(forms, sites, n), observation(by_name, sites, forms))
 
 
 def choose(texts: tuple[str, ...], n: int | None, rng: np.random.Generator) -> list[str]:
@@ -276,30 +291,16 @@ def last_variance(form: Profiles, name: str, n: int) -> Estimate:
     return Estimate(f"mean_variance.{name}.last", float(form.true[key][-1]), low, high, n=n)
 
 
-def verdict(estimates: Mapping[str, Estimate]) -> Verdict:
-    """Both parts met: supported; one contradicted: rejected; else inconclusive. See CRITERION."""
+def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:
+    """The criteria, applied to the estimates alone."""
     fall, excess = estimates["cosine.fall"], estimates["cosine.excess.maximum"]
     slopes = [estimates[f"variance_slope.{name}"] for name in CLASSES]
-    intervals = [fall, *slopes]
-    if any(e.low is None or e.high is None for e in intervals) or excess.p is None:
-        return "inconclusive"
-    cosine_falls = excess.p < SIGNIFICANCE and lower(fall) > 0
-    variance_rises = all(lower(slope) > 0 for slope in slopes)
-    if cosine_falls and variance_rises:
-        return "supported"
-    no_fall = not cosine_falls and upper(fall) < FALL_OF_INTEREST
-    no_rise = not variance_rises and any(upper(slope) < SLOPE_OF_INTEREST for slope in slopes)
-    return "rejected" if no_fall or no_rise else "inconclusive"
-
-
-def lower(estimate: Estimate) -> float:
-    """Lower end of the interval; minus infinity where there is none."""
-    return -np.inf if estimate.low is None else estimate.low
-
-
-def upper(estimate: Estimate) -> float:
-    """Upper end of the interval; infinity where there is none."""
-    return np.inf if estimate.high is None else estimate.high
+    falls = excess.p is not None and excess.p < SIGNIFICANCE and fall.above(0)
+    rises = all(slope.above(0) for slope in slopes)
+    return {
+        "01a": decide(falls, not falls and fall.below(FALL_OF_INTEREST)),
+        "01b": decide(rises, not rises and any(s.below(SLOPE_OF_INTEREST) for s in slopes)),
+    }
 
 
 def observation(

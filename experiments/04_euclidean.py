@@ -29,13 +29,15 @@ absorbs part of a planted negative curvature, so power against hyperbolic space 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+from annotated_types import MinLen
 from matplotlib.figure import Figure
 
-from experiments.config import ExperimentConfig
+from experiments.claims import Claim, Verdict, decide
+from experiments.config import Count, ExperimentConfig, Several, Share
 from experiments.euclidean_manifold import (
     CLASSES,
     Cell,
@@ -63,7 +65,7 @@ from experiments.euclidean_metrics import (
 )
 from experiments.euclidean_plots import plot_all
 from experiments.lab import Lab
-from experiments.results import Estimate, Result, Verdict, number
+from experiments.results import Estimate, Result, number
 from interp.curvature.flatness import MOVED, SHAPES, FlatnessSettings
 from interp.curvature.inner_products import INNER_PRODUCTS, unembedding_covariance
 from interp.sites import Site
@@ -78,69 +80,94 @@ STRAY = 0.1
 MARGIN = 0.05
 CONVERGED = 0.25
 LEAST_PROMPTS = 30
+MEANINGS = ("manifold", "output", "behaviour")
 STATUSES = ("within", "outside", "inconclusive")
 
-CLAIM = (
-    "Activation space is Euclidean in three meanings: the manifold of last-token states is flat by "
-    "its own geodesics, L2 distance orders changes of the model's output as well as whitened or "
-    "unembedding-weighted distance does, and L2 projections predict refusal as well."
+NOTES = "how to check if the activation space is Euclidean given a set of vectors"
+CLAIMS = (
+    Claim(
+        key="04a",
+        notes=NOTES,
+        statement="The manifold of last-token states is flat by its own geodesics.",
+        criterion=(
+            "Geodesics are shortest paths in the graph of 10 nearest neighbours; the flat mixture "
+            "has the Gaussian clusters of least BIC (at most 8, on 5 components), in groups of "
+            "about 5 states. In a cell (site x class) an estimator has power for a shape if it "
+            f"detects a planted sphere (radius {SPHERE_RADIUS:.3f}) or hyperbolic space (radius "
+            f"{HYPERBOLIC_RADIUS:g}, both in units of the root mean square length of the leading "
+            f"components with {BENT_SHARE:.0%} of the variance, which are bent) in {POWER:.0%} of "
+            f"the draws, at {ALPHA:g} over the number of estimators times two shapes, against the "
+            "rotated control and the flat mixture both. It is within the margin if it has power "
+            "and puts the data short of the planted curvature (one-sided "
+            f"p < {ALPHA:g}, Holm-corrected over estimators and shapes); outside if it is not "
+            "within and puts the data beyond both flat controls at the same level, towards where "
+            f"planting moves its mean (Welch's t, p < {MOVED:g}). A cell is outside if any "
+            "estimator is, and within if for both shapes some estimator has power and all that "
+            f"have are within. Supported if at least {MAJORITY:.0%} of the cells are within, at "
+            f"most {STRAY:.0%} outside, and the median over cells of the best power is at least "
+            f"{POWER:g} for both shapes; rejected if at least {MAJORITY:.0%} are outside; else "
+            "inconclusive."
+        ),
+        estimates=("manifold.cells.within", "manifold.cells.outside"),
+    ),
+    Claim(
+        key="04b",
+        notes=NOTES,
+        statement=(
+            "L2 distance orders changes of the model's output as well as whitened or "
+            "unembedding-weighted distance does."
+        ),
+        criterion=(
+            "Spearman of L2 segment length with output KL, averaged over sites and steps, against "
+            "the whitened and the unembedding-weighted one by a paired 95% bootstrap over bases "
+            "and targets: supported if L2's interval is above 0 and both rivals' leads are below "
+            f"{MARGIN:g} (upper bounds); else rejected if a rival's lead has its lower bound above "
+            "0; else inconclusive. Inconclusive unless the median change of KL / t^2 on halving "
+            f"the step is at most {CONVERGED:.0%}."
+        ),
+        estimates=("output.spearman.l2", "output.lead.whitened", "output.lead.causal"),
+    ),
+    Claim(
+        key="04c",
+        notes=NOTES,
+        statement="L2 projections predict refusal as well as whitened or weighted ones.",
+        criterion=(
+            "Spearman of the projection on the train mean difference with the refusal openings "
+            "score over test prompts, against the whitened and the unembedding-weighted one by a "
+            "paired 95% bootstrap over prompts: supported if L2's interval is above 0 and both "
+            f"rivals' leads are below {MARGIN:g} (upper bounds); else rejected if a rival's lead "
+            "has its lower bound above 0; else inconclusive. Untestable (too few prompts) with "
+            f"fewer than {LEAST_PROMPTS} test prompts in a class."
+        ),
+        estimates=("behaviour.spearman.l2", "behaviour.lead.whitened", "behaviour.lead.causal"),
+    ),
 )
-CRITERION = (
-    "Supported if all three meanings are, rejected if any is, else inconclusive. "
-    "(a) Geodesics are shortest paths in the graph of 10 nearest neighbours; the flat mixture has "
-    "the Gaussian clusters of least BIC (at most 8, on 5 components), in groups of about 5 states. "
-    "In a cell (site x class) an estimator has power for a shape if it detects a planted "
-    f"sphere (radius {SPHERE_RADIUS:.3f}) or hyperbolic space (radius {HYPERBOLIC_RADIUS:g}, both "
-    f"in units of the root mean square length of the leading components with {BENT_SHARE:.0%} of "
-    f"the variance, which are bent) in {POWER:.0%} of the draws, at {ALPHA:g} over the number of "
-    "estimators times two shapes, against the rotated control and the flat mixture both. It is "
-    "within the margin if it has power and puts the data short of the planted curvature (one-sided "
-    f"p < {ALPHA:g}, Holm-corrected over estimators and shapes); outside if it is not within and "
-    "puts the data beyond both flat controls at the same level, towards where planting moves its "
-    f"mean (Welch's t, p < {MOVED:g}). A "
-    "cell is outside if any estimator is, and within if for both shapes some estimator has power "
-    f"and all that have are within. Supported if at least {MAJORITY:.0%} of the cells are within, "
-    f"at most {STRAY:.0%} outside, and the median over cells of the best power is at least "
-    f"{POWER:g} for both shapes; rejected if at least {MAJORITY:.0%} are outside. "
-    "(b) Spearman of L2 segment length with output KL, averaged over sites and steps, against the "
-    "whitened and the unembedding-weighted one by a paired 95% bootstrap over bases and targets: "
-    f"supported if L2's interval is above 0 and both rivals' leads are below {MARGIN:g} (upper "
-    "bounds); else rejected if a rival's lead has its lower bound above 0; inconclusive unless "
-    f"the median change of KL / t^2 on halving the step is at most {CONVERGED:.0%}. "
-    "(c) The same rule for Spearman of the projection on the train mean difference with the "
-    "refusal openings score over test prompts, bootstrapped over prompts; inconclusive with fewer "
-    f"than {LEAST_PROMPTS} test prompts in a class."
-)
-HEADLINE = (
-    "manifold.cells.within",
-    "manifold.cells.outside",
-    "output.spearman.l2",
-    "output.lead.whitened",
-    "behaviour.lead.whitened",
-)
+
+Steps = Annotated[tuple[Share, ...], MinLen(2)]
 
 
 @dataclass(frozen=True)
 class Config(ExperimentConfig):
     """Is activation space Euclidean?"""
 
-    n_prompts: int = 100  # per class, states of one manifold
-    n_sites: int | None = 4  # layers measured, evenly spread; None is every one
-    n_rotations: int = 19  # draws of each flat control
-    n_planted: int = 19  # draws of each planted space
-    n_halves: int = 20  # random halves, for the intervals
-    n_ollivier: int = 1  # of these layers, those with Ollivier curvature and planted trees
-    neighbours: int = 10  # of the graph whose shortest paths are the geodesics
-    n_metric_sites: int = 2  # layers at which (b) and (c) are measured
-    n_bases: int = 12  # test prompts whose state is moved, half of each class
-    n_targets: int = 4  # test prompts whose state it is moved towards, half of each class
-    n_train: int = 80  # train prompts per class, for covariances and mean differences
-    n_test: int = 32  # test prompts per class that refusal is scored on
-    steps: tuple[float, ...] = (0.1, 0.2, 1.0)  # shares of a segment; the second doubles the first
-    n_resamples: int = 300  # bootstrap resamples
-    workers: int = 2  # processes that draw the controls
+    n_prompts: Several = 100  # per class, states of one manifold
+    n_sites: Count | None = 4  # layers measured, evenly spread; None is every one
+    n_rotations: Several = 19  # draws of each flat control
+    n_planted: Several = 19  # draws of each planted space
+    n_halves: Count = 20  # random halves, for the intervals
+    n_ollivier: Count = 1  # of these layers, those with Ollivier curvature and planted trees
+    neighbours: Count = 10  # of the graph whose shortest paths are the geodesics
+    n_metric_sites: Count = 2  # layers at which (b) and (c) are measured
+    n_bases: Several = 12  # test prompts whose state is moved, half of each class
+    n_targets: Several = 4  # test prompts whose state it is moved towards, half of each class
+    n_train: Several = 80  # train prompts per class, for covariances and mean differences
+    n_test: Count = 32  # test prompts per class that refusal is scored on
+    steps: Steps = (0.1, 0.2, 1.0)  # shares of a segment; the second doubles the first
+    n_resamples: Several = 300  # bootstrap resamples
+    workers: Count = 2  # processes that draw the controls
 
 
+MINUTES = {"smoke": 0.1, "quick": 1, "full": 7}
 PRESETS: dict[str, Config] = {
     "smoke": Config(
         n_prompts=28, n_sites=2, n_rotations=3, n_planted=2, n_halves=3, neighbours=5,
@@ -194,7 +221,7 @@ def run(config: Config, lab: Lab) -> Result:
         "assessment": assessment,
         "scores": scores,
     }
-    return Result(verdict(named), estimates, tables, observation(named))
+    return Result(estimates, tables, observation(named))
 
 
 def manifold(config: Config, lab: Lab, sites: Sequence[Site]) -> list[Cell]:
@@ -311,57 +338,30 @@ def behaviour_metric(
 
 
 def manifold_verdict(estimates: Mapping[str, Estimate]) -> Verdict:
-    """(a), from the shares of cells and the power."""
-    within = estimates["manifold.cells.within"].value
-    outside = estimates["manifold.cells.outside"].value
-    if outside >= MAJORITY:
-        return "rejected"
+    """04a, from the shares of cells and the power."""
+    within, outside = (estimates[f"manifold.cells.{x}"].value for x in ("within", "outside"))
     powered = all(estimates[f"manifold.power.{shape}"].value >= POWER for shape in SHAPES)
-    return "supported" if powered and within >= MAJORITY and outside <= STRAY else "inconclusive"
+    flat = powered and within >= MAJORITY and outside <= STRAY
+    return decide(flat, outside >= MAJORITY)
 
 
 def metric_verdict(estimates: Mapping[str, Estimate], meaning: str) -> Verdict:
-    """(b) and (c), from L2's correlation and the rivals' leads."""
-    own = estimates[f"{meaning}.spearman.l2"]
+    """04b and 04c, from L2's correlation and the rivals' leads."""
     leads = [estimates[f"{meaning}.lead.{name}"] for name in RIVALS]
-    bounds = [(lead.low, lead.high) for lead in leads]
-    if own.low is None or any(low is None or high is None for low, high in bounds):
-        return "inconclusive"
-    if own.low > 0 and all(high is not None and high < MARGIN for _, high in bounds):
-        return "supported"
-    ahead = any(low is not None and low > 0 for low, _ in bounds)
-    return "rejected" if ahead else "inconclusive"
-
-
-def output_verdict(estimates: Mapping[str, Estimate]) -> Verdict:
-    """(b); inconclusive unless the step has converged."""
-    if not estimates["output.convergence"].value <= CONVERGED:
-        return "inconclusive"
-    return metric_verdict(estimates, "output")
-
-
-def behaviour_verdict(estimates: Mapping[str, Estimate]) -> Verdict:
-    """(c); inconclusive with too few test prompts."""
-    if estimates["behaviour.prompts"].value < LEAST_PROMPTS:
-        return "inconclusive"
-    return metric_verdict(estimates, "behaviour")
+    as_well = all(lead.below(MARGIN) for lead in leads)
+    ahead = any(lead.above(0) for lead in leads)
+    return decide(estimates[f"{meaning}.spearman.l2"].above(0) and as_well, ahead)
 
 
 def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:
-    """The verdict on each meaning."""
+    """The criteria, applied to the estimates alone."""
+    converged = estimates["output.convergence"].value <= CONVERGED
+    enough = estimates["behaviour.prompts"].value >= LEAST_PROMPTS
     return {
-        "manifold": manifold_verdict(estimates),
-        "output": output_verdict(estimates),
-        "behaviour": behaviour_verdict(estimates),
+        "04a": manifold_verdict(estimates),
+        "04b": metric_verdict(estimates, "output") if converged else "inconclusive",
+        "04c": metric_verdict(estimates, "behaviour") if enough else "untestable",
     }
-
-
-def verdict(estimates: Mapping[str, Estimate]) -> Verdict:
-    """Supported if every meaning is, rejected if any is, else inconclusive."""
-    parts = set(verdicts(estimates).values())
-    if "rejected" in parts:
-        return "rejected"
-    return "supported" if parts == {"supported"} else "inconclusive"
 
 
 def meanings_table(estimates: Mapping[str, Estimate], assessment: pd.DataFrame) -> pd.DataFrame:
@@ -395,7 +395,8 @@ def meanings_table(estimates: Mapping[str, Estimate], assessment: pd.DataFrame) 
                     "null_high": one.null_high, "n": one.n,
                 }
             )  # fmt: skip
-    return pd.DataFrame(rows).assign(verdict=lambda table: table["meaning"].map(parts))
+    by_meaning = dict(zip(MEANINGS, parts.values(), strict=True))
+    return pd.DataFrame(rows).assign(verdict=lambda table: table["meaning"].map(by_meaning))
 
 
 def observation(estimates: Mapping[str, Estimate]) -> str:
@@ -406,15 +407,15 @@ def observation(estimates: Mapping[str, Estimate]) -> str:
     leads = {m: [str(estimates[f"{m}.lead.{r}"]) for r in RIVALS] for m in ("output", "behaviour")}
     spherical = estimates["manifold.cells.within.sphere"].value
     return (
-        f"Manifold: {parts['manifold']}. Of {within.n} cells (site x class) a share of "
+        f"Manifold: {parts['04a']}. Of {within.n} cells (site x class) a share of "
         f"{number(within.value)} lies within the margin of flatness and {number(outside.value)} "
         f"outside; the planted sphere alone is excluded in {number(spherical)}. The best estimator "
         f"finds the planted sphere with power {powers[0]} and the hyperbolic space with "
-        f"{powers[1]} (medians over cells). Output: {parts['output']}. L2 length "
+        f"{powers[1]} (medians over cells). Output: {parts['04b']}. L2 length "
         "orders output KL with Spearman "
         f"{estimates['output.spearman.l2']}; whitened leads by {leads['output'][0]}, "
         f"unembedding-weighted by {leads['output'][1]}; halving the step changes KL / t^2 by "
-        f"{number(estimates['output.convergence'].value)}. Behaviour: {parts['behaviour']}. The L2 "
+        f"{number(estimates['output.convergence'].value)}. Behaviour: {parts['04c']}. The L2 "
         f"projection predicts refusal with Spearman {estimates['behaviour.spearman.l2']}; whitened "
         f"leads by {leads['behaviour'][0]}, unembedding-weighted by {leads['behaviour'][1]}; "
         f"within a class L2 has {estimates['within_class.spearman.l2']}."

@@ -14,15 +14,18 @@ on, have 10 draws per family in `full` where single layers have 40.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+from annotated_types import Ge
 from matplotlib.figure import Figure
 
 from experiments import transfer_plots
-from experiments.config import ExperimentConfig
+from experiments.claims import Claim, Verdict, decide
+from experiments.config import Count, CountOrZero, ExperimentConfig, Negative, Several
 from experiments.lab import Lab
-from experiments.results import Estimate, Result, Verdict
+from experiments.results import Estimate, Result
 from experiments.rules import GATE, lacks_behaviour
 from experiments.selection import (
     answering_prompts,
@@ -86,24 +89,46 @@ SOURCE_SHARE = 0.5
 FAR_LAYERS = 4
 NULL_PERCENTILE = 95
 
-CLAIM = "A refusal direction taken at one layer also works at layers where it was not taken."
-CRITERION = (
-    f"Two operators, at single layers: adding {CRITERION_DOSE:g} of the layer's mean norm (effect: "
-    "rise of the openings score on harmless validation prompts), and ablating (drop on harmful "
-    f"ones). A source layer passes if its median effect over layers {FAR_LAYERS} or more away is "
-    f"at least {OWN_SHARE:g} of its effect at its own layer and above the {NULL_PERCENTILE}th "
-    "percentile of the same median in each family of random directions (isotropic, "
-    "covariance-matched, label-permuted). An operator counts if the effect at the own layer is "
-    f"above that percentile for at least {SOURCE_SHARE:g} of the sources. If none counts, or if "
-    f"{GATE}, inconclusive (behaviour absent). Supported if for every operator that counts the 95% "
-    f"bootstrap interval over prompts of the share of passing sources lies at {SOURCE_SHARE:g} or "
-    f"above; rejected if for one of them it lies below {SOURCE_SHARE:g}; else inconclusive."
-)
-HEADLINE = (
-    "sources_passing.addition",
-    "far_share_of_own.addition",
-    "sources_passing.ablation",
-    "set_effect.ablation.all_but_source",
+
+def criterion(writing: str, effect: str) -> str:
+    """The criterion of one operator."""
+    return (
+        f"{writing} Effect: {effect}. A source layer passes if its median effect over layers "
+        f"{FAR_LAYERS} or more away is at least {OWN_SHARE:g} of its effect at its own layer and "
+        f"above the {NULL_PERCENTILE}th percentile of the same median in each family of random "
+        "directions (isotropic, covariance-matched, label-permuted). The operator counts if the "
+        "effect at the own layer is above that percentile for at least "
+        f"{SOURCE_SHARE:g} of the sources; if it does not, untestable (no effect at home). "
+        "Supported if the 95% bootstrap interval over prompts of the share of passing sources lies "
+        f"at {SOURCE_SHARE:g} or above; rejected if it lies below {SOURCE_SHARE:g}; else "
+        f"inconclusive. Untestable (behaviour absent) if {GATE}."
+    )
+
+
+CLAIMS = (
+    Claim(
+        key="06a",
+        notes="activations from all layers are on the same space",
+        statement="Added at single far layers, a layer's refusal direction induces refusal there.",
+        criterion=criterion(
+            f"Adding {CRITERION_DOSE:g} of the layer's mean norm at single layers.",
+            "rise of the openings score on harmless validation prompts",
+        ),
+        estimates=("sources_passing.addition", "far_share_of_own.addition"),
+    ),
+    Claim(
+        key="06b",
+        notes=(
+            "ablation can be applied anywhere and need not to be applied on the layer where it was "
+            "extracted"
+        ),
+        statement="Ablated at single far layers, a layer's refusal direction stops refusal there.",
+        criterion=criterion(
+            "Ablating at single layers.",
+            "drop of the openings score on harmful validation prompts",
+        ),
+        estimates=("sources_passing.ablation", "far_share_of_own.ablation"),
+    ),
 )
 
 
@@ -111,26 +136,27 @@ HEADLINE = (
 class Config(ExperimentConfig):
     """Cross-layer transfer of one direction."""
 
-    n_train: int = 72  # train prompts per class that the directions are taken from
-    n_prompts: int = 8  # validation prompts per class that effects are measured on
-    n_sources: int | None = 6  # source layers, evenly spread over the targets; None is every one
-    n_targets: int | None = 8  # single layers written at, evenly spread; None is every one
-    n_set_starts: int = 1  # first layers of the sets; each gives a window, every second, random
-    far_layers: int = FAR_LAYERS  # a target this far from its source counts as elsewhere
-    position: int = -1  # token that directions are taken at, from the prompt's end
+    n_train: Annotated[int, Ge(5)] = 72  # train prompts per class that directions are taken from
+    n_prompts: Several = 8  # validation prompts per class that effects are measured on
+    n_sources: Count | None = 6  # source layers, evenly spread over the targets; None is every one
+    n_targets: Several | None = 8  # single layers written at, evenly spread; None is every one
+    n_set_starts: Count = 1  # first layers of the sets; each gives a window, every second, random
+    far_layers: Count = FAR_LAYERS  # a target this far from its source counts as elsewhere
+    position: Negative = -1  # token that directions are taken at, from the prompt's end
     other_doses: tuple[float, ...] = ()  # further shares of the mean norm to add
     raw: bool = False  # also add the difference as it is, at its own scale
-    n_null: int = 2  # random directions per family and single layer
-    n_null_set: int = 2  # the same for each set of layers, which no verdict depends on
-    n_null_other: int = 1  # the same for the other doses and the raw difference
-    n_null_prompts: int = 4  # prompts that null effects are measured on
-    n_extractions: int = 0  # directions taken again from resampled prompts, per source
-    n_permutations: int = 2000  # of the regressions
-    n_generated: int = 0  # cells whose answers are generated as well
-    n_generated_null: int = 0  # null cells whose answers are generated as well
-    max_new_tokens: int = 32  # length of these answers
+    n_null: Count = 2  # random directions per family and single layer
+    n_null_set: Count = 2  # the same for each set of layers, which no verdict depends on
+    n_null_other: CountOrZero = 1  # the same for the other doses and the raw difference
+    n_null_prompts: Count = 4  # prompts that null effects are measured on
+    n_extractions: CountOrZero = 0  # directions taken again from resampled prompts, per source
+    n_permutations: Count = 2000  # of the regressions
+    n_generated: CountOrZero = 0  # cells whose answers are generated as well
+    n_generated_null: CountOrZero = 0  # null cells whose answers are generated as well
+    max_new_tokens: Count = 32  # length of these answers
 
 
+MINUTES = {"smoke": 0.1, "quick": 1.5, "full": 138}
 PRESETS: dict[str, Config] = {
     "smoke": Config(
         n_train=16, n_prompts=4, n_sources=3, n_targets=3, far_layers=2, n_null=2,
@@ -302,7 +328,7 @@ def run(config: Config, lab: Lab) -> Result:
     tables["sets"] = set_table(by_name)
     if answered is not None:
         tables["generated"] = answered
-    return Result(verdict(by_name), estimates, tables, observation(by_name))
+    return Result(estimates, tables, observation(by_name))
 
 
 def operator_estimates(
@@ -373,20 +399,18 @@ def base_estimates(lab: Lab, setup: Setup) -> list[Estimate]:
     return found
 
 
-def verdict(estimates: Mapping[str, Estimate]) -> Verdict:
-    """The criterion, from the shares of sources that are present and that pass."""
-    if lacks_behaviour(estimates):
-        return "inconclusive"
-    outcomes = []
-    for operator in OPERATORS:
+def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:
+    """The criteria, from the shares of sources that are present and that pass."""
+    found: dict[str, Verdict] = {}
+    for claim, operator in zip(CLAIMS, OPERATORS, strict=True):
         passing = estimates[f"sources_passing.{operator}"]
-        if estimates[f"sources_present.{operator}"].value >= SOURCE_SHARE:
-            above = passing.low is not None and passing.low >= SOURCE_SHARE
-            below = passing.high is not None and passing.high < SOURCE_SHARE
-            outcomes.append("supported" if above else "rejected" if below else "inconclusive")
-    if "rejected" in outcomes:
-        return "rejected"
-    return "supported" if outcomes and set(outcomes) == {"supported"} else "inconclusive"
+        present = estimates[f"sources_present.{operator}"].value >= SOURCE_SHARE
+        found[claim.key] = (
+            decide(passing.at_least(SOURCE_SHARE), passing.below(SOURCE_SHARE))
+            if present and not lacks_behaviour(estimates)
+            else "untestable"
+        )
+    return found
 
 
 def observation(estimates: Mapping[str, Estimate]) -> str:

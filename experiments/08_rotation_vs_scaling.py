@@ -28,18 +28,21 @@ became mixtures of settings, and (c) limits the KL on text alone. (c) was "no" b
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import asin, pi
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt, MinLen, MultipleOf
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from experiments import rotation_plots
-from experiments.config import ExperimentConfig
+from experiments.claims import Claim, Verdict, decide
+from experiments.config import Count, CountOrZero, Except, ExperimentConfig, Several
 from experiments.lab import Lab
 from experiments.passages import Passages
 from experiments.reach import FAMILIES, Point, choose, points_of
-from experiments.results import Estimate, Result, Verdict
+from experiments.results import Estimate, Result
 from experiments.rotation_estimates import CAPS, HIGH_CAP, LOW_CAP, MATCHED_KL, all_estimates
 from experiments.rotation_measurements import PLANE_VARIANT, Measurements, PlaneKey
 from experiments.rotation_meter import Measured, Meter
@@ -63,34 +66,61 @@ SMALL_SHARE = 0.25
 MIN_ANGLE_EFFECT = 0.5
 MIN_R_SQUARED = 0.8
 
-CLAIM = (
-    "A feature is an angle in a plane, not a length: magnitude does not matter after RMSNorm, "
-    "rotation moves refusal further than scaling at equal damage, and scaling is a proxy that "
-    "reaches half."
+ABSENT = (
+    f"Untestable (behaviour absent) if {GATE}; untestable (no direction found) if the selected "
+    f"direction does not beat random ones on validation prompts (p < {SIGNIFICANCE}, corrected for "
+    "the candidates)."
 )
-CRITERION = (
-    "Four questions, each answered yes, no or open from 95% intervals over prompts. "
-    "(a) Magnitude does not matter: rescaling the whole state at the direction's site, at equal "
-    "angle, changes the refusal score (openings, nats) by less than "
-    f"{SMALL_SHARE} of what the angle changes (yes if the interval of the share is below, no if "
-    f"above; open if the angle changes the score by less than {MIN_ANGLE_EFFECT} nats). "
-    "(b) Scaling reaches half: its reach (fall on harmful plus rise on harmless prompts, of the "
-    "mixture of settings that does best on validation) minus half of rotation's, within a KL of "
-    f"{LOW_CAP} and of {HIGH_CAP}, is at least 0 (yes if both intervals are, no if one is below; "
-    "open where rotation's own reach is not above 0). "
-    f"(c) Rotation moves refusal further: its reach at a KL of {MATCHED_KL} on ordinary text minus "
-    "that of scaling or adding, whichever does better on validation, is above 0 (yes if the "
-    "interval is, no if it is below). "
-    "(d) Behaviour is a smooth function of the angle, and of this plane: R squared of the first "
-    f"harmonic is at least {MIN_R_SQUARED}, its amplitude is above the 97.5th percentile of fully "
-    "random planes, and its part along b2 above that of planes with a random b2 (yes if all three "
-    "intervals are, no if one is below). "
-    "Supported if all four are yes; rejected if one is no; else inconclusive. Inconclusive, "
-    f"behaviour absent, if {GATE}; no direction found, if the selected one does not beat random "
-    f"directions on validation prompts (p < {SIGNIFICANCE}, corrected for the candidates)."
+CLAIMS = (
+    Claim(
+        key="08a",
+        notes="the magnitude ... is not important for varying the effect",
+        statement="Rescaling a state changes refusal far less than turning it does.",
+        criterion=(
+            "Rescaling the whole state at the direction's site, at equal angle, changes the "
+            f"refusal score (openings, nats) by less than {SMALL_SHARE} of what the angle changes: "
+            "supported if the 95% interval of the share is below, rejected if above; inconclusive "
+            f"if the angle changes the score by less than {MIN_ANGLE_EFFECT} nats. {ABSENT}"
+        ),
+        estimates=("magnitude.share", "magnitude.angle_effect"),
+    ),
+    Claim(
+        key="08b",
+        notes="it can only mimic half of the rotation",
+        statement="Scaling reaches at least half of what rotating reaches.",
+        criterion=(
+            "Reach (fall on harmful plus rise on harmless prompts, of the mixture of settings that "
+            "does best on validation) of scaling minus half of rotation's, within a KL of "
+            f"{LOW_CAP} and of {HIGH_CAP}: supported if both 95% intervals are at 0 or above, "
+            "rejected if one is below; inconclusive where rotation's own reach is not above 0. "
+            f"{ABSENT}"
+        ),
+        estimates=tuple(f"reach.margin.cap_{cap:g}" for cap in CAPS),
+    ),
+    Claim(
+        key="08c",
+        notes="scaling the magnitude is just a proxy for rotating",
+        statement="Rotating moves refusal further than scaling or adding at equal damage.",
+        criterion=(
+            f"Reach of rotation at a KL of {MATCHED_KL} on ordinary text minus that of scaling or "
+            "adding, whichever does better on validation: supported if the 95% interval is above "
+            f"0, rejected if it is below. {ABSENT}"
+        ),
+        estimates=("matched.lead",),
+    ),
+    Claim(
+        key="08d",
+        notes="the feature varies its effect from a rotation on a 2D plane",
+        statement="Refusal is a smooth function of the angle, and of this plane.",
+        criterion=(
+            "R squared of the first harmonic of the curve of the angle is at least "
+            f"{MIN_R_SQUARED}, its amplitude is above the 97.5th percentile of fully random "
+            "planes, and its part along b2 above that of planes with a random b2: supported if all "
+            f"three 95% intervals are, rejected if one is below. {ABSENT}"
+        ),
+        estimates=("angle.r_squared", "angle.amplitude", "angle.amplitude_along_b2"),
+    ),
 )
-
-HEADLINE = ("matched.lead", "reach.margin.cap_0.5", "magnitude.share", "angle.amplitude")
 
 QUICK_VARIANTS = ("add@norms", "scale@norms", "rotate_to@norms")
 FULL_VARIANTS = (
@@ -108,27 +138,32 @@ FULL_VARIANTS = (
     "rotate_to@source",
 )
 
+EvenCount = Annotated[int, Ge(4), MultipleOf(2)]
+Rescaling = Annotated[float, Gt(0), Except(1)]
+Factors = Annotated[tuple[Rescaling, ...], MinLen(1)]
+
 
 @dataclass(frozen=True)
 class Config(ExperimentConfig):
     """Rotation in a plane against scaling along a line."""
 
     variants: tuple[str, ...] = QUICK_VARIANTS  # operator@place; must hold rotate_to@norms
-    n_doses: int = 8  # per variant; angles are 360 degrees / n_doses apart
-    n_train: int = 72  # prompts per class that the directions come from
-    n_validation: int = 12  # prompts per class that the sweep runs on
-    n_test: int = 16  # prompts per class that the chosen settings are measured on
-    n_text: int = 8  # Wikipedia leads for the KL, as many again for the test
-    text_tokens: int = 24  # tokens of each lead
-    n_random_b2: int = 2  # planes with the true b1 and a random b2
-    n_isotropic: int = 1  # fully random planes, isotropic
-    n_covariance: int = 2  # fully random planes, drawn from the activations' covariance
-    n_random_angles: int = 4  # angles of a random plane; must divide n_doses
-    n_magnitude_angles: int = 2  # in-plane angles at which the whole state is rescaled
-    magnitude_factors: tuple[float, ...] = (0.5, 2.0)  # of the whole state's length
-    n_random_moves: int = 2  # random moves as long as the rescaling, per factor
+    n_doses: EvenCount = 8  # per variant; angles are 360 degrees / n_doses apart
+    n_train: Several = 72  # prompts per class that the directions come from
+    n_validation: Several = 12  # prompts per class that the sweep runs on
+    n_test: Several = 16  # prompts per class that the chosen settings are measured on
+    n_text: Count = 8  # Wikipedia leads for the KL, as many again for the test
+    text_tokens: Several = 24  # tokens of each lead
+    n_random_b2: Count = 2  # planes with the true b1 and a random b2
+    n_isotropic: CountOrZero = 1  # fully random planes, isotropic
+    n_covariance: CountOrZero = 2  # fully random planes, drawn from the activations' covariance
+    n_random_angles: Annotated[int, Ge(4)] = 4  # angles of a random plane; must divide n_doses
+    n_magnitude_angles: Several = 2  # in-plane angles at which the whole state is rescaled
+    magnitude_factors: Factors = (0.5, 2.0)  # of the whole state's length
+    n_random_moves: Count = 2  # random moves as long as the rescaling, per factor
 
 
+MINUTES = {"smoke": 0.1, "quick": 1.5, "full": 69}
 PRESETS: dict[str, Config] = {
     "smoke": Config(n_doses=4, n_train=12, n_validation=4, n_test=4, n_text=2, text_tokens=12),
     "quick": Config(),
@@ -347,51 +382,26 @@ def magnitude_angles(config: Config) -> list[float]:
 # ---------------------------------------------------------------------------------------- verdict
 
 
-def answer(yes: bool, no: bool) -> str:
-    """`yes`, `no`, or `open` when neither holds."""
-    return "yes" if yes else "no" if no else "open"
-
-
-def above(estimate: Estimate, limit: float) -> tuple[bool, bool]:
-    """Whether the whole interval is at or above a limit, and whether it is all below."""
-    if estimate.low is None or estimate.high is None:
-        raise ExperimentError(f"{estimate.name} has no interval, so it answers no question.")
-    return estimate.low >= limit, estimate.high < limit
-
-
-def answers(estimates: Mapping[str, Estimate]) -> dict[str, str]:
-    """Question -> yes, no or open, from the estimates alone, as CRITERION says."""
-    too_much, small = above(estimates["magnitude.share"], SMALL_SHARE)
-    angle_acts = above(estimates["magnitude.angle_effect"], MIN_ANGLE_EFFECT)[0]
-    found = {"a": answer(angle_acts and small, angle_acts and too_much)}
-
-    margins = [above(estimates[f"reach.margin.cap_{cap:g}"], 0.0) for cap in CAPS]
-    rotates = [(estimates[f"reach.rotation.cap_{cap:g}"].low or 0.0) > 0 for cap in CAPS]
-    half = [yes and acts for (yes, _), acts in zip(margins, rotates, strict=True)]
-    less = [no and acts for (_, no), acts in zip(margins, rotates, strict=True)]
-    found["b"] = answer(all(half), any(less))
-
-    lead = estimates["matched.lead"]
-    found["c"] = answer((lead.low or 0.0) > 0, (lead.high or 0.0) < 0)
-
-    parts = [above(estimates["angle.r_squared"], MIN_R_SQUARED)]
-    for name in ("angle.amplitude", "angle.amplitude_along_b2"):
-        null_high = estimates[name].null_high
-        if null_high is None:
-            raise ExperimentError(f"{name} has no null to be above.")
-        parts.append(above(estimates[name], null_high))
-    found["d"] = answer(all(yes for yes, _ in parts), any(no for _, no in parts))
-    return found
-
-
-def verdict(estimates: Mapping[str, Estimate]) -> Verdict:
-    """Supported if all four answers are yes, rejected if one is no, as CRITERION says."""
+def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:
+    """The criteria, applied to the estimates alone."""
     if lacks_behaviour(estimates) or not_found(estimates):
-        return "inconclusive"
-    given = set(answers(estimates).values())
-    if given == {"yes"}:
-        return "supported"
-    return "rejected" if "no" in given else "inconclusive"
+        return dict.fromkeys((claim.key for claim in CLAIMS), "untestable")
+    share, lead = estimates["magnitude.share"], estimates["matched.lead"]
+    turns = estimates["magnitude.angle_effect"].at_least(MIN_ANGLE_EFFECT)
+    margins = [estimates[f"reach.margin.cap_{cap:g}"] for cap in CAPS]
+    rotates = [estimates[f"reach.rotation.cap_{cap:g}"].above(0) for cap in CAPS]
+    half = [m.at_least(0) and acts for m, acts in zip(margins, rotates, strict=True)]
+    less = [m.below(0) and acts for m, acts in zip(margins, rotates, strict=True)]
+    amplitudes = [estimates[f"angle.amplitude{part}"] for part in ("", "_along_b2")]
+    bounds = [(e, e.null_high) for e in amplitudes if e.null_high is not None]
+    parts = [(estimates["angle.r_squared"], MIN_R_SQUARED), *bounds]
+    smooth = len(parts) == 3 and all(e.at_least(limit) for e, limit in parts)
+    return {
+        "08a": decide(turns and share.below(SMALL_SHARE), turns and share.at_least(SMALL_SHARE)),
+        "08b": decide(all(half), any(less)),
+        "08c": decide(lead.above(0), lead.below(0)),
+        "08d": decide(smooth, any(e.below(limit) for e, limit in parts)),
+    }
 
 
 # -------------------------------------------------------------------------------------------- run
@@ -418,7 +428,6 @@ def run(config: Config, lab: Lab) -> Result:
     )
     estimates = all_estimates(found, config.seed)
     return Result(
-        verdict(estimates),
         tuple(estimates.values()),
         tables(found, MATCHED_KL, config.seed),
         observe(estimates, setup),
@@ -427,7 +436,7 @@ def run(config: Config, lab: Lab) -> Result:
 
 def observe(estimates: Mapping[str, Estimate], setup: Setup) -> str:
     """The answers with their numbers, in one paragraph."""
-    given = answers(estimates)
+    given = verdicts(estimates)
     e = estimates
     margins = " and ".join(
         f"{e[f'reach.scaling.cap_{cap:g}']} against rotation's {e[f'reach.rotation.cap_{cap:g}']} "
@@ -446,11 +455,11 @@ def observe(estimates: Mapping[str, Estimate], setup: Setup) -> str:
     note = f" Not run, for want of sites: {', '.join(skipped)}." if skipped else ""
     return (
         f"{opening}"
-        f"(a) {given['a']}: rescaling the state changes the score by a share of "
+        f"(a) {given['08a']}: rescaling the state changes the score by a share of "
         f"{e['magnitude.share']} of what the angle does ({e['magnitude.angle_effect']}). "
-        f"(b) {given['b']}: scaling reaches {margins}. "
-        f"(c) {given['c']}: at a KL of {MATCHED_KL} on text rotation leads by "
-        f"{e['matched.lead']}{below_matched_kl(e)}. (d) {given['d']}: R squared of the first "
+        f"(b) {given['08b']}: scaling reaches {margins}. "
+        f"(c) {given['08c']}: at a KL of {MATCHED_KL} on text rotation leads by "
+        f"{e['matched.lead']}{below_matched_kl(e)}. (d) {given['08d']}: R squared of the first "
         f"harmonic {e['angle.r_squared']}, amplitude {e['angle.amplitude']}, along b2 "
         f"{e['angle.amplitude_along_b2']}.{note}"
     )

@@ -34,6 +34,11 @@ class Claim:
             raise ExperimentError(f"Claim {self.key or '(no key)'} lacks {', '.join(empty)}.")
 
 
+def decide(holds: bool, fails: bool) -> Verdict:
+    """Supported where the criterion holds, rejected where it is contradicted, else inconclusive."""
+    return "supported" if holds else "rejected" if fails else "inconclusive"
+
+
 def judge(
     claims: Sequence[Claim], verdicts: Verdicts, estimates: Iterable[Estimate]
 ) -> dict[str, Verdict]:

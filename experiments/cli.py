@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.paths import results_root, saved_label
+from experiments.options import parse
+from experiments.paths import default_model, results_root, saved_label
 from experiments.registry import FOLDER, PRESET_NAMES, check_preset
-from experiments.suggest import nearest
+from experiments.run_function import Folder, Name
 from interp.errors import ExperimentError, InterpError
+from interp.suggest import nearest
 
 HELP = """\
 interp: hypotheses about the geometry of transformer activations, tested on real chat models.
@@ -33,6 +35,7 @@ examples:
   interp run 05 --model path/to/model.gguf        a model of your own: file, folder or hub id
   interp run 05 --positive A.txt --negative B.txt --out mine     prompts of your own
   interp run speed                                the engine beside plain ways of doing the same
+  interp --version                                versions of this project, Python and its packages
 
 An interrupted run continues where it was when the same command is given again.
 """
@@ -42,7 +45,7 @@ An interrupted run continues where it was when the same command is given again.
 class ListOptions:
     """Experiments, their claims, and the verdicts so far per model."""
 
-    out: Path | None = None  # results folder; `results` of the project if not given
+    out: Folder = None  # results folder; `results` of the project if not given
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,8 @@ class ReportOptions:
     """Rebuild the table of verdicts, and print it beside the committed one."""
 
     preset: str = "full"  # which results: smoke, quick or full
-    model: str | None = None  # print this model only; the file always has every model
-    out: Path | None = None  # results folder; `results` of the project if not given
+    model: Name = None  # print this model only; the file always has every model
+    out: Folder = None  # results folder; `results` of the project if not given
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,8 @@ class NotebookOptions:
     """Execute copies of the notebooks on saved results; copies that are up to date are kept."""
 
     preset: str = "quick"  # which results to show: smoke, quick or full
-    model: str | None = None  # model whose results to show; the default of the preset if not given
-    out: Path | None = None  # results folder; `results` of the project if not given
+    model: Name = None  # model whose results to show; the default of the preset if not given
+    out: Folder = None  # results folder; `results` of the project if not given
     in_place: bool = False  # execute the notebooks themselves, each on the results it names
 
 
@@ -92,17 +95,26 @@ def _dispatch(words: list[str], folder: Path) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0
+    if words[0] == "--version":
+        print(version_text())
+        return 0
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
         raise ExperimentError(f"Unknown command '{name}'{nearest(name, COMMANDS)}")
     return COMMANDS[name](rest, folder)
 
 
-def parse(options: Any, name: str, words: Sequence[str], **settings: Any) -> Any:
-    """Options of a command; tyro prints the help, or the error with the nearest flag."""
-    import tyro
+def version_text() -> str:
+    """Versions of this project, of Python and of the packages that numbers depend on."""
+    from importlib import metadata
 
-    return tyro.cli(options, args=list(words), prog=f"interp {name}", **settings)
+    from experiments.provenance import versions
+
+    try:
+        own = metadata.version("interp-geometry")
+    except metadata.PackageNotFoundError:
+        own = "not installed"
+    return "\n".join(f"{name} {version}" for name, version in {"interp": own, **versions()}.items())
 
 
 def _console() -> Any:
@@ -144,11 +156,10 @@ def run(words: Sequence[str], folder: Path) -> int:
 
 def notebooks(words: Sequence[str], folder: Path) -> int:
     """`interp notebooks`."""
-    from experiments.notebooks import execute_copies, execute_in_place
-    from experiments.run_command import default_model
-
     options = parse(NotebookOptions, "notebooks", words)
     check_preset(options.preset)
+    from experiments.notebooks import execute_copies, execute_in_place
+
     if options.in_place:
         paths = execute_in_place()
     else:

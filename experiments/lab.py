@@ -15,9 +15,12 @@ from torch import Tensor
 
 from experiments.cells import Cells, DataRecord, MemoryCells
 from experiments.progress import ProgressLog, Silent
+from interp import nulls
 from interp.agreement import in_float32
 from interp.batching import is_out_of_memory
 from interp.capture import capture
+from interp.data import load_set
+from interp.directions import Direction
 from interp.prompt_sets import ContrastSet, TextSet
 from interp.prompts import Style, Tokens, tokenise
 from interp.sites import Site
@@ -37,6 +40,17 @@ class DataSet(Protocol):
     def name(self) -> str: ...
     @property
     def sha256(self) -> str: ...
+
+
+class Extracted(Protocol):
+    """A direction with the activations that it was extracted from."""
+
+    @property
+    def direction(self) -> Direction: ...
+    @property
+    def positive(self) -> Float[Tensor, "positive d_model"]: ...
+    @property
+    def negative(self) -> Float[Tensor, "negative d_model"]: ...
 
 
 class Lazy(Generic[T]):
@@ -87,11 +101,13 @@ class Lab:
         self._captured: dict[tuple[str, Site, int], Tensor] = {}
         self._tokens: dict[str, Tokens] = {}
         self._shared: dict[str, Any] = {}
+        self._directions: dict[str, Direction] = {}
 
     def for_experiment(self, cells: Cells) -> Lab:
         """The same bench, sharing captures, with cells and a record of data of its own."""
         bench = copy.copy(self)
         bench._cells = cells
+        bench._directions = {}
         return bench
 
     @property
@@ -201,6 +217,34 @@ class Lab:
         known = len(iterable) if total is None and hasattr(iterable, "__len__") else total  # type: ignore[arg-type]
         return self._progress.track(iterable, description, known)
 
+    def data(self, name: str) -> Any:
+        """Any registered set by name (`interp.data.SETS`): fetched, verified and recorded."""
+        found = load_set(name)
+        self.uses(found)
+        return found
+
+    def nulls(self, source: Extracted, n: int, purpose: str) -> list[tuple[str, int, Direction]]:
+        """`n` random directions of every family, as family, number and direction.
+
+        `purpose` says what they are drawn for: equal purposes and seeds give equal draws.
+        """
+        seeds = self.rng(purpose).integers(2**31, size=len(nulls.FAMILIES)).tolist()
+        states = source.direction, source.positive, source.negative
+        return [
+            (family, number, direction)
+            for family, seed in zip(nulls.FAMILIES, seeds, strict=True)
+            for number, direction in enumerate(nulls.of_family(family, *states, n, seed))
+        ]
+
+    def save_direction(self, name: str, direction: Direction) -> None:
+        """Leave a direction beside the result, as `name`.safetensors."""
+        self._directions[name] = direction
+
+    @property
+    def directions(self) -> dict[str, Direction]:
+        """What is left beside the result, by name."""
+        return dict(self._directions)
+
     def rng(self, purpose: str) -> np.random.Generator:
         """Random generator that depends on the seed and on what it is for, and on nothing else."""
         digest = hashlib.sha256(purpose.encode()).digest()
@@ -226,6 +270,6 @@ def _key(prompts: Sequence[str]) -> str:
 
 
 def _size(item: Any) -> int:
-    if hasattr(item, "texts"):
-        return len(item.texts)
+    if hasattr(item, "__len__"):
+        return len(item)
     return len(item.positive) + len(item.negative)

@@ -20,11 +20,11 @@ import pandas as pd
 from experiments.code_hash import code_hash
 from experiments.config import changed_note
 from experiments.paths import RESULTS_VARIABLE, project_root
-from experiments.registry import FOLDER, load_experiment
+from experiments.registry import FOLDER, find_experiment
 from experiments.results import RESULT_FILE, Result
 from experiments.run_function import Request, request
-from experiments.suggest import nearest
 from interp.errors import ExperimentError
+from interp.suggest import nearest
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
@@ -93,14 +93,14 @@ def _say_run(asked: Sequence[Request]) -> None:
         for one in asked[:-1]
     ]
     print(  # noqa: T201
-        f"{asked[-1].file.name}: running {options.preset} on {options.model}, style "
+        f"{asked[-1].experiment.name}: running {options.preset} on {options.model}, style "
         f"{options.style}, which takes {DURATIONS[options.preset]}{''.join(others)}",
         flush=True,
     )
 
 
 def about(result: Result) -> Markdown:
-    """Claim, criterion and verdict of a result, and what it was measured on."""
+    """Every claim with its criterion and verdict, and what it was measured on."""
     from IPython.display import Markdown
 
     run = _run(result)
@@ -110,10 +110,13 @@ def about(result: Result) -> Markdown:
         else ""
     )
     where = f"{run.model['name']}, `{run.preset}` preset{changed_note(run.changed)}"
-    return Markdown(
-        f"**Claim.** {run.claim}\n\n**Criterion, written before the run.** {run.criterion}\n\n"
-        f"**Verdict: {result.verdict}** on {where}.{note}"
-    )
+    claims = [
+        f"> {claim['notes']}\n\n**{claim['key']}.** {claim['statement']} "
+        f"**{result.verdicts[claim['key']].capitalize()}.**\n\n<details><summary>What decides, "
+        f"written before the run</summary>\n\n{claim['criterion']}\n\n</details>"
+        for claim in run.claims
+    ]
+    return Markdown("\n\n".join([f"Measured on {where}.{note}", *claims]))
 
 
 def estimates(result: Result, *prefixes: str) -> pd.DataFrame:
@@ -137,7 +140,7 @@ def figure(result: Result, name: str, folder: Path = FOLDER) -> Figure:
 @lru_cache(maxsize=1)
 def _figures(result: Result, folder: Path) -> dict[str, Figure]:
     """Every figure of the result, drawn once for all cells of a notebook."""
-    return load_experiment(_run(result).experiment, folder).plot(result)
+    return find_experiment(_run(result).experiment, folder).plot(result)
 
 
 def observation(result: Result) -> Markdown:

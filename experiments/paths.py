@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from interp.registry import models
+from interp.registry import DEFAULT_MODEL, models
 
 RESULTS_VARIABLE = "INTERP_RESULTS"
 CUSTOM = "custom"
+TINY = "tiny-random"
 
 
 def project_root(start: Path | None = None) -> Path:
@@ -28,6 +29,11 @@ def results_root(out: Path | None = None) -> Path:
         return out.expanduser().resolve()
     named = os.environ.get(RESULTS_VARIABLE)
     return Path(named).expanduser().resolve() if named else project_root() / "results"
+
+
+def default_model(preset: str) -> str:
+    """The model of a preset when none is named."""
+    return TINY if preset == "smoke" else DEFAULT_MODEL
 
 
 def saved_label(results: Path, name: str) -> str:

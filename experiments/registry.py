@@ -1,24 +1,35 @@
-"""Finds experiments: files NN_name.py with a claim, a criterion, presets, and what to run; and
-benchmarks, the same without a number."""
+"""Finds experiments: a file NN_name.py or a folder NN_name/, with claims, presets, what to run and
+to plot; and benchmarks, the same without a number and without claims."""
 
 from __future__ import annotations
 
-import importlib.util
+import hashlib
+import importlib
 import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
+from experiments.claims import Claim, Verdict, judge
+from experiments.code_hash import code_hash
 from experiments.config import ExperimentConfig
-from experiments.source import constant_text, project_of
-from experiments.suggest import nearest
+from experiments.estimate import Estimate
+from experiments.source import ROOT
 from interp.errors import ExperimentError
+from interp.suggest import nearest
 
-FOLDER = Path(__file__).parent
-FILE_NAME = re.compile(r"(\d\d)_(\w+)\.py")
-REQUIRED = ("CLAIM", "CRITERION", "Config", "PRESETS", "run", "verdict", "plot")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from experiments.lab import Lab
+    from experiments.results import Result
+
+FOLDER = ROOT / "experiments"
+NAME = re.compile(r"(\d\d)_\w+")
 PRESET_NAMES = ("smoke", "quick", "full")
 # Built like experiments, but they test no hypothesis: they have no number, `all` leaves them out,
 # and so do the tables of verdicts.
@@ -26,88 +37,121 @@ BENCHMARKS = ("speed",)
 
 
 @dataclass(frozen=True)
-class ExperimentFile:
-    """An experiment on disk, not imported."""
+class Experiment:
+    """An experiment on disk; its parts are imported when they are needed.
+
+    In a folder these are `protocol` (CLAIMS, Config, PRESETS, verdicts), which imports nothing
+    heavy, `run` and `figures` (plot); in a single file all are that file.
+    """
 
     number: str  # "05"; the name of a benchmark, which has no number
     name: str  # "05_refusal_direction"
-    path: Path
+    path: Path  # the file or the folder
+
+    @cached_property
+    def protocol(self) -> ModuleType:
+        """What is claimed and decided. Raises ExperimentError where a part is missing."""
+        found = self.part("protocol")
+        self._require(found, "CLAIMS", "Config", "PRESETS", "verdicts")
+        absent = [name for name in PRESET_NAMES if name not in found.PRESETS]
+        if absent:
+            raise ExperimentError(f"{self.path.name}: PRESETS lacks {', '.join(absent)}.")
+        return found
 
     @property
-    def claim(self) -> str:
-        """The claim, read from the source without importing it (imports take seconds)."""
-        return constant_text(*project_of(self.path), "CLAIM")
+    def claims(self) -> tuple[Claim, ...]:
+        """The claims, none of a benchmark."""
+        return tuple(self.protocol.CLAIMS)
+
+    def preset(self, name: str) -> ExperimentConfig:
+        """The settings of a preset; ExperimentError, naming the nearest, if it is unknown."""
+        check_preset(name)
+        return self.protocol.PRESETS[name]
+
+    def run(self, config: ExperimentConfig, lab: Lab) -> Result:
+        """Measure."""
+        part = self.part("run")
+        self._require(part, "run")
+        return part.run(config, lab)
+
+    def judge(self, estimates: Iterable[Estimate]) -> dict[str, Verdict]:
+        """The verdict on every claim, by its key."""
+        return judge(self.claims, self.protocol.verdicts, estimates)
+
+    def plot(self, result: Result) -> dict[str, Figure]:
+        """The figures."""
+        part = self.part("figures")
+        self._require(part, "plot")
+        return part.plot(result)
+
+    def code(self, *, drawing: bool) -> str:
+        """Hash of the code that measures; with `drawing`, of all of the experiment's code."""
+        if self.path.is_file():
+            return code_hash(self.path, drawing=drawing)
+        parts = ["run.py", "protocol.py", "figures.py"] if drawing else ["run.py"]
+        hashes = [code_hash(self.path / part, drawing=drawing) for part in parts]
+        return hashlib.sha256("\n".join(hashes).encode()).hexdigest() if drawing else hashes[0]
+
+    def part(self, name: str) -> ModuleType:
+        """A module of the experiment's folder, by name; of a single file, the file."""
+        package = "experiments" if self.path.parent == FOLDER else _package_of(self.path.parent)
+        module = f"{package}.{self.name}"
+        return importlib.import_module(f"{module}.{name}" if self.path.is_dir() else module)
+
+    def _require(self, module: ModuleType, *names: str) -> None:
+        missing = [name for name in names if not hasattr(module, name)]
+        if missing:
+            raise ExperimentError(f"{self.path.name} lacks {', '.join(missing)}.")
 
 
-def experiment_files(folder: Path = FOLDER) -> list[ExperimentFile]:
+def _package_of(folder: Path) -> str:
+    """A package that stands for a folder of experiments elsewhere, so that theirs can be relative.
+
+    Two folders may hold experiments of the same name.
+    """
+    name = f"experiments_at_{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
+    if name not in sys.modules:
+        package = ModuleType(name)
+        package.__path__ = [str(folder)]
+        sys.modules[name] = package
+    return name
+
+
+def experiments_in(folder: Path = FOLDER) -> list[Experiment]:
     """Every experiment in `folder`, by number."""
     found = []
-    for path in sorted(folder.glob("*.py")):
-        match = FILE_NAME.fullmatch(path.name)
-        if match:
-            found.append(ExperimentFile(match.group(1), path.stem, path))
+    for path in sorted(folder.iterdir()):
+        match = NAME.fullmatch(path.stem)
+        is_folder = path.is_dir() and (path / "protocol.py").is_file()
+        if match and (is_folder or path.suffix == ".py"):
+            found.append(Experiment(match.group(1), path.stem, path))
     return found
 
 
-def benchmark_files(folder: Path = FOLDER) -> list[ExperimentFile]:
+def benchmarks_in(folder: Path = FOLDER) -> list[Experiment]:
     """Every benchmark in `folder`."""
-    paths = [folder / f"{name}.py" for name in BENCHMARKS]
-    return [ExperimentFile(path.stem, path.stem, path) for path in paths if path.is_file()]
+    paths = [path for name in BENCHMARKS for path in (folder / name, folder / f"{name}.py")]
+    return [Experiment(path.stem, path.stem, path) for path in paths if path.exists()]
 
 
-def find_experiment(wanted: str, folder: Path = FOLDER) -> ExperimentFile:
+def find_experiment(wanted: str, folder: Path = FOLDER) -> Experiment:
     """The one called `wanted`: "05", "5", "refusal_direction", "05_refusal_direction"; "speed"."""
-    files = [*experiment_files(folder), *benchmark_files(folder)]
-    for file in files:
-        short = file.name.removeprefix(f"{file.number}_")
-        if wanted in (file.number, file.number.lstrip("0"), file.name, short):
-            return file
+    known = [*experiments_in(folder), *benchmarks_in(folder)]
+    for experiment in known:
+        number, name = experiment.number, experiment.name
+        if wanted in (number, number.lstrip("0"), name, name.removeprefix(f"{number}_")):
+            return experiment
     raise ExperimentError(
-        f"Unknown experiment '{wanted}'{nearest(wanted, [f.name for f in files])}"
+        f"Unknown experiment '{wanted}'{nearest(wanted, [one.name for one in known])}"
     )
 
 
-def select(wanted: Iterable[str], folder: Path = FOLDER) -> list[ExperimentFile]:
+def select(wanted: Iterable[str], folder: Path = FOLDER) -> list[Experiment]:
     """Those asked for, each once, in the order asked; "all" is every experiment."""
     names = list(wanted)
     if "all" in names:
-        return experiment_files(folder)
+        return experiments_in(folder)
     return list(dict.fromkeys(find_experiment(name, folder) for name in names))
-
-
-def load_experiment(wanted: str, folder: Path = FOLDER) -> ModuleType:
-    """Import an experiment and check that it has all its parts."""
-    file = find_experiment(wanted, folder)
-    key = f"experiments.{file.name}" if folder == FOLDER else f"experiments_at.{file.path}"
-    if key in sys.modules:
-        return sys.modules[key]
-    spec = importlib.util.spec_from_file_location(key, file.path)
-    if spec is None or spec.loader is None:
-        raise ExperimentError(f"{file.path} cannot be imported.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[key] = module  # dataclasses look their module up while it is being executed
-    try:
-        spec.loader.exec_module(module)
-        _check_parts(module, file)
-    except BaseException:
-        del sys.modules[key]
-        raise
-    return module
-
-
-def _check_parts(module: ModuleType, file: ExperimentFile) -> None:
-    missing = [part for part in REQUIRED if not hasattr(module, part)]
-    if missing:
-        raise ExperimentError(f"{file.path.name} lacks {', '.join(missing)}.")
-    absent = [name for name in PRESET_NAMES if name not in module.PRESETS]
-    if absent:
-        raise ExperimentError(f"{file.path.name}: PRESETS lacks {', '.join(absent)}.")
-
-
-def preset_config(module: ModuleType, preset: str) -> ExperimentConfig:
-    """The settings of a preset. Raises ExperimentError, naming the nearest, if it is unknown."""
-    check_preset(preset)
-    return module.PRESETS[preset]
 
 
 def check_preset(preset: str, known: Sequence[str] = PRESET_NAMES) -> None:

@@ -12,17 +12,20 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from experiments.claims import Verdict
 from experiments.estimate import Estimate, number
 from experiments.saving import recover
-from experiments.suggest import nearest
+from experiments.summaries import RESULT_FILE, estimate_from
 from interp.errors import ExperimentError
+from interp.suggest import nearest
 
-RESULT_FILE = "result.json"
+if TYPE_CHECKING:
+    from interp.directions import Direction
+
 __all__ = ["Estimate", "Result", "RunInfo", "Verdict", "number"]
 
 
@@ -31,10 +34,7 @@ class RunInfo:
     """How a result came about; filled in by the runner."""
 
     experiment: str  # NN_name
-    claim: str
-    criterion: str
-    criterion_sha256: str
-    criterion_revision: str | None  # first git revision that had this criterion; None outside git
+    claims: tuple[Mapping[str, Any], ...]  # key, notes, statement, criterion, its sha256, ...
     config: Mapping[str, Any]
     preset: str
     style: str
@@ -54,19 +54,19 @@ class RunInfo:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Outcome of one experiment. Figure "x" is drawn from `tables["x"]` and nothing else."""
+    """Outcome of one experiment. Figure "x" is drawn from `tables["x"]` and nothing else.
 
-    verdict: Verdict
+    `verdicts`, `directions` and `run` are filled in by the runner.
+    """
+
     estimates: tuple[Estimate, ...]
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     observation: str = ""  # one paragraph that quotes the numbers
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)  # by key of the claim
+    directions: Mapping[str, Direction] = field(default_factory=dict)  # each saved as safetensors
     run: RunInfo | None = None
 
     def __post_init__(self) -> None:
-        if self.verdict not in get_args(Verdict):
-            raise ExperimentError(
-                f"Verdict '{self.verdict}' is not one of {', '.join(get_args(Verdict))}."
-            )
         names = [estimate.name for estimate in self.estimates]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
@@ -107,9 +107,10 @@ def to_json(result: Result) -> dict[str, Any]:
     if result.run is None:
         raise ExperimentError("Only a result of the runner can be saved: its `run` is empty.")
     estimates = [dataclasses.asdict(estimate) for estimate in result.estimates]
+    run = dataclasses.asdict(result.run)
     content = {
-        **dataclasses.asdict(result.run),
-        "verdict": result.verdict,
+        **run,
+        "claims": [{**claim, "verdict": result.verdicts[claim["key"]]} for claim in run["claims"]],
         "estimates": estimates,
         "observation": result.observation,
     }
@@ -118,14 +119,12 @@ def to_json(result: Result) -> dict[str, Any]:
 
 def from_json(content: Mapping[str, Any], tables: dict[str, pd.DataFrame]) -> Result:
     """Inverse of `to_json`; an estimate whose value is null comes back as NaN."""
-    estimates = tuple(
-        Estimate(**{**entry, "value": math.nan if entry["value"] is None else entry["value"]})
-        for entry in content["estimates"]
-    )
+    estimates = tuple(map(estimate_from, content["estimates"]))
     names = {entry.name for entry in dataclasses.fields(RunInfo)}
     run = RunInfo(**{key: value for key, value in content.items() if key in names})
-    run = dataclasses.replace(run, data=tuple(run.data))
-    return Result(content["verdict"], estimates, tables, content["observation"], run)
+    verdicts = {claim["key"]: claim["verdict"] for claim in run.claims}
+    run = dataclasses.replace(run, data=tuple(run.data), claims=tuple(run.claims))
+    return Result(estimates, tables, content["observation"], verdicts, run=run)
 
 
 def read_table(path: Path) -> pd.DataFrame:

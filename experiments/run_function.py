@@ -1,46 +1,184 @@
-"""`experiments.run`: `interp run` for one experiment, called from Python."""
+"""`experiments.run`, and what `interp run` is given: options, and settings of experiments."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from experiments.config import ExperimentConfig, settings
-from experiments.paths import model_label, results_root
-from experiments.registry import (
-    FOLDER,
-    ExperimentFile,
-    find_experiment,
-    load_experiment,
-    preset_config,
-)
-from experiments.results import Result, finite, load_result
-from experiments.run_command import (
-    TINY,
-    RunOptions,
-    check_choices,
-    check_options,
-    default_model,
-    exit_code,
-    make_plans,
-    run_files,
-)
-from experiments.suggest import nearest
+import tyro
+
+from experiments.config import ExperimentConfig, Seed, check, settings
+from experiments.durations import announce, in_words
+from experiments.paths import CUSTOM, TINY, default_model, model_label, results_root
+from experiments.registry import FOLDER, PRESET_NAMES, Experiment, find_experiment
 from interp.errors import ExperimentError, ModelError
 from interp.prompt_files import contrast_from_files
 from interp.registry import models
+from interp.suggest import nearest
 
 if TYPE_CHECKING:
+    from experiments.progress import ProgressLog
+    from experiments.results import Result
+    from experiments.runner import Outcome, Plan
     from interp.models import LoadedModel
 
     Model = str | os.PathLike[str] | LoadedModel
+
+Style = Literal["template", "none", "newline"]
+Dtype = Literal["auto", "float32", "bfloat16"]
+CHOICES: dict[str, tuple[str, ...]] = {
+    "preset": PRESET_NAMES,
+    "style": get_args(Style),
+    "dtype": get_args(Dtype),
+}
+
+
+def shown_as(name: str) -> Any:
+    """For an option that may be left out: what its value is called in the help."""
+    return tyro.conf.arg(metavar=name, help_behavior_hint="")
+
+
+Name = Annotated[str | None, shown_as("NAME")]
+File = Annotated[Path | None, shown_as("FILE")]
+Folder = Annotated[Path | None, shown_as("FOLDER")]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Run experiments."""
+
+    model: Name = None
+    """A registered name (interp models), a hub id, a folder or a .gguf file. Default:
+    qwen2.5-coder-0.5b, and tiny-random for the smoke preset."""
+    preset: Literal["smoke", "quick", "full"] = "quick"
+    """smoke: random weights, seconds. quick: minutes. full: all prompts, all layers."""
+    positive: File = None
+    """Prompts that show the behaviour, instead of the registered: .jsonl, .json, .csv or .txt."""
+    negative: File = None
+    """Prompts that do not show it; goes with --positive."""
+    field: Name = None
+    """Name of the text field in those files, if it is not instruction, prompt or text."""
+    style: Style = "template"
+    """How a prompt is put to the model: its chat template, as it is, or with a newline after it."""
+    device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    dtype: Dtype = "auto"
+    """auto is bfloat16 where the processor multiplies it natively, else float32. Activations are
+    captured in float32 either way."""
+    out: Folder = None
+    """Results folder instead of `results`."""
+    force: bool = False
+    """Measure again even if nothing has changed."""
+
+
+@dataclass(frozen=True)
+class SharedSettings:
+    """Settings that every experiment has."""
+
+    seed: Annotated[Seed | None, shown_as("INT")] = None
+    """Draws the splits, subsamples and nulls anew; each preset has its own."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+Settings = ExperimentConfig | SharedSettings
+
+
+def check_choices(given: Mapping[str, str | None]) -> None:
+    """Raise ExperimentError, naming the nearest, for an unknown preset, style or dtype."""
+    for name, value in given.items():
+        if value is not None and value not in CHOICES[name]:
+            raise ExperimentError(f"Unknown {name} '{value}'{nearest(value, CHOICES[name])}")
+
+
+def check_options(options: RunOptions) -> None:
+    """Raise ExperimentError for one file of prompts without the other."""
+    if (options.positive is None) != (options.negative is None):
+        raise ExperimentError("Give both --positive FILE and --negative FILE, or neither.")
+
+
+def run_experiments(
+    experiments: Sequence[Experiment],
+    options: RunOptions,
+    config: Settings,
+    progress: ProgressLog,
+    loaded: LoadedModel | None = None,
+) -> list[Outcome]:
+    """Say how long it takes, then load what is needed, and run.
+
+    The model is `loaded` if that is given; `options.model` then names it.
+    """
+    from experiments.bench import ModelBench, load_data
+    from experiments.runner import run_plans
+    from experiments.saving import check_writable
+    from interp.models import identity
+
+    started, root = monotonic(), results_root(options.out)
+    check_writable(root)
+    name = options.model or default_model(options.preset)
+    sha256 = identity(name) if loaded is None else loaded.sha256
+    label = model_label(name, lambda _: sha256, options.positive, TINY)
+    plans = make_plans(experiments, options, config, root, label)
+    announce(plans, name, [root, results_root()], progress.say)
+    bench = ModelBench(
+        model=name,
+        sha256=sha256,
+        source=load_data(options.positive, options.negative, options.field),
+        preset=options.preset,
+        style=options.style,
+        dtype=options.dtype,
+        device=options.device,
+        progress=progress,
+        loaded=loaded,
+    )
+    outcomes = run_plans(plans, bench, force=options.force, say=progress.say)
+    progress.say(f"took {in_words(monotonic() - started)}")
+    return outcomes
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """0, or an ExperimentError that names the experiments that failed."""
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    if not failed:
+        return 0
+    if len(failed) == 1 and len(outcomes) == 1:
+        raise ExperimentError(failed[0].error)
+    reasons = "; ".join(f"{outcome.name}: {outcome.error}" for outcome in failed)
+    raise ExperimentError(f"{len(failed)} of {len(outcomes)} experiments failed. {reasons}")
+
+
+def with_shared(preset: ExperimentConfig, shared: SharedSettings) -> ExperimentConfig:
+    """A preset with what was given for several experiments."""
+    return preset if shared.seed is None else dataclasses.replace(preset, seed=shared.seed)
+
+
+def make_plans(
+    experiments: Sequence[Experiment],
+    options: RunOptions,
+    config: Settings,
+    root: Path,
+    label: str,
+) -> list[Plan]:
+    """One plan per experiment. Changed settings get a folder apart, unless --out names one."""
+    from experiments.runner import Plan
+
+    plans = []
+    for experiment in experiments:
+        preset = experiment.preset(options.preset)
+        is_shared = isinstance(config, SharedSettings)
+        chosen = with_shared(preset, config) if is_shared else config
+        own = chosen != preset and options.out is None
+        folder = (root / CUSTOM if own else root) / options.preset / label / experiment.name
+        plans.append(Plan(experiment, chosen, options.preset, folder))
+    return plans
 
 
 def run(
@@ -75,7 +213,7 @@ class Request:
     `options.model` names the model, also a loaded one.
     """
 
-    file: ExperimentFile
+    experiment: Experiment
     options: RunOptions
     config: ExperimentConfig
     given: Mapping[str, Any]
@@ -94,7 +232,7 @@ class Request:
         options = self.options
         label = model_label(str(options.model), identity, options.positive, TINY)
         root = results_root(options.out)
-        (plan,) = make_plans([self.file], options, self.config, root, label)
+        (plan,) = make_plans([self.experiment], options, self.config, root, label)
         return plan.folder
 
     def run(self, force: bool, progress: bool) -> Result:
@@ -107,12 +245,15 @@ class Request:
             if not self.identified and options.out is None:
                 shown.say("It is unknown what identifies these weights: the result is not kept.")
                 options = dataclasses.replace(options, out=Path(passing))
-            outcomes = run_files([self.file], options, self.config, shown, self.loaded)
+            outcomes = run_experiments([self.experiment], options, self.config, shown, self.loaded)
             exit_code(outcomes)
+            from experiments.results import load_result
+
             return load_result(outcomes[0].folder)
 
     def saved(self, any_style: bool = False) -> Result | None:
         """A saved result of what is asked for, whether or not the code has changed since."""
+        from experiments.results import finite, load_result
         from experiments.runner import saved
 
         content = saved(self.folder) if self.identified else {}
@@ -147,8 +288,8 @@ def request(
 ) -> Request:
     """Check what `run` is asked for; nothing is loaded. Raises ExperimentError and ModelError."""
     check_choices({"preset": preset, "style": style})
-    file = find_experiment(number, folder)
-    config = with_settings(preset_config(load_experiment(number, folder), preset), given, file.name)
+    experiment = find_experiment(number, folder)
+    config = with_settings(experiment.preset(preset), given, experiment.name)
     name, loaded = _named(default_model(preset) if model is None else model)
     options = RunOptions(
         model=name,
@@ -160,8 +301,8 @@ def request(
         dtype=_asked_dtype(loaded),  # type: ignore[arg-type]
         out=None if out is None else Path(out),
     )
-    check_options(options, [file])
-    return Request(file, options, config, given, loaded)
+    check_options(options)
+    return Request(experiment, options, config, given, loaded)
 
 
 def _named(model: Model) -> tuple[str, LoadedModel | None]:
@@ -203,25 +344,9 @@ def with_settings(
     Raises ExperimentError, naming the nearest, for an unknown setting, and for a value that is not
     of the setting's type.
     """
-    expected = get_type_hints(type(preset))
-    values = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
-    for key, value in values.items():
+    for key in given:
         if key not in settings(preset):
             known = nearest(key, settings(preset))
             raise ExperimentError(f"{experiment} has no setting '{key}'{known}")
-        if not _fits(value, expected[key]):
-            kind = getattr(expected[key], "__name__", expected[key])
-            raise ExperimentError(f"{experiment}: {key} cannot be {value!r}; expected {kind}.")
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
     return dataclasses.replace(preset, **values)
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value is of the type of a setting: plain, one of several, or tuple[X, ...]."""
-    if get_origin(kind) in (Union, types.UnionType):
-        return any(_fits(value, one) for one in get_args(kind))
-    if get_origin(kind) is tuple:
-        return isinstance(value, tuple) and all(_fits(item, get_args(kind)[0]) for item in value)
-    if get_origin(kind) is Literal:
-        return value in get_args(kind)
-    plain = isinstance(value, int | float if kind is float else kind)
-    return plain and isinstance(value, bool) == (kind is bool)

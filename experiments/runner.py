@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
@@ -16,10 +15,9 @@ from filelock import FileLock, Timeout
 from experiments import provenance
 from experiments.bench import Bench
 from experiments.cells import FileCells
-from experiments.code_hash import code_hash
 from experiments.config import ExperimentConfig, changed, settings
 from experiments.lab import Lab
-from experiments.registry import ExperimentFile, preset_config
+from experiments.registry import Experiment
 from experiments.results import (
     RESULT_FILE,
     Result,
@@ -31,6 +29,7 @@ from experiments.results import (
 from experiments.saving import check_writable, recover, replacing
 from experiments.source import ROOT
 from experiments.summaries import committed
+from interp.directions import save_directions
 from interp.errors import ExperimentError, InterpError
 from interp.plots.style import save_figure
 
@@ -45,8 +44,7 @@ MODEL_KEYS = ("name", "sha256", "dtype", "device", "quantisation", "tied")
 class Plan:
     """One experiment with its settings, and the folder that its result belongs in."""
 
-    file: ExperimentFile
-    module: ModuleType
+    experiment: Experiment
     config: ExperimentConfig
     preset: str
     folder: Path
@@ -75,7 +73,7 @@ def run_plans(
 
 
 def _run_or_report(plan: Plan, bench: Bench, force: bool, say: Callable[[str], None]) -> Outcome:
-    name, folder = plan.file.name, plan.folder
+    name, folder = plan.experiment.name, plan.folder
     fingerprint = fingerprint_of(plan, bench.identity())
     try:
         if not force and is_unchanged(plan, bench, fingerprint):
@@ -86,7 +84,8 @@ def _run_or_report(plan: Plan, bench: Bench, force: bool, say: Callable[[str], N
         say(f"{name}: failed. {error}")
         return Outcome(name, folder, "failed", str(error))
     seconds = result.run.seconds if result.run else 0.0
-    say(f"{name}: {result.verdict} after {seconds:.0f} s, {folder}")
+    found = ", ".join(f"{key} {verdict}" for key, verdict in result.verdicts.items())
+    say(f"{name}: {found or 'done'} after {seconds:.0f} s, {folder}")
     return Outcome(name, folder, "measured")
 
 
@@ -103,16 +102,17 @@ def _reads_the_same(plan: Plan, bench: Bench, record: Mapping[str, Any]) -> bool
 
 
 def _unchanged_or_redrawn(plan: Plan, say: Callable[[str], None]) -> Outcome:
-    """Draw the figures anew, from the saved tables, if only the code that draws has changed."""
-    drawing = code_hash(plan.file.path)
+    """Judge and draw anew, from saved numbers, if only the code that does so has changed."""
+    drawing = plan.experiment.code(drawing=True)
     if saved(plan.folder).get("drawing") == drawing:
-        say(f"{plan.file.name}: unchanged, {plan.folder}")
-        return Outcome(plan.file.name, plan.folder, "unchanged")
+        say(f"{plan.experiment.name}: unchanged, {plan.folder}")
+        return Outcome(plan.experiment.name, plan.folder, "unchanged")
     result = load_result(plan.folder)
     assert result.run is not None  # every saved result has it
-    save(replace(result, run=replace(result.run, drawing=drawing)), plan.module.plot, plan.folder)
-    say(f"{plan.file.name}: unchanged, figures drawn anew, {plan.folder}")
-    return Outcome(plan.file.name, plan.folder, "redrawn")
+    run = replace(result.run, drawing=drawing, claims=claims_of(plan, result.run.revision))
+    save(judged(replace(result, run=run), plan), plan)
+    say(f"{plan.experiment.name}: unchanged, judged and drawn anew, {plan.folder}")
+    return Outcome(plan.experiment.name, plan.folder, "redrawn")
 
 
 def run_plan(plan: Plan, bench: Bench, fingerprint: str, *, fresh: bool = False) -> Result:
@@ -126,9 +126,10 @@ def run_plan(plan: Plan, bench: Bench, fingerprint: str, *, fresh: bool = False)
             same = functools.partial(_reads_the_same, plan, bench)
             cells = FileCells(partial / "cells.jsonl", fingerprint, same)
             lab = bench.lab(plan.config.seed).for_experiment(cells)
-            measured = plan.module.run(plan.config, lab)
+            measured = plan.experiment.run(plan.config, lab)
             run = run_info(plan, lab, fingerprint, cells.seconds())
-            result = save(replace(measured, run=run), plan.module.plot, plan.folder)
+            whole = replace(measured, run=run, directions=lab.directions)
+            result = save(judged(whole, plan), plan)
     except Timeout as error:
         raise ExperimentError(
             f"Another run is writing {plan.folder}; wait for it, or give another --out."
@@ -137,15 +138,25 @@ def run_plan(plan: Plan, bench: Bench, fingerprint: str, *, fresh: bool = False)
     return result
 
 
-def save(result: Result, plot: Callable[[Result], dict[str, Figure]], folder: Path) -> Result:
-    """Write result.json, tables and figures to `folder`, whole or not at all.
+def judged(result: Result, plan: Plan) -> Result:
+    """The result with the verdicts that its estimates give."""
+    return replace(result, verdicts=plan.experiment.judge(result.estimates))
+
+
+def save(result: Result, plan: Plan) -> Result:
+    """Write result.json, tables, figures and directions, whole or not at all.
 
     The figures are drawn from the tables as read back from their CSV files.
     """
+    folder = plan.folder
     check_writable(folder.parent)
     with replacing(folder) as building:
+        for kept in folder.glob("*.safetensors"):
+            shutil.copy2(kept, building)
+        for name, direction in result.directions.items():
+            save_directions(building / f"{name}.safetensors", [direction])
         as_read = replace(result, tables=write_tables(result.tables, building))
-        figures = plot(as_read)
+        figures = plan.experiment.plot(as_read)
         _check_figures(figures, as_read)
         for name, figure in figures.items():
             save_figure(figure, building / f"{name}.png")
@@ -164,41 +175,51 @@ def _check_figures(figures: Mapping[str, Figure], result: Result) -> None:
 
 def run_info(plan: Plan, lab: Lab, fingerprint: str, seconds: float) -> RunInfo:
     """How this result came about."""
-    module, info = plan.module, asdict(lab.model.info)
-    model = {key: info[key] for key in MODEL_KEYS}
+    info = asdict(lab.model.info)
+    revision = provenance.revision(ROOT)
     return RunInfo(
-        experiment=plan.file.name,
-        claim=module.CLAIM,
-        criterion=module.CRITERION,
-        criterion_sha256=provenance.sha256_of(module.CRITERION),
-        criterion_revision=criterion_revision(plan),
+        experiment=plan.experiment.name,
+        claims=claims_of(plan, revision),
         config=settings(plan.config),
         preset=plan.preset,
         style=lab.style,
-        model=model,
+        model={key: info[key] for key in MODEL_KEYS},
         data=lab.used,
         seed=plan.config.seed,
         versions=provenance.versions(),
-        revision=provenance.revision(ROOT),
+        revision=revision,
         seconds=round(seconds, 1),
         peak_memory_mb=round(provenance.peak_memory_mb(), 1),
         mechanics=bool(info["random"]),
         fingerprint=fingerprint,
-        drawing=code_hash(plan.file.path),
-        changed=changed(plan.config, preset_config(module, plan.preset)),
-        code=code_hash(plan.file.path, drawing=False),
+        drawing=plan.experiment.code(drawing=True),
+        changed=changed(plan.config, plan.experiment.preset(plan.preset)),
+        code=plan.experiment.code(drawing=False),
     )
 
 
-def criterion_revision(plan: Plan) -> str | None:
-    """Revision that first had the criterion: as an earlier result has it, else as git tells."""
-    criterion = plan.module.CRITERION
+def claims_of(plan: Plan, revision: str | None) -> tuple[dict[str, Any], ...]:
+    """The claims as result.json holds them.
+
+    `criterion_revision` is the earliest git revision known to have had exactly this criterion: that
+    of an earlier result, saved or committed, else this one; None from uncommitted changes.
+    """
     earlier = committed(plan.folder)
-    for content in (saved(plan.folder), earlier.content if earlier else {}):
-        same = content.get("criterion_sha256") == provenance.sha256_of(criterion)
-        if same and content["criterion_revision"]:
-            return content["criterion_revision"]
-    return provenance.criterion_revision(plan.file.path, criterion)
+    known = {
+        claim["criterion_sha256"]: claim.get("criterion_revision")
+        for content in (saved(plan.folder), earlier.content if earlier else {})
+        for claim in content.get("claims", ())
+    }
+    clean = None if revision is None or revision.endswith("-dirty") else revision
+    found = []
+    for claim in plan.experiment.claims:
+        sha256 = provenance.sha256_of(claim.criterion)
+        hashes = {
+            "criterion_sha256": sha256,
+            "criterion_revision": known.get(sha256) or clean,
+        }
+        found.append({**asdict(claim), **hashes})
+    return tuple(found)
 
 
 def fingerprint_of(plan: Plan, identity: dict[str, Any]) -> str:
@@ -207,10 +228,10 @@ def fingerprint_of(plan: Plan, identity: dict[str, Any]) -> str:
     That is settings, code, model, contrast set, style and dtype.
     """
     parts = {
-        "experiment": plan.file.name,
+        "experiment": plan.experiment.name,
         "preset": plan.preset,
         "config": settings(plan.config),
-        "code": code_hash(plan.file.path, drawing=False),
+        "code": plan.experiment.code(drawing=False),
         **identity,
     }
     return provenance.sha256_of(json.dumps(parts, sort_keys=True, default=str))

@@ -1,4 +1,4 @@
-"""Reads Python sources without importing them: what a module imports from where, its constants."""
+"""Reads Python sources without importing them: what a module imports from where."""
 
 from __future__ import annotations
 
@@ -10,21 +10,6 @@ from pathlib import Path, PurePath
 
 from interp.errors import ExperimentError
 
-# Enough for text, numbers, f-strings and tuples; no calls, no attributes: nothing can be executed.
-CONSTANT_NODES = (
-    ast.Constant,
-    ast.Name,
-    ast.Tuple,
-    ast.List,
-    ast.Subscript,
-    ast.BinOp,
-    ast.UnaryOp,
-    ast.operator,
-    ast.unaryop,
-    ast.JoinedStr,
-    ast.FormattedValue,
-    ast.expr_context,
-)
 PROJECT_PACKAGES = ("interp", "experiments")
 ROOT = Path(__file__).parent.parent
 BLOCKS = ("body", "handlers", "orelse", "finalbody", "cases")  # where statements hold statements
@@ -218,72 +203,3 @@ def _defined(node: ast.stmt) -> Iterator[str]:
     for part in ast.walk(node):
         if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
             yield part.id
-
-
-def constant_text(project: Project, module: str, name: str) -> str:
-    """Value of the constant `name` of a module: a string, or an f-string of other constants.
-
-    Constants may be imported from other modules of the project.
-    """
-    source = project.module(module)
-    constants = _Constants(project, source) if source is not None else None
-    if constants is None or name not in constants.expressions:
-        raise ExperimentError(f"{module} has no constant {name}.")
-    try:
-        return str(constants[name])
-    except (KeyError, NameError, ValueError) as error:
-        raise ExperimentError(
-            f"{module}: {name} must be plain text, or an f-string of constants of the project; "
-            f"it needs {error}."
-        ) from error
-
-
-class _Constants(dict[str, object]):
-    """Values of module constants, each evaluated when an expression names it."""
-
-    def __init__(self, project: Project, source: Module) -> None:
-        super().__init__()
-        self.expressions = dict(_assignments(source.body))
-        self._project = project
-        self._source = source
-
-    def __missing__(self, name: str) -> object:
-        if name in self.expressions:
-            self[name] = value = _evaluate(self.expressions[name], self)
-            return value
-        found = self._source.exports[name]
-        origin = found.origin(self._source.package)
-        if not self._project.owns(origin):
-            raise KeyError(f"{origin}.{found.name}")
-        module, original = self._project.resolve(origin, found.name)
-        source = self._project.module(module)
-        if source is None or not original:
-            raise KeyError(module)
-        return _Constants(self._project, source)[original]
-
-
-def _assignments(body: Sequence[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
-    for node in body:
-        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            for target in targets:
-                yield from _named_values(target, node.value)
-
-
-def _named_values(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
-    """(name, value) of `a = value`; of `a, b = value`, each name with its item of the value."""
-    if isinstance(target, ast.Name):
-        yield target.id, value
-    elif isinstance(target, ast.Tuple):
-        for i, part in enumerate(target.elts):
-            item = ast.Subscript(value, ast.Constant(i), ast.Load())
-            yield from _named_values(part, ast.fix_missing_locations(item))
-
-
-def _evaluate(expression: ast.expr, constants: _Constants) -> object:
-    """Value of an expression of constants; KeyError or ValueError if it needs anything else."""
-    for node in ast.walk(expression):
-        if not isinstance(node, CONSTANT_NODES):
-            raise ValueError(f"{type(node).__name__}, which is not allowed in a constant")
-    code = compile(ast.Expression(expression), "<constant>", "eval")
-    return eval(code, {"__builtins__": {}}, constants)

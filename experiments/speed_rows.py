@@ -14,7 +14,7 @@ from torch import Tensor
 from experiments import speed_baselines as plain_ways
 from experiments import speed_bounds as bounds
 from experiments import speed_memory
-from experiments.config import ExperimentConfig
+from experiments.config import Count, ExperimentConfig
 from experiments.lab import Lab
 from experiments.spacing import spaced
 from experiments.speed_bounds import UNKNOWN, Bounds, Cost, Lengths
@@ -46,15 +46,15 @@ CLEAR = 0.25  # nats between the two likeliest tokens
 class Config(ExperimentConfig):
     """Speed of the engine beside plain baselines."""
 
-    n_prompts: int = 32  # prompts of a batch
-    repeats: int = 3  # of which the median counts
-    n_layers: int | None = 4  # layers of one-layer interventions, evenly spaced; none: all
-    n_windows: int = 3  # windows of layers, evenly spaced
-    n_candidates: int = 2  # candidate directions timed, evenly spaced, and scaled up to all
-    n_new_tokens: int = 48  # tokens generated per prompt
-    n_streamed: int = 1000  # prompts of the streaming statistics
-    n_streamed_beside: int = 100  # prompts of those that their memory is held against
-    matrix_size: int = 2048  # rows and columns of the matrices whose product is the peak
+    n_prompts: Count = 32  # prompts of a batch
+    repeats: Count = 3  # of which the median counts
+    n_layers: Count | None = 4  # layers of one-layer interventions, evenly spaced; none: all
+    n_windows: Count = 3  # windows of layers, evenly spaced
+    n_candidates: Count = 2  # candidate directions timed, evenly spaced, and scaled up to all
+    n_new_tokens: Count = 48  # tokens generated per prompt
+    n_streamed: Count = 1000  # prompts of the streaming statistics
+    n_streamed_beside: Count = 100  # prompts of those that their memory is held against
+    matrix_size: Count = 2048  # rows and columns of the matrices whose product is the peak
     peers: bool = False  # also time other libraries, installed from the package index for the run
 
 

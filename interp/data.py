@@ -1,4 +1,4 @@
-"""The registered data sets: contrast sets, plain texts, labelled examples, and a list of them all.
+"""The registered data sets: contrast sets, plain texts, labelled examples.
 
 Each set is a function of the contents of pinned files alone.
 """
@@ -11,12 +11,20 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from interp.assets import fetch_data_file, is_data_cached
+from interp.assets import fetch_data_file
 from interp.errors import DataError
 from interp.literals import read_literal
 from interp.near_duplicates import near_duplicate_clusters
-from interp.prompt_sets import ContrastSet, TextSet, contrast, text_set
-from interp.registry import data_asset, data_sets
+from interp.prompt_sets import (
+    ContrastSet,
+    ExampleSet,
+    TextSet,
+    contrast,
+    example_set,
+    text_set,
+)
+from interp.registry import data_asset
+from interp.suggest import nearest
 
 
 class LabelledResponse(NamedTuple):
@@ -49,17 +57,6 @@ class Dilemma(NamedTuple):
     foundations: tuple[str, str]
     moral: str
     neutral: str
-
-
-class DataInfo(NamedTuple):
-    """One row of the list of registered data sets; `bytes` is the size of the download."""
-
-    name: str
-    licence: str
-    bytes: int
-    count: str
-    use: str
-    cached: bool
 
 
 def _read(name: str, member: str, offline: bool) -> str:
@@ -235,16 +232,28 @@ def dilemmas(*, offline: bool = False) -> tuple[Dilemma, ...]:
     )
 
 
-def list_data() -> list[DataInfo]:
-    """What is registered, and whether all of it is in the cache."""
-    return [
-        DataInfo(
-            asset.name,
-            asset.licence,
-            asset.download_bytes,
-            asset.count,
-            asset.use,
-            is_data_cached(asset.name),
-        )
-        for asset in data_sets().values()
-    ]
+_TEXTS = {
+    "advbench": advbench,
+    "tasks": tasks,
+    "wikipedia": wikipedia,
+    "neutral": neutral_sentences,
+}
+_EXAMPLES = {
+    "boolq": (boolq, "boolq"),
+    "sst2": (sst2, "boolq"),
+    "dilemmas": (dilemmas, "twins"),
+    "refusal_responses": (refusal_responses, "advbench"),
+}
+SETS = (*CONTRAST_SETS, *_TEXTS, *_EXAMPLES)
+
+
+def load_set(name: str, *, offline: bool = False) -> ContrastSet | TextSet | ExampleSet:
+    """Any set by its name, one of SETS; raises DataError that names the nearest."""
+    if name in CONTRAST_SETS:
+        return contrast_set(name, offline=offline)
+    if name in _TEXTS:
+        return _TEXTS[name](offline=offline)
+    if name not in _EXAMPLES:
+        raise DataError(f"No data set '{name}'{nearest(name, SETS)}")
+    read, source = _EXAMPLES[name]
+    return example_set(name, read(offline=offline), data_asset(source).licence)

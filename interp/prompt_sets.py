@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -39,6 +40,25 @@ class TextSet:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+
+@dataclass(frozen=True)
+class ExampleSet:
+    """Labelled examples of one kind, tuples of texts and labels."""
+
+    name: str
+    examples: tuple[tuple[Any, ...], ...]
+    sha256: str
+    licence: str
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+
+def example_set(name: str, examples: Sequence[tuple[Any, ...]], licence: str) -> ExampleSet:
+    """An ExampleSet with the sha256 of its examples in their order."""
+    digest = hashlib.sha256(json.dumps([list(example) for example in examples]).encode())
+    return ExampleSet(name, tuple(examples), digest.hexdigest(), licence)
 
 
 def texts_sha256(*groups: Sequence[str]) -> str:

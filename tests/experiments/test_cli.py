@@ -1,18 +1,31 @@
 """The command line: what is parsed, what runs, and one clear line for each mistake."""
 
+import io
 import json
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from rich.console import Console
 
 from experiments import run_command
 from experiments.cli import main
 from experiments.paths import model_label, results_root
-from experiments.registry import experiment_files, load_experiment, select
-from experiments.run_command import flag_value, parse_options, split_names
-from experiments.source import constant_text, project_of
+from experiments.registry import FOLDER, experiment_files, load_experiment, select
+from experiments.report import experiment_table
+from experiments.results import Verdict
+from experiments.run_command import (
+    RunOptions,
+    SharedSettings,
+    flag_value,
+    make_plans,
+    parse_options,
+    split_names,
+)
+from experiments.source import constant_text
 from interp.errors import ExperimentError
 from interp.prompt_sets import ContrastSet
 
@@ -43,7 +56,9 @@ def test_run_with_own_prompts_settings_and_folder(
     assert saved["config"] == {"seed": 0, "n_prompts": 3}
     assert saved["model"]["name"] == "tiny-random"
     assert saved["data"][0]["name"] == "mine-other"
-    assert "Traceback" not in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "Traceback" not in shown
+    assert "took " in shown.splitlines()[-1]
 
 
 def test_an_unchanged_run_does_not_load_the_model(
@@ -77,11 +92,30 @@ def test_changed_settings_go_to_a_folder_of_their_own(
         (["run"], "Which experiment"),
         (["run", "91", "--positive", "a.txt"], "both --positive"),
         (["report", "--preset", "ful"], "did you mean 'full'"),
+        (["report", "--presets", "full"], "did you mean '--preset'"),
+        (["report", "full"], "'full' belongs to no option"),
+        (["models", "--all"], "Unknown option '--all'"),
+        (["run", "91", "--preset", "smoke", "--preset", "quik"], "did you mean 'quick'"),
+        (["run", "91", "--n-promts", "3"], "did you mean '--n-prompts'"),
+        (["run", "91", "--n-prompts"], "Missing value for argument '--n-prompts'"),
+        (["run", "91", "--n-prompts", "x"], "n_prompts is 'x'; expected a whole number"),
+        (["run", "91", "--n-prompts", "3", "91"], "'91' belongs to no option"),
+        (["run", "--n-prompts", "3", "91"], "Name it before its settings"),
+        (["run", "91", "--force=1"], "'1' belongs to no option"),
+        (["run", "91", "--seed", "-1"], "seed is -1; expected a whole number, at least 0"),
+        (["run", "91", "91", "--device"], "Missing value for argument '--device'"),
+        (["run", "05", "06", "--seed=-1"], "seed is -1"),
+        (["run", "05", "06", "--n-train", "9"], "options of one experiment alone"),
     ],
 )
 def test_each_mistake_is_one_clear_line(words, expected, experiments_folder, capsys) -> None:
-    assert main(words, experiments_folder) == 2
-    assert expected in error_of(capsys)
+    folder = FOLDER if "05" in words else experiments_folder
+    assert main(words, folder) == 2
+    shown = capsys.readouterr()
+    assert expected in shown.err
+    assert shown.err.startswith("error: ")
+    assert shown.err.count("\n") == 1
+    assert shown.out == ""
 
 
 def test_an_unknown_model_names_the_nearest(
@@ -110,13 +144,6 @@ def test_ctrl_c_says_that_the_next_run_continues(experiments_folder, monkeypatch
     assert "same command again to continue" in capsys.readouterr().err
 
 
-def test_an_unknown_setting_is_refused(experiments_folder, capsys) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(["run", "91", "--n-promts", "3"], experiments_folder)
-    assert stop.value.code == 2
-    assert "--n-prompts" in capsys.readouterr().err
-
-
 def test_help_of_an_experiment_shows_its_settings(experiments_folder, capsys) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["run", "91", "--help"], experiments_folder)
@@ -135,6 +162,48 @@ def test_experiments_and_flags_are_told_apart() -> None:
     assert flag_value(flags, "--preset") == "smoke"
     assert flag_value(flags, "--seed") == "3"
     assert flag_value(flags, "--model") is None
+
+
+@pytest.mark.parametrize(
+    ("line", "names", "changed"),
+    [
+        ("05 --doses 0.5 1 --seed 3", "05", {"doses": (0.5, 1.0), "seed": 3}),
+        ("05 --doses=0.5", "05", {"doses": (0.5,)}),
+        ("05 --doses -0.5 -1e-3", "05", {"doses": (-0.5, -0.001)}),
+        ("05 --factors 0.9 0", "05", {"factors": (0.9, 0.0)}),
+        ("05 --factors 0.9 0 --doses 1", "05", {"factors": (0.9, 0.0), "doses": (1.0,)}),
+        ("05 --doses --seed 1", "05", {"doses": (), "seed": 1}),
+        ("05 --n_train 9 --n_train 8", "05", {"n_train": 8}),
+        ("06 --position -2 --other-doses 1 2 --raw", "06", {"position": -2, "raw": True}),
+        ("08 --variants add@norms scale@norms", "08", {"variants": ("add@norms", "scale@norms")}),
+        ("01 --n-prompts None", "01", {"n_prompts": None}),
+        ("--preset quick 05", "05", {}),
+        ("--force --seed 3 05", "05", {"seed": 3}),
+        ("--preset smoke --preset quick 05", "05", {}),
+        ("05 06 --seed 1", "05 06", {"seed": 1}),
+        ("05 --seed 1 06", "05 06", {"seed": 1}),
+        ("all --model x", "01 04 05 06 08", {}),
+        ("speed --n-layers None --peers", "speed", {"n_layers": None, "peers": True}),
+    ],
+)
+def test_settings_are_read_from_the_line(line, names, changed, monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(run_command, "run_experiments", lambda *given: asked.append(given) or 0)
+    assert main(["run", *line.split()]) == 0
+    files, options, config, _ = asked[0]
+    assert [file.number for file in files] == names.split()
+    assert options.preset == "quick"
+    plain = load_experiment(names).PRESETS["quick"] if len(files) == 1 else SharedSettings()
+    assert {name: vars(config)[name] for name in changed} == changed
+    same = vars(plain).keys() - changed - {"other_doses"}
+    assert {name: vars(config)[name] for name in same} == {name: vars(plain)[name] for name in same}
+
+
+def test_a_seed_for_several_experiments_replaces_that_of_every_preset(tmp_path) -> None:
+    files = select(["01", "08"])
+    for seed, expected in ((None, [0, 1]), (0, [0, 0]), (4, [4, 4])):
+        plans = make_plans(files, RunOptions(preset="full"), SharedSettings(seed), tmp_path, "x")
+        assert [plan.config.seed for plan in plans] == expected
 
 
 def test_settings_start_from_the_preset(experiments_folder) -> None:
@@ -183,10 +252,57 @@ def test_the_real_experiments_state_claims_that_can_be_read() -> None:
         assert constant_text(*project_of(file.path), "CRITERION") == module.CRITERION
 
 
-def test_list_and_help_import_nothing_heavy() -> None:
-    code = (
-        "import sys; from experiments.cli import main; main(['list']); main(['--help']);"
-        "heavy = {'torch', 'pandas', 'transformers'} & set(sys.modules); assert not heavy, heavy"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+IMPORTS = """
+import sys
+from experiments.cli import main
+
+for line in sys.argv[1:]:
+    try:
+        main(line.split())
+    except SystemExit:
+        pass
+    heavy = {"torch", "pandas", "numpy", "matplotlib", "transformers"} & set(sys.modules)
+    assert not heavy, (line, heavy)
+"""
+
+
+def test_help_and_lists_import_nothing_heavy() -> None:
+    lines = ["--help", "--version", "list", "list --help", "report --help", "models", "data --help"]
+    lines += ["notebooks --help", "run --help", "run all --help", "run 05 06 --preset smoke --help"]
+    command = [
+        sys.executable,
+        "-c",
+        IMPORTS,
+        *lines,
+        "run",
+        "run --n-prompts 3 05",
+        "run 5 --dtype x",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_help_names_what_an_option_takes(capsys) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["run", "01", "--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    for flag in ("--model NAME", "--positive FILE", "--out FOLDER", "--n-prompts INT|None"):
+        assert flag in shown
+    assert "{None}" not in shown
+
+
+def test_the_version_names_what_numbers_depend_on(capsys) -> None:
+    assert main(["--version"]) == 0
+    shown = dict(line.split(" ", 1) for line in capsys.readouterr().out.splitlines())
+    assert shown["interp"] == metadata.version("interp-geometry")
+    assert {"python", "torch", "transformer-lens"} <= shown.keys()
+
+
+def test_a_benchmark_is_listed_without_a_verdict() -> None:
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(experiment_table(results_root(), ["full"]))
+    rows = console.export_text().splitlines()
+    speed = [row for row in rows[rows.index(next(r for r in rows if "│ speed" in r)) :]]
+    assert "targets met" in speed[0]
+    assert not any(verdict in row for row in speed for verdict in get_args(Verdict))

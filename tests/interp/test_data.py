@@ -7,6 +7,7 @@ import pytest
 
 from interp import data
 from interp.errors import DataError
+from interp.prompt_sets import TextSet
 from tests.made_up_texts import write
 
 
@@ -68,14 +69,10 @@ def test_text_sets_are_read(files):
     assert data.refusal_markers() == ("i cannot", "i can't")
 
 
-def test_list_of_data_says_what_is_cached(tmp_path, monkeypatch):
-    monkeypatch.setenv("INTERP_CACHE", str(tmp_path))
-    rows = {row.name: row for row in data.list_data()}
-    assert not any(row.cached for row in rows.values())
-    assert rows["refusal"].licence == "MIT"
-    assert rows["boolq"].bytes == 85_644_377
-    for member in data.data_asset("refusal").members:
-        path = tmp_path / "data" / "refusal" / member
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    assert {row.name for row in data.list_data() if row.cached} == {"refusal"}
+def test_any_set_is_loaded_by_its_name(files):
+    write(files, "adv_bench.prompt", "seeds:\n- value: 'do: it'\n- value: do that\n")
+    found = data.load_set("advbench")
+    assert isinstance(found, TextSet) and found.texts == ("do: it", "do that")
+    with pytest.raises(DataError, match="did you mean 'advbench'"):
+        data.load_set("advbenhc")
+    assert set(data.CONTRAST_SETS) < set(data.SETS)

@@ -1,0 +1,99 @@
+"""How long a run takes, told beforehand: from what is saved, scaled to the model, else a table."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from experiments.cli import main
+from experiments.durations import MINUTES, announce, estimate, in_words, weights
+from experiments.registry import PRESET_NAMES, benchmark_files, experiment_files
+from interp.registry import DEFAULT_MODEL, models
+
+
+def save(folder: Path, model: str, seconds: float, age: int = 0) -> None:
+    """A result with a duration, `age` seconds old."""
+    folder.mkdir(parents=True)
+    path = folder / "result.json"
+    path.write_text(json.dumps({"seconds": seconds, "model": {"name": model}}))
+    os.utime(path, (1e9 - age, 1e9 - age))
+
+
+def test_every_experiment_and_preset_is_in_the_table() -> None:
+    names = [file.name for file in (*experiment_files(), *benchmark_files())]
+    assert list(MINUTES) == names
+    assert all(set(minutes) == set(PRESET_NAMES) for minutes in MINUTES.values())
+
+
+def test_the_newest_result_of_the_same_model_counts(make_plan, tmp_path) -> None:
+    plan, root = make_plan(), tmp_path / "results"
+    save(root / "smoke" / "a" / "91_norms", "gemma3-270m", 7)
+    save(root / "smoke" / "b" / "91_norms", "smollm2-135m", 20, age=60)
+    save(root / "smoke" / "c" / "91_norms", "smollm2-135m", 30, age=90)
+    save(root / "full" / "d" / "91_norms", "smollm2-135m", 99)
+    assert estimate(plan, "smollm2-135m", [root]) == (20, "measured on smollm2-135m")
+    save(plan.folder, "smollm2-135m", 40, age=10)
+    assert estimate(plan, "smollm2-135m", []) == (40, "measured on smollm2-135m")
+
+
+def test_results_of_another_model_are_scaled_by_the_weights(make_plan, tmp_path) -> None:
+    plan, root = make_plan(), tmp_path / "results"
+    save(root / "smoke" / "a" / "91_norms", "smollm2-135m", 10)
+    (tmp_path / "own.gguf").write_bytes(b"x" * 1000)
+    seconds, source = estimate(plan, str(tmp_path / "own.gguf"), [root])
+    assert seconds == pytest.approx(10 * 1000 / models()["smollm2-135m"].bytes)
+    assert source == "scaled from smollm2-135m"
+    assert estimate(plan, "some/hub-id", [root]) == (10, "measured on smollm2-135m")
+
+
+def test_without_results_the_table_counts_or_nothing_is_known(make_plan, monkeypatch) -> None:
+    plan = make_plan()
+    assert estimate(plan, DEFAULT_MODEL, []) == (0, "not run here before")
+    monkeypatch.setitem(MINUTES, "91_norms", {"smoke": 2})  # type: ignore[attr-defined]
+    assert estimate(plan, DEFAULT_MODEL, []) == (120, "measured on tiny-random")
+
+
+def test_what_was_begun_takes_at_most_as_long(make_plan, tmp_path) -> None:
+    said: list[str] = []
+    plan, other = make_plan(), make_plan(preset="full")
+    save(tmp_path / "results" / "smoke" / "a" / "91_norms", "tiny", 200)
+    announce([plan], "tiny", [tmp_path / "results"], said.append)
+    plan.folder.with_name("91_norms.partial").mkdir(parents=True)
+    announce([plan, other], "tiny", [tmp_path / "results"], said.append)
+    assert said == [
+        "91_norms: about 3.3 minutes (measured on tiny)",
+        "91_norms: at most about 3.3 minutes (measured on tiny)",
+        "91_norms: time unknown (not run here before)",
+        "together: at most about 3.3 minutes",
+    ]
+
+
+def test_weights_of_a_folder_and_of_what_is_not_here(tmp_path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(b"12345")
+    (tmp_path / "config.json").write_bytes(b"1")
+    assert weights(str(tmp_path)) == 5
+    assert weights("some/hub-id") == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (6.4, "6 seconds"),
+        (119, "119 seconds"),
+        (150, "2.5 minutes"),
+        (6586, "110 minutes"),
+        (8294.8, "2.3 hours"),
+    ],
+)
+def test_durations_in_words(seconds, words) -> None:
+    assert in_words(seconds) == words
+
+
+def test_a_run_says_how_long_it_takes_before_it_loads_anything(
+    tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr("experiments.bench.load_data", lambda *_: pytest.fail("loaded"))
+    with pytest.raises(pytest.fail.Exception):
+        main(["run", "05", "--preset", "full", "--out", str(tmp_path)])
+    assert "05_refusal_direction: about " in capsys.readouterr().err

@@ -1,0 +1,193 @@
+"""Settings: every value that an experiment cannot run with is refused, by name, before it runs."""
+
+import dataclasses
+import math
+from typing import Annotated, Any, get_type_hints
+
+import pytest
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from experiments.cli import main
+from experiments.config import Count, ExperimentConfig, Seed, check, expected, fits
+from experiments.registry import load_experiment
+from interp.errors import ExperimentError
+
+# The least whole number that each setting of each experiment works with.
+LEAST = {
+    "01": {1: "n_permutations", 2: "n_prompts n_resamples"},
+    "04": {
+        1: "n_sites n_halves n_ollivier neighbours n_metric_sites n_test workers",
+        2: "n_prompts n_rotations n_planted n_bases n_targets n_train n_resamples",
+    },
+    "05": {
+        0: "n_sites n_positions n_contrast n_null_generated n_dose_nulls",
+        1: "n_validation answer_tokens n_nulls n_null_answers n_reextractions",
+        2: "n_train n_harmful n_harmless n_null_prompts n_text text_tokens n_answer_kl",
+    },
+    "06": {
+        0: "n_null_other n_extractions n_generated n_generated_null",
+        1: "n_sources n_set_starts far_layers n_null n_null_set n_null_prompts n_permutations "
+        "max_new_tokens",
+        2: "n_prompts n_targets",
+        5: "n_train",
+    },
+    "08": {
+        0: "n_isotropic n_covariance",
+        1: "n_text n_random_b2 n_random_moves",
+        2: "n_train n_validation n_test text_tokens n_magnitude_angles",
+        4: "n_doses n_random_angles",
+    },
+    "speed": {
+        1: "n_prompts repeats n_layers n_windows n_candidates n_new_tokens n_streamed "
+        "n_streamed_beside matrix_size"
+    },
+}
+COUNTS = [
+    (number, name, least)
+    for number, table in LEAST.items()
+    for least, names in table.items()
+    for name in names.split()
+] + [(number, "seed", 0) for number in LEAST]
+TUPLES = [("04", "steps"), ("05", "doses"), ("05", "factors"), ("06", "other_doses")]
+TUPLES += [("08", "magnitude_factors")]
+
+
+def config_of(number: str) -> Any:
+    return load_experiment(number).Config
+
+
+def refused(number: str, name: str, value: object) -> str:
+    """The message with which a value is refused; it must name the setting."""
+    with pytest.raises(ExperimentError, match=f"^{name} is ") as caught:
+        config_of(number)(**{name: value})
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("number", "name", "least"), COUNTS)
+def test_a_count_has_its_least_value_and_is_whole(number, name, least) -> None:
+    assert getattr(config_of(number)(**{name: least}), name) == least
+    for value in (least - 1, -(10**400), 2.0, math.nan, math.inf, "8", True, (8,)):
+        assert "a whole number" in refused(number, name, value)
+
+
+def test_every_number_among_the_settings_is_tried() -> None:
+    tried = {(number, name) for number, name, _ in COUNTS} | set(TUPLES) | {("06", "position")}
+    others = {("06", "raw"), ("08", "variants"), ("speed", "peers")}
+    for number in LEAST:
+        names = {(number, field.name) for field in dataclasses.fields(config_of(number))}
+        assert names <= tried | others
+
+
+@pytest.mark.parametrize(("number", "name"), TUPLES)
+def test_numbers_in_a_tuple_are_checked_one_by_one(number, name) -> None:
+    for value in ((0.5, math.nan), (0.5, -math.inf), (0.5, "x"), [0.5, 1.0], 0.5, None):
+        assert "a tuple of values, each a number" in refused(number, name, value)
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "value"),
+    [
+        ("04", "steps", (0.0, 0.5)),
+        ("04", "steps", (0.5, 1.1)),
+        ("04", "steps", (0.5,)),
+        ("05", "n_contrast", 1),
+        ("06", "position", 0),
+        ("06", "n_sources", 0),
+        ("06", "raw", 1),
+        ("08", "n_doses", 7),
+        ("08", "magnitude_factors", ()),
+        ("08", "magnitude_factors", (0.5, -2.0)),
+        ("08", "magnitude_factors", (1.0,)),
+        ("08", "variants", (1,)),
+        ("01", "seed", 2**32),
+    ],
+)
+def test_other_limits(number, name, value) -> None:
+    refused(number, name, value)
+
+
+def test_all_problems_are_named_at_once_and_in_words() -> None:
+    with pytest.raises(ExperimentError) as caught:
+        config_of("05")(n_train=-1, doses=(1.0, "x"), n_contrast=1)
+    assert str(caught.value) == (
+        "n_train is -1; expected a whole number, at least 2. "
+        "n_contrast is 1; expected a whole number, at least 0, not 1. "
+        "doses is (1.0, 'x'); expected a tuple of values, each a number."
+    )
+
+
+def test_a_copy_with_other_settings_is_checked_as_well() -> None:
+    with pytest.raises(ExperimentError, match="n_prompts is 0; expected None or a whole number"):
+        dataclasses.replace(load_experiment("01").PRESETS["quick"], n_prompts=0)
+
+
+def test_what_a_type_does_not_limit_is_left_alone() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Config(ExperimentConfig):
+        words: Annotated[str, "a note"] = "x"
+        table: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    check(Config(words=""))
+
+
+CountOrNone = Count | None
+HINTS = [
+    int,
+    float,
+    bool,
+    str,
+    Seed,
+    Annotated[int, Ge(4), Lt(9)],
+    Annotated[float, Gt(0), Le(1)],
+    CountOrNone,
+    Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(2)],
+]
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner).map(tuple) | st.lists(inner),
+)
+
+
+@given(st.data(), st.sampled_from(HINTS))
+def test_what_a_type_describes_fits(data, hint) -> None:
+    value = data.draw(st.from_type(hint))
+    numbers = value if isinstance(value, tuple) else (value,)
+    assume(all(math.isfinite(n) for n in numbers if isinstance(n, float)))
+    assert fits(value, hint)
+
+
+@given(ANYTHING, st.sampled_from(HINTS))
+def test_whatever_the_value_there_is_an_answer_and_words_for_it(value, hint) -> None:
+    assert fits(value, hint) in (True, False)
+    assert expected(hint)
+
+
+@pytest.mark.parametrize("number", LEAST)
+@given(data=st.data())
+def test_any_value_is_taken_as_it_is_or_refused_by_name(number, data) -> None:
+    config = config_of(number)
+    name, hint = data.draw(st.sampled_from(list(get_type_hints(config, None, None, True).items())))
+    value = data.draw(ANYTHING | st.integers(-3, 3))
+    if fits(value, hint):
+        assert getattr(config(**{name: value}), name) is value
+        assert isinstance(value, int | tuple | None)
+    else:
+        refused(number, name, value)
+
+
+@given(st.sampled_from(COUNTS), st.integers(max_value=-1))
+def test_no_setting_below_its_least_value(setting, below) -> None:
+    number, name, least = setting
+    refused(number, name, least + below)
+
+
+def test_the_command_line_names_them_in_one_line(capsys) -> None:
+    flags = ["--n-train=-1", "--seed=-1", "--n-sites", "-1", "--doses", "1", "x", "--n-text=1.5"]
+    assert main(["run", "05", *flags]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("\n") == 1
+    problems = shown.err.removeprefix("error: ").split(". ")
+    assert [p.split()[0] for p in problems] == ["seed", "n_sites", "n_train", "doses", "n_text"]
