@@ -1,4 +1,4 @@
-"""Experiments: one numbered file per hypothesis, and what runs, saves and shows them.
+"""Experiments: one numbered folder, or file, per hypothesis, and what runs, saves and shows them.
 
 `run` is `interp run` for Python. Notebooks import `show`, `about`, `figure`, `estimates` and
 `observation`. All are loaded when first asked for, so that the command line starts quickly.
@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from experiments.notebooks import about, estimates, figure, observation, show
-    from experiments.run_function import run
+    from experiments.harness.run import run
+    from experiments.notebook import about, estimates, figure, observation, show
 
 __all__ = ["about", "estimates", "figure", "observation", "run", "show"]
 
@@ -19,5 +19,5 @@ __all__ = ["about", "estimates", "figure", "observation", "run", "show"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'experiments' has no attribute '{name}'")
-    module = "run_function" if name == "run" else "notebooks"
+    module = "harness.run" if name == "run" else "notebook"
     return getattr(import_module(f"experiments.{module}"), name)

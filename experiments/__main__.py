@@ -2,6 +2,6 @@
 
 import sys
 
-from experiments.cli import main
+from experiments.command.main import main
 
 sys.exit(main())

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.capture import capture
+from interp.activations import capture
 from interp.models import LoadedModel
 from interp.prompts import Style, Tokens, tokenise
 from interp.scores import kl_divergence, refusal_scores

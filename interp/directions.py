@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
+from interp.assets.files import replace_file
 from interp.errors import ActivationError
-from interp.files import replace_file
 from interp.interventions import Add, Placement, Positions, RotateTo, Scale, ablate
 from interp.sites import Site
 

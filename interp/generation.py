@@ -8,13 +8,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.attention import Stored
-from interp.batching import in_batches
-from interp.body import Body
-from interp.forward import check_placements
+from interp.engine.attention import Stored
+from interp.engine.batching import in_batches
+from interp.engine.body import Body
+from interp.engine.packing import pack
 from interp.interventions import Placement
 from interp.models import LoadedModel, unembed
-from interp.packing import pack
+from interp.predict import check_placements
 from interp.prompts import Tokens
 
 ROWS_PER_BATCH = 64

@@ -23,14 +23,14 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from interp.assets import fetch_model_file
-from interp.cache import cache_root, sha256_file
+from interp.assets.cache import cache_root, sha256_file
+from interp.assets.fetch import fetch_model_file
+from interp.assets.files import replace_folder
+from interp.assets.hub import fetch_hub_snapshot
+from interp.assets.registry import model_asset
+from interp.assets.registry import models as registered_models
+from interp.engine.fingerprint import Fingerprint, fingerprint
 from interp.errors import ModelError
-from interp.files import replace_folder
-from interp.fingerprint import Fingerprint, fingerprint
-from interp.hub import fetch_hub_snapshot
-from interp.registry import model_asset
-from interp.registry import models as registered_models
 
 TINY_RANDOM = "tiny-random"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

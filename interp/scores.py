@@ -17,12 +17,12 @@ from jaxtyping import Bool, Float
 from scipy.stats import rankdata
 from torch import Tensor
 
-from interp import data
+from interp.data import sets as data
 from interp.errors import DataError, PromptError
-from interp.forward import readout
 from interp.generation import generate
 from interp.interventions import Placement
 from interp.models import LoadedModel
+from interp.predict import readout
 from interp.prompts import Tokens
 from interp.refusal_classifier import ANSWER_CLASSES, AnswerClass, classify
 from interp.stats import wilson

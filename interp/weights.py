@@ -17,10 +17,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from interp.body import Body
+from interp.engine.body import Body
+from interp.engine.packing import pack
 from interp.errors import ModelError
 from interp.models import LoadedModel
-from interp.packing import pack
 from interp.prompts import batch
 from interp.sites import everywhere
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from interp.capture import capture
-from interp.forward import readout
+from interp.activations import capture
 from interp.generation import generate
 from interp.interventions import Add, Placement, ablate
 from interp.models import LoadedModel, load
+from interp.predict import readout
 from interp.prompts import positions, tokenise
 from interp.sites import Site, all_sites, everywhere
 from interp.weights import orthogonalised

@@ -10,10 +10,10 @@ import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from interp.assets import fetch_model_file
-from interp.cache import sha256_file
+from interp.assets.cache import sha256_file
+from interp.assets.fetch import fetch_model_file
+from interp.assets.registry import ModelAsset, Part, Wheel
 from interp.errors import AssetError
-from interp.registry import ModelAsset, Part, Wheel
 
 CONTENT = random.Random(0).randbytes(1 << 20)
 HALF = len(CONTENT) // 2

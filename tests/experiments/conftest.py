@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.bench import LabData
-from experiments.cells import MemoryCells
-from experiments.lab import Lab
-from experiments.registry import find_experiment, load_experiment
-from experiments.runner import Plan
+from experiments.harness.labs import LabData
+from experiments.harness.registry import find_experiment, load_experiment
+from experiments.harness.runner import Plan
+from experiments.lab.cells import MemoryCells
+from experiments.lab.lab import Lab
+from interp.data.prompt_sets import ContrastSet, contrast, text_set
 from interp.models import LoadedModel
-from interp.prompt_sets import ContrastSet, contrast, text_set
 from tests.made_up_texts import numbered
 
 EXPERIMENT = '''
@@ -126,7 +126,7 @@ def made_up_data(made_up_prompts: ContrastSet, monkeypatch: pytest.MonkeyPatch) 
     """The made-up prompts in place of all registered data, which need a download."""
     texts = text_set("made up", ["The sea is wide.", "Trees grow."], "none")
     data = LabData(made_up_prompts, lambda seed: texts, lambda seed: texts, lambda: texts)
-    monkeypatch.setattr("experiments.bench.registered_data", lambda: data)
+    monkeypatch.setattr("experiments.harness.labs.registered_data", lambda: data)
     return data
 
 

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 import torch
 
-from experiments.lab import Lab
-from experiments.registry import load_experiment
-from experiments.results import Estimate
-from interp import prompt_sets
+from experiments.harness.registry import load_experiment
+from experiments.lab.estimate import Estimate
+from experiments.lab.lab import Lab
+from interp.data import prompt_sets
 
 experiment = load_experiment("01")
 N_LAYERS, D_MODEL, N_PROMPTS = 6, 48, 40

@@ -1,5 +1,6 @@
 """Experiment 04: its verdict, planted metrics, and a smoke run on a tiny random model."""
 
+import importlib
 from dataclasses import replace
 
 import numpy as np
@@ -7,21 +8,23 @@ import pandas as pd
 import pytest
 import torch
 
-from experiments.euclidean_manifold import distinct_states, half_interval
-from experiments.euclidean_metrics import (
-    MoveTowards,
-    metric_estimates,
-    output_correlations,
-    permuted_correlations,
-    resampled_correlations,
-    segment_kl,
-    segment_lengths,
-    spearman,
-    within_class,
-)
-from experiments.registry import load_experiment
-from experiments.results import Estimate
+from experiments.harness.registry import load_experiment
+from experiments.lab.estimate import Estimate
 from interp.sites import Site
+
+_manifold = importlib.import_module("experiments.04_euclidean.run.manifold")
+distinct_states = _manifold.distinct_states
+half_interval = _manifold.half_interval
+_metrics = importlib.import_module("experiments.04_euclidean.run.metrics")
+MoveTowards = _metrics.MoveTowards
+metric_estimates = _metrics.metric_estimates
+output_correlations = _metrics.output_correlations
+permuted_correlations = _metrics.permuted_correlations
+resampled_correlations = _metrics.resampled_correlations
+segment_kl = _metrics.segment_kl
+segment_lengths = _metrics.segment_lengths
+spearman = _metrics.spearman
+within_class = _metrics.within_class
 
 experiment = load_experiment("04")
 

@@ -1,5 +1,6 @@
 """Experiment 05: the verdict, planted refusal, and a whole run on a tiny model."""
 
+import importlib
 from dataclasses import replace
 
 import numpy as np
@@ -7,16 +8,23 @@ import pandas as pd
 import pytest
 import torch
 
-from experiments.cells import MemoryCells
-from experiments.lab import Lab
-from experiments.refusal_estimates import excess_estimate, null_tables, rate_estimates
-from experiments.refusal_measurements import Source, prompt_id
-from experiments.refusal_nulls import CRITERION_FAMILIES
-from experiments.registry import load_experiment
-from experiments.results import Estimate
+from experiments.harness.registry import load_experiment
+from experiments.lab.cells import MemoryCells
+from experiments.lab.estimate import Estimate
+from experiments.lab.lab import Lab
 from interp.directions import direction_from
 from interp.nulls import FAMILIES
 from interp.sites import Site
+
+_estimates = importlib.import_module("experiments.05_refusal_direction.run.estimates")
+excess_estimate = _estimates.excess_estimate
+null_tables = _estimates.null_tables
+rate_estimates = _estimates.rate_estimates
+_measure = importlib.import_module("experiments.05_refusal_direction.run.measure")
+Source = _measure.Source
+prompt_id = _measure.prompt_id
+_nulls = importlib.import_module("experiments.05_refusal_direction.run.nulls")
+CRITERION_FAMILIES = _nulls.CRITERION_FAMILIES
 
 EXPERIMENT = load_experiment("05")
 # ----------------------------------------------------------------------------- coefficient, verdict

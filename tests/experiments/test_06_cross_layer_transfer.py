@@ -1,5 +1,6 @@
 """Experiment 06 on worlds with a known answer, its verdict, and what it writes where."""
 
+import importlib
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -8,15 +9,23 @@ import pytest
 import torch
 from scipy.stats import ortho_group
 
-from experiments import selection, transfer_cells
-from experiments.registry import load_experiment
-from experiments.results import Estimate
-from experiments.rules import GATE
-from experiments.spacing import spaced
-from experiments.transfer_cells import Target, edits, layer_sets
-from experiments.transfer_statistics import Rule, Transfer, resampled
+from experiments.harness.registry import load_experiment
+from experiments.lab import selection
+from experiments.lab.estimate import Estimate
+from experiments.lab.rules import GATE
+from experiments.lab.spacing import spaced
 from interp.directions import direction_from
 from interp.sites import Site
+
+transfer_cells = importlib.import_module("experiments.06_cross_layer_transfer.run.measure")
+_measure = importlib.import_module("experiments.06_cross_layer_transfer.run.measure")
+Target = _measure.Target
+edits = _measure.edits
+layer_sets = _measure.layer_sets
+_estimates = importlib.import_module("experiments.06_cross_layer_transfer.run.estimates")
+Rule = _estimates.Rule
+Transfer = _estimates.Transfer
+resampled = _estimates.resampled
 
 experiment = load_experiment("06")
 N_LAYERS, D_MODEL = 12, 48

@@ -1,6 +1,7 @@
 """Rotation against scaling: planted answers, the verdict, and a run on a tiny model."""
 
 import dataclasses
+import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,21 +11,34 @@ import pandas as pd
 import pytest
 import torch
 
-from experiments import rotation_tables
-from experiments.cells import FileCells
-from experiments.lab import Lab
-from experiments.reach import TARGETS, Point, at_text_kl, choose, points_of
-from experiments.registry import load_experiment
-from experiments.results import Estimate, Result, read_table
-from experiments.rotation_measurements import FULLY_RANDOM, Measurements
-from experiments.rotation_meter import Measured
-from experiments.selection import Prompts, Selection
+from experiments.harness.registry import load_experiment
+from experiments.harness.store import read_table
+from experiments.lab.cells import FileCells
+from experiments.lab.estimate import Estimate
+from experiments.lab.lab import Lab
+from experiments.lab.results import Result
+from experiments.lab.selection import Prompts, Selection
 from interp import stats
+from interp.data.prompt_sets import contrast, text_set
 from interp.directions import Direction
 from interp.errors import ExperimentError
 from interp.models import LoadedModel
-from interp.operators import Variant, doses
-from interp.prompt_sets import contrast, text_set
+
+rotation_tables = importlib.import_module("experiments.08_rotation_vs_scaling.run.tables")
+_reach = importlib.import_module("experiments.08_rotation_vs_scaling.run.reach")
+TARGETS = _reach.TARGETS
+Point = _reach.Point
+at_text_kl = _reach.at_text_kl
+choose = _reach.choose
+points_of = _reach.points_of
+_measure = importlib.import_module("experiments.08_rotation_vs_scaling.run.measure")
+FULLY_RANDOM = _measure.FULLY_RANDOM
+Measurements = _measure.Measurements
+_meter = importlib.import_module("experiments.08_rotation_vs_scaling.run.meter")
+Measured = _meter.Measured
+_operators = importlib.import_module("experiments.08_rotation_vs_scaling.run.operators")
+Variant = _operators.Variant
+doses = _operators.doses
 
 module = load_experiment("08")
 N = 40

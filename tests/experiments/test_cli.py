@@ -11,13 +11,10 @@ from typing import get_args
 import pytest
 from rich.console import Console
 
-from experiments import run_command
-from experiments.cli import main
-from experiments.paths import model_label, results_root
-from experiments.registry import FOLDER, experiment_files, load_experiment, select
-from experiments.report import experiment_table
-from experiments.results import Verdict
-from experiments.run_command import (
+from experiments.command import run as run_command
+from experiments.command.main import main
+from experiments.command.report import experiment_table
+from experiments.command.run import (
     RunOptions,
     SharedSettings,
     flag_value,
@@ -25,9 +22,12 @@ from experiments.run_command import (
     parse_options,
     split_names,
 )
-from experiments.source import constant_text
+from experiments.harness.paths import model_label, results_root
+from experiments.harness.registry import FOLDER, experiment_files, load_experiment, select
+from experiments.harness.source import constant_text
+from experiments.lab.claims import Verdict
+from interp.data.prompt_sets import ContrastSet
 from interp.errors import ExperimentError
-from interp.prompt_sets import ContrastSet
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.code_hash import code_hash, counted
-from experiments.registry import benchmark_files, experiment_files, find_experiment
-from experiments.source import constant_text, project_of
+from experiments.harness.code_hash import code_hash, counted
+from experiments.harness.registry import benchmark_files, experiment_files, find_experiment
+from experiments.harness.source import constant_text, project_of
 from interp.errors import ExperimentError
 
 SOURCES = {
@@ -179,7 +179,7 @@ def move_the_experiment(sources: Sources) -> None:
 
 def move_the_assets(sources: Sources) -> None:
     sources.move("interp/registry.py", "interp/assets/registry.py")
-    sources.replace_everywhere("interp.registry", "interp.assets.registry")
+    sources.replace_everywhere("interp.assets.fetch.registry", "interp.assets.fetch.registry")
 
 
 def register_a_data_set(sources: Sources) -> None:
@@ -311,7 +311,7 @@ def test_constants_are_read_through_relative_imports_and_packages(tmp_path) -> N
 @pytest.mark.parametrize("name", [file.name for file in experiment_files()])
 def test_no_experiment_depends_on_plots_assets_or_the_command_line(name: str) -> None:
     modules = set(counted(find_experiment(name).path, drawing=False))
-    assert {"interp.capture", "interp.stats", "experiments.lab"} <= modules
+    assert {"interp.activations", "interp.stats", "experiments.lab.lab"} <= modules
     shown = (
         "cli",
         "run_command",

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments.cli import main
-from experiments.durations import MINUTES, announce, estimate, in_words, weights
-from experiments.registry import PRESET_NAMES, benchmark_files, experiment_files
-from interp.registry import DEFAULT_MODEL, models
+from experiments.command.main import main
+from experiments.harness.durations import MINUTES, announce, estimate, in_words, weights
+from experiments.harness.registry import PRESET_NAMES, benchmark_files, experiment_files
+from interp.assets.registry import DEFAULT_MODEL, models
 
 
 def save(folder: Path, model: str, seconds: float, age: int = 0) -> None:
@@ -93,7 +93,7 @@ def test_durations_in_words(seconds, words) -> None:
 def test_a_run_says_how_long_it_takes_before_it_loads_anything(
     tmp_path, monkeypatch, capsys
 ) -> None:
-    monkeypatch.setattr("experiments.bench.load_data", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr("experiments.harness.labs.load_data", lambda *_: pytest.fail("loaded"))
     with pytest.raises(pytest.fail.Exception):
         main(["run", "05", "--preset", "full", "--out", str(tmp_path)])
     assert "05_refusal_direction: about " in capsys.readouterr().err

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import lab as lab_module
-from experiments.bench import load_data
-from experiments.cells import FileCells
-from experiments.progress import Silent
-from interp.capture import capture
-from interp.prompt_sets import text_set
+from experiments.harness.labs import load_data
+from experiments.lab import lab as lab_module
+from experiments.lab.cells import FileCells
+from experiments.lab.progress import Silent
+from interp.activations import capture
+from interp.data.prompt_sets import text_set
 from interp.prompts import tokenise
 from interp.sites import all_sites
 from interp.tiny import tiny_random_model
@@ -33,10 +33,10 @@ def test_data_is_told_apart_by_what_it_reads_now(monkeypatch, made_up_prompts) -
     sets = {
         name: text_set(name, [f"A {name}.", "The sea."], "none") for name in ("advbench", "tasks")
     }
-    monkeypatch.setattr("interp.data.contrast_set", lambda name: made_up_prompts)
-    monkeypatch.setattr("interp.data.advbench", lambda: sets["advbench"])
-    monkeypatch.setattr("interp.data.tasks", lambda: sets["tasks"])
-    monkeypatch.setattr("interp.data.wikipedia", lambda: pytest.fail("was read"))
+    monkeypatch.setattr("interp.data.sets.contrast_set", lambda name: made_up_prompts)
+    monkeypatch.setattr("interp.data.sets.advbench", lambda: sets["advbench"])
+    monkeypatch.setattr("interp.data.sets.tasks", lambda: sets["tasks"])
+    monkeypatch.setattr("interp.data.sets.wikipedia", lambda: pytest.fail("was read"))
     first = load_data()
     assert first.sha256_of("made-up", 0) == made_up_prompts.sha256
     before = {name: first.sha256_of(name, 0) for name in sets}

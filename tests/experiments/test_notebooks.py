@@ -7,11 +7,11 @@ from typing import Any
 import nbformat
 import pytest
 
-from experiments import notebooks
-from experiments.notebooks import about, estimates, execute_copies, figure, observation, show
-from experiments.paths import project_root, saved_label
-from experiments.results import Result
-from experiments.runner import run_plans
+from experiments import notebook as notebooks
+from experiments.harness.paths import project_root, saved_label
+from experiments.harness.runner import run_plans
+from experiments.lab.results import Result
+from experiments.notebook import about, estimates, execute_copies, figure, observation, show
 from interp.errors import ExperimentError
 from interp.tiny import tiny_huggingface
 
@@ -83,7 +83,9 @@ def runs(made_up_data, experiments_folder, tmp_path, monkeypatch) -> dict[str, A
 
 def never_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on, whatever would be run fails the test."""
-    monkeypatch.setattr("experiments.runner.run_plan", lambda *_, **__: pytest.fail("was run"))
+    monkeypatch.setattr(
+        "experiments.harness.runner.run_plan", lambda *_, **__: pytest.fail("was run")
+    )
 
 
 def style_and_preset(result: Result) -> tuple[str, str]:

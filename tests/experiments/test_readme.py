@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments.registry import load_experiment
-from experiments.report import BEGIN, END, refresh_readme
-from experiments.results import load_result
-from experiments.runner import Plan, run_plans
+from experiments.command.report import BEGIN, END, refresh_readme
+from experiments.harness.registry import load_experiment
+from experiments.harness.runner import Plan, run_plans
+from experiments.harness.store import load_result
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,7 +40,7 @@ def test_the_example_experiment_runs(bench, tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "31_norm_growth.py").write_text(example_experiment())
     module = load_experiment("31", folder)
-    from experiments.registry import find_experiment
+    from experiments.harness.registry import find_experiment
 
     file = find_experiment("31", folder)
     plan = Plan(file, module, module.PRESETS["smoke"], "smoke", tmp_path / "31_norm_growth")

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from experiments.code_hash import code_hash
-from experiments.provenance import git
-from experiments.report import experiment_table, print_report, write_report
-from experiments.summaries import committed, headlines, read_summary, summaries
+from experiments.command.report import experiment_table, print_report, write_report
+from experiments.harness.code_hash import code_hash
+from experiments.harness.provenance import git
+from experiments.harness.summaries import committed, headlines, read_summary, summaries
 
 ESTIMATE = {
     "name": "norm.mean",

@@ -9,18 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.cells import FileCells, MemoryCells
-from experiments.results import (
-    Estimate,
-    Result,
-    RunInfo,
-    finite,
-    load_result,
-    read_table,
-    write_json,
-    write_tables,
-)
-from experiments.saving import COMPLETE, check_writable, recover, replacing
+from experiments.harness.saving import COMPLETE, check_writable, recover, replacing
+from experiments.harness.store import finite, load_result, read_table, write_json, write_tables
+from experiments.lab.cells import FileCells, MemoryCells
+from experiments.lab.estimate import Estimate
+from experiments.lab.results import Result, RunInfo
 from interp.errors import ExperimentError
 
 RUN = RunInfo(

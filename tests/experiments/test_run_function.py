@@ -11,15 +11,16 @@ import pytest
 import torch
 
 import experiments
-from experiments import run, run_function
-from experiments.bench import LabData
-from experiments.cli import main
-from experiments.config import ExperimentConfig
-from experiments.results import Result
-from experiments.run_function import with_settings
+from experiments import run
+from experiments.command.main import main
+from experiments.harness import run as run_function
+from experiments.harness.labs import LabData
+from experiments.harness.run import with_settings
+from experiments.lab.config import ExperimentConfig
+from experiments.lab.results import Result
+from interp.data.prompt_sets import ContrastSet
 from interp.errors import DataError, ExperimentError, InterpError, ModelError
 from interp.models import from_huggingface
-from interp.prompt_sets import ContrastSet
 from interp.tiny import tiny_huggingface, tiny_random_model
 
 
@@ -39,7 +40,7 @@ def saved_in(root: Path) -> list[str]:
 
 def measurements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the experiments that are measured from now on."""
-    from experiments import runner
+    from experiments.harness import runner
 
     names: list[str] = []
     run_plan = runner.run_plan

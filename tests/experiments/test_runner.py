@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from experiments.lab import Lab
-from experiments.provenance import criterion_revision, git
-from experiments.results import Result, load_result
-from experiments.runner import fingerprint_of, run_plans
-from experiments.summaries import is_by_present_code
+from experiments.harness.provenance import criterion_revision, git
+from experiments.harness.runner import fingerprint_of, run_plans
+from experiments.harness.store import load_result
+from experiments.harness.summaries import is_by_present_code
+from experiments.lab.lab import Lab
+from experiments.lab.results import Result
 from interp.errors import ExperimentError, PromptError
 from interp.sites import Site
 
@@ -247,7 +248,7 @@ def commit(root: Path, *files: Path) -> str:
 def test_an_earlier_result_keeps_the_revision_of_its_criterion(
     bench, make_plan, monkeypatch
 ) -> None:
-    monkeypatch.setattr("experiments.provenance.criterion_revision", lambda *_: "found")
+    monkeypatch.setattr("experiments.harness.provenance.criterion_revision", lambda *_: "found")
     plan = make_plan()
 
     def revision() -> str:

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 import torch
 
-from experiments.lab import Lab
-from experiments.rules import MIN_PAIRS, lacks_behaviour
-from experiments.selection import (
+from experiments.lab.lab import Lab
+from experiments.lab.rules import MIN_PAIRS, lacks_behaviour
+from experiments.lab.selection import (
     N_NULLS,
     Prompts,
     answering_prompts,
@@ -145,7 +145,7 @@ def test_prompts_are_kept_where_the_answer_fits(lab: Lab, monkeypatch: pytest.Mo
         helped = "You take the thing and begin with the work on it."
         return [refused if index % 3 == 0 else helped for index in range(len(tokens))]  # type: ignore[arg-type]
 
-    monkeypatch.setattr("experiments.selection.answers", answer)
+    monkeypatch.setattr("experiments.lab.selection.answers", answer)
     prompts = answering_prompts(lab, 18, 3)
     assert prompts.filtered
     assert prompts.train_rows[0] == tuple(range(0, 18, 3))

@@ -9,9 +9,9 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from experiments.cli import main
-from experiments.config import Count, ExperimentConfig, Seed, check, expected, fits
-from experiments.registry import load_experiment
+from experiments.command.main import main
+from experiments.harness.registry import load_experiment
+from experiments.lab.config import Count, ExperimentConfig, Seed, check, expected, fits
 from interp.errors import ExperimentError
 
 # The least whole number that each setting of each experiment works with.

@@ -11,18 +11,25 @@ import pytest
 import torch
 from rich.console import Console
 
-from experiments import peers, speed_memory
-from experiments import speed_baselines as plain_ways
-from experiments import speed_bounds as bounds
-from experiments.lab import Lab
-from experiments.registry import benchmark_files, experiment_files, find_experiment, load_experiment
-from experiments.registry import select as select_files
-from experiments.report import experiment_table, refresh_readme
-from experiments.results import load_result
-from experiments.runner import Plan, run_plans
-from experiments.spacing import spaced
-from experiments.speed_report import NO_RESULTS, SPEED_BEGIN, SPEED_END
-from experiments.speed_rows import (
+from experiments.command.report import experiment_table, refresh_readme
+from experiments.command.speed_report import NO_RESULTS, SPEED_BEGIN, SPEED_END
+from experiments.harness.registry import (
+    benchmark_files,
+    experiment_files,
+    find_experiment,
+    load_experiment,
+)
+from experiments.harness.registry import select as select_files
+from experiments.harness.runner import Plan, run_plans
+from experiments.harness.store import load_result
+from experiments.harness.summaries import summaries
+from experiments.lab.lab import Lab
+from experiments.lab.spacing import spaced
+from experiments.speed import baselines as plain_ways
+from experiments.speed import bounds, peers
+from experiments.speed import memory as speed_memory
+from experiments.speed.timing import alternate
+from experiments.speed.works import (
     BRIDGE,
     PLAIN_HOOKS,
     RATE,
@@ -34,11 +41,9 @@ from experiments.speed_rows import (
     generation_rows,
     steered,
 )
-from experiments.speed_timing import alternate
-from experiments.summaries import summaries
 from interp.errors import ExperimentError
-from interp.forward import readout
 from interp.interventions import Add, Placement, ablate
+from interp.predict import readout
 from interp.prompts import tokenise
 from interp.sites import Site, everywhere
 from interp.tiny import tiny_huggingface
@@ -86,7 +91,7 @@ def test_a_smoke_run_end_to_end(bench, tmp_path) -> None:
 def test_a_measured_work_is_not_timed_again(bench, monkeypatch) -> None:
     lab = bench.lab(0)
     first = capture_rows(stage_of(lab))
-    monkeypatch.setattr("experiments.speed_rows.alternate", lambda *_: pytest.fail("timed"))
+    monkeypatch.setattr("experiments.speed.works.alternate", lambda *_: pytest.fail("timed"))
     assert capture_rows(stage_of(lab)) == first
 
 

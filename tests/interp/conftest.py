@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from interp import assets
-from interp.registry import ModelAsset
+from interp.assets import fetch as assets
+from interp.assets.registry import ModelAsset
 from tests.toy_assets import NO_HUB, Hub, handler_for, make_model
 
 

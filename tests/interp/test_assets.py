@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from interp import assets
-from interp.cache import cache_root
+from interp.assets import fetch as assets
+from interp.assets.cache import cache_root
+from interp.assets.registry import DataAsset
 from interp.errors import AssetError
-from interp.registry import DataAsset
 from tests.toy_assets import (
     CONTENT,
     HALF,

@@ -11,8 +11,8 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from interp import downloads
-from interp.cache import cache_root
+from interp.assets import downloads
+from interp.assets.cache import cache_root
 from interp.errors import AssetError, DiskFullError
 from tests.toy_assets import CONTENT, FolderDownloader, fetch, never
 

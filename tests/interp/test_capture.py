@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.batching import TOKENS_ON_CPU, batches
-from interp.capture import capture, capture_moments, check_finite
+from interp.activations import capture, capture_moments, check_finite
+from interp.engine.batching import TOKENS_ON_CPU, batches
 from interp.errors import ActivationError
 from interp.interventions import Add, Placement, ablate
 from interp.models import LoadedModel

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from interp import data
+from interp.data import sets as data
+from interp.data.prompt_sets import TextSet
 from interp.errors import DataError
-from interp.prompt_sets import TextSet
 from tests.made_up_texts import write
 
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from interp.downloads import download_http
+from interp.assets.downloads import download_http
 from interp.errors import AssetError
 from tests.toy_assets import CONTENT, HALF, Hub
 

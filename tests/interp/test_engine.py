@@ -9,19 +9,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from interp import body as body_module
+from interp.activations import capture
 from interp.agreement import TOLERANCES, agreement, in_float32
-from interp.batching import batches, in_batches
-from interp.body import engine_of
-from interp.capture import capture
+from interp.engine import body as body_module
+from interp.engine.batching import batches, in_batches
+from interp.engine.body import engine_of
+from interp.engine.packing import pack, prefix_tree
+from interp.engine.residuals import ResidualStore
 from interp.errors import ActivationError
-from interp.forward import readout, text_log_probs
 from interp.generation import generate
 from interp.interventions import Add, Placement, ablate
 from interp.models import LoadedModel
-from interp.packing import pack, prefix_tree
+from interp.predict import readout, text_log_probs
 from interp.prompts import Tokens, batch, tokenise
-from interp.residuals import ResidualStore
 from interp.sites import Site, everywhere
 from interp.tiny import tiny_random_model
 

@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 from transformers import AutoModelForCausalLM
 
-from interp.capture import capture, capture_moments
-from interp.forward import continuation_kl, readout, text_log_probs
+from interp.activations import capture, capture_moments
 from interp.generation import generate
 from interp.interventions import (
     Adaptive,
@@ -38,6 +37,7 @@ from interp.interventions import (
     compose,
 )
 from interp.models import LoadedModel, from_huggingface
+from interp.predict import continuation_kl, readout, text_log_probs
 from interp.prompts import Tokens, batch
 from interp.sites import Site, all_sites, everywhere
 from interp.tiny import TINY_SHA256, tiny_config, tiny_tokenizer

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from interp.engine.packing import prefix_tree
 from interp.errors import ActivationError
-from interp.forward import continuation_kl, readout, text_damage, text_log_probs
 from interp.generation import generate
 from interp.interventions import Add, Placement, RotateTo, Scale, ablate
 from interp.models import LoadedModel
-from interp.packing import prefix_tree
+from interp.predict import continuation_kl, readout, text_damage, text_log_probs
 from interp.prompts import Tokens, batch, tokenise
 from interp.sites import Site, all_sites, everywhere
 from interp.tiny import tiny_huggingface, tiny_random_model

@@ -1,5 +1,7 @@
 """The best setting within a damage limit, and mixtures at equal damage."""
 
+import importlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,12 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from interp.errors import DataError
-from interp.frontier import Mixture, Setting, best_mixture, mixture_at
+
+_frontier = importlib.import_module("experiments.08_rotation_vs_scaling.run.frontier")
+Mixture = _frontier.Mixture
+Setting = _frontier.Setting
+best_mixture = _frontier.best_mixture
+mixture_at = _frontier.mixture_at
 
 
 def setting(effect: float, damage: float) -> Setting:

@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from interp.capture import capture
-from interp.forward import readout
+from interp.activations import capture
 from interp.interventions import Add, Placement
 from interp.models import LoadedModel, from_huggingface
+from interp.predict import readout
 from interp.prompts import Tokens
 from interp.sites import Site, all_sites
 from interp.tiny import tiny_tokenizer

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
+from interp.assets.hub import fetch_hub_snapshot, hub_endpoint, hub_is_reachable
 from interp.errors import AssetError
-from interp.hub import fetch_hub_snapshot, hub_endpoint, hub_is_reachable
 from tests.toy_assets import FolderDownloader, fetch
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
@@ -16,7 +16,7 @@ def test_a_hub_that_does_not_answer_costs_one_short_wait(toy_model, wheels, monk
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        monkeypatch.setattr("interp.hub._PROBE_SECONDS", 0.2)
+        monkeypatch.setattr("interp.assets.hub._PROBE_SECONDS", 0.2)
         start = time.monotonic()
         with caplog.at_level("INFO"):
             fetch(FolderDownloader(wheels))

@@ -2,8 +2,8 @@
 
 import pytest
 
+from interp.assets.literals import read_literal
 from interp.errors import DataError
-from interp.literals import read_literal
 
 
 def test_literals_are_read_and_never_run():

@@ -3,9 +3,13 @@
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from interp import near_duplicates
-from interp.near_duplicates import near_duplicate_clusters, one_per_cluster, without_near_duplicates
-from interp.prompt_sets import text_set
+from interp.data import near_duplicates
+from interp.data.near_duplicates import (
+    near_duplicate_clusters,
+    one_per_cluster,
+    without_near_duplicates,
+)
+from interp.data.prompt_sets import text_set
 from tests.made_up_texts import sentences, with_twins
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from interp import prompt_sets
+from interp.data import prompt_sets
+from interp.data.prompt_files import contrast_from_files, read_prompts
 from interp.errors import DataError
-from interp.prompt_files import contrast_from_files, read_prompts
 from tests.made_up_texts import write
 
 

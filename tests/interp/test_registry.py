@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from interp import registry
+from interp.assets import registry
 from interp.errors import AssetError
 
 SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from interp import prompt_sets
+from interp.data import prompt_sets
+from interp.data.splits import Split, Splits, split
 from interp.errors import DataError
-from interp.splits import Split, Splits, split
 from tests.made_up_texts import sentences, with_twins
 
 

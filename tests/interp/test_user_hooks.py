@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from interp.body import Body, engine_of
-from interp.capture import capture
+from interp.activations import capture
+from interp.engine.body import Body, engine_of
+from interp.engine.packing import pack
 from interp.errors import ActivationError
-from interp.forward import continuation_kl, each_text, readout, text_damage, text_log_probs
 from interp.generation import generate
 from interp.interventions import Add, Placement, ablate
 from interp.models import LoadedModel
-from interp.packing import pack
+from interp.predict import continuation_kl, each_text, readout, text_damage, text_log_probs
 from interp.prompts import Tokens, batch, tokenise
 from interp.scores import opening_tokens, refusal_scores
 from interp.sites import Site, everywhere

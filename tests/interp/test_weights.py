@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from interp.errors import ModelError
-from interp.forward import readout
 from interp.interventions import Placement, ablate
 from interp.models import LoadedModel
+from interp.predict import readout
 from interp.prompts import tokenise
 from interp.sites import everywhere
 from interp.tiny import tiny_random_model

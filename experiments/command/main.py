@@ -1,0 +1,200 @@
+"""The command `interp`. Nothing heavy is imported before it is known what to do."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.command.options import parse
+from experiments.harness.paths import default_model, results_root, saved_label
+from experiments.harness.registry import FOLDER, PRESET_NAMES, check_preset
+from experiments.harness.run import Folder, Name
+from interp.errors import ExperimentError, InterpError
+from interp.suggest import nearest
+
+HELP = """\
+interp: hypotheses about the geometry of transformer activations, tested on real chat models.
+
+usage: interp COMMAND [options]
+
+  list        experiments, their claims, and the verdicts so far per model
+  run         run one experiment, several, or all
+  report      rebuild the table of verdicts of the results, and print it
+  notebooks   execute copies of the notebooks beside the results
+  models      registered models: size, licence, whether they are on this machine
+  data        registered data sets: size, licence, whether they are on this machine
+
+examples:
+  interp run 05                                   one experiment, default model, minutes
+  interp run 05 --help                            its settings, each of which is a flag
+  interp run 01 05 --model smollm2-135m           two experiments on another registered model
+  interp run all --preset smoke                   everything on a tiny random model, seconds
+  interp run 05 --model path/to/model.gguf        a model of your own: file, folder or hub id
+  interp run 05 --positive A.txt --negative B.txt --out mine     prompts of your own
+  interp run speed                                the engine beside plain ways of doing the same
+  interp --version                                versions of this project, Python and its packages
+
+An interrupted run continues where it was when the same command is given again.
+"""
+
+
+@dataclass(frozen=True)
+class ListOptions:
+    """Experiments, their claims, and the verdicts so far per model."""
+
+    out: Folder = None  # results folder; `results` of the project if not given
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Rebuild the table of verdicts, and print it beside the committed one."""
+
+    preset: str = "full"  # which results: smoke, quick or full
+    model: Name = None  # print this model only; the file always has every model
+    out: Folder = None  # results folder; `results` of the project if not given
+
+
+@dataclass(frozen=True)
+class NotebookOptions:
+    """Execute copies of the notebooks on saved results; copies that are up to date are kept."""
+
+    preset: str = "quick"  # which results to show: smoke, quick or full
+    model: Name = None  # model whose results to show; the default of the preset if not given
+    out: Folder = None  # results folder; `results` of the project if not given
+    in_place: bool = False  # execute the notebooks themselves, each on the results it names
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """No options."""
+
+
+def main(arguments: Sequence[str] | None = None, folder: Path = FOLDER) -> int:
+    """Run a command on the experiments in `folder`; return its exit code.
+
+    That is 0, 2 for an error that the user can act on, and 130 for Ctrl-C.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(words, folder)
+    except InterpError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "\ninterrupted. What was measured is saved; give the same command again to continue.",
+            file=sys.stderr,
+        )
+        return 130
+
+
+def _dispatch(words: list[str], folder: Path) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    if words[0] == "--version":
+        print(version_text())
+        return 0
+    name, rest = words[0], words[1:]
+    if name not in COMMANDS:
+        raise ExperimentError(f"Unknown command '{name}'{nearest(name, COMMANDS)}")
+    return COMMANDS[name](rest, folder)
+
+
+def version_text() -> str:
+    """Versions of this project, of Python and of the packages that numbers depend on."""
+    from importlib import metadata
+
+    from experiments.harness.provenance import versions
+
+    try:
+        own = metadata.version("interp-geometry")
+    except metadata.PackageNotFoundError:
+        own = "not installed"
+    return "\n".join(f"{name} {version}" for name, version in {"interp": own, **versions()}.items())
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=140)
+
+
+def list_experiments(words: Sequence[str], folder: Path) -> int:
+    """`interp list`."""
+    from experiments.command.report import experiment_table
+
+    options = parse(ListOptions, "list", words)
+    _console().print(experiment_table(results_root(options.out), PRESET_NAMES, folder))
+    return 0
+
+
+def report(words: Sequence[str], folder: Path) -> int:
+    """`interp report`."""
+    from experiments.command.report import print_report, write_report
+
+    options = parse(ReportOptions, "report", words)
+    check_preset(options.preset)
+    root, console = results_root(options.out), _console()
+    path = write_report(root, options.preset, folder)
+    model = options.model and saved_label(root / options.preset, options.model)
+    print_report(root, options.preset, model, console, folder)
+    console.print(f"Table of verdicts: {path}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def run(words: Sequence[str], folder: Path) -> int:
+    """`interp run`."""
+    from experiments.command.run import run as run_command
+
+    return run_command(words, folder)
+
+
+def notebooks(words: Sequence[str], folder: Path) -> int:
+    """`interp notebooks`."""
+    options = parse(NotebookOptions, "notebooks", words)
+    check_preset(options.preset)
+    from experiments.command.notebooks import execute_copies, execute_in_place
+
+    if options.in_place:
+        paths = execute_in_place()
+    else:
+        root = results_root(options.out)
+        model = options.model or default_model(options.preset)
+        label = saved_label(root / options.preset, model)
+        paths = execute_copies(root, options.preset, label)
+    for path in paths:
+        print(path)
+    return 0
+
+
+def models(words: Sequence[str], folder: Path) -> int:
+    """`interp models`."""
+    from experiments.command.listings import model_table
+
+    parse(NoOptions, "models", words, description="Registered models.")
+    _console().print(model_table())
+    return 0
+
+
+def data(words: Sequence[str], folder: Path) -> int:
+    """`interp data`."""
+    from experiments.command.listings import data_table
+
+    parse(NoOptions, "data", words, description="Registered data sets.")
+    _console().print(data_table())
+    return 0
+
+
+COMMANDS: dict[str, Callable[[Sequence[str], Path], int]] = {
+    "list": list_experiments,
+    "run": run,
+    "report": report,
+    "notebooks": notebooks,
+    "models": models,
+    "data": data,
+}

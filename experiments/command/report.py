@@ -1,0 +1,238 @@
+"""Verdicts by claim: results/README.md, the list in the README, reproduced beside committed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from experiments.command.speed_report import speed_lines
+from experiments.harness.registry import FOLDER, Experiment, benchmarks_in, experiments_in
+from experiments.harness.summaries import Summary, committed, summaries
+from experiments.lab.claims import VERDICTS, Verdict
+
+COMMITTED_PRESET = "full"
+BEGIN, END = "<!-- claims: written by interp report -->", "<!-- end of claims -->"
+SIGNS: Mapping[Verdict, str] = dict(zip(VERDICTS, ("✓", "✗", "~", "–"), strict=True))
+STYLES: Mapping[Verdict, str] = dict(zip(VERDICTS, ("green", "red", "yellow", "dim"), strict=True))
+EARLIER = "°"
+LEGEND = (
+    ", ".join(f"{SIGNS[verdict]} {verdict}" for verdict in VERDICTS)
+    + f"; {EARLIER} measured by earlier code; an empty cell has not been run."
+)
+
+
+def report_path(root: Path, preset: str) -> Path:
+    """The table of the full results lies in `root`, that of another preset in its folder."""
+    return root / "README.md" if preset == COMMITTED_PRESET else root / preset / "README.md"
+
+
+def write_report(root: Path, preset: str, folder: Path = FOLDER) -> Path:
+    """Rebuild the README of a preset's results from their result.json files.
+
+    The full results' verdicts also go into the README beside the results folder, between markers.
+    """
+    path = report_path(root, preset)
+    text = report_text(summaries(root, preset), preset, path.parent, folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    if preset == COMMITTED_PRESET:
+        path.write_text(
+            f"{text}\n## Speed\n\n" + "\n".join(speed_lines(root / preset)) + "\n", "utf-8"
+        )
+        refresh_readme(root.parent / "README.md", root, folder)
+    return path
+
+
+def refresh_readme(readme: Path, root: Path, folder: Path = FOLDER) -> bool:
+    """Put the full results' verdicts between the markers of a README, if it has them."""
+    if not readme.is_file():
+        return False
+    text = readme.read_text(encoding="utf-8")
+    lines = claim_lines(summaries(root, COMMITTED_PRESET), folder, "results/README.md")
+    found = between(text, BEGIN, END, lines)
+    readme.write_text(found, encoding="utf-8")
+    return found != text
+
+
+def between(text: str, begin: str, end: str, lines: Sequence[str]) -> str:
+    """The text with the lines in place of what stands between two markers, if it has both."""
+    if begin not in text or end not in text:
+        return text
+    before, _, rest = text.partition(begin)
+    after = rest.partition(end)[2]
+    body = "\n".join(lines)
+    return f"{before}{begin}\n{body}\n{end}{after}"
+
+
+def models_of(found: Iterable[Summary]) -> list[str]:
+    """The models with findings; random weights have none."""
+    return sorted({summary.model for summary in found if not summary.mechanics})
+
+
+def claims_of(rows: Sequence[Summary], experiment: Experiment) -> dict[str, Mapping[str, Any]]:
+    """Every claim of the results, by key; those by present code go before earlier ones."""
+    present_last = sorted(rows, key=lambda row: is_by_present_code(row, experiment))
+    return {claim["key"]: claim for row in present_last for claim in row.claims}
+
+
+def is_by_present_code(row: Summary, experiment: Experiment) -> bool:
+    """Whether the experiment's present code is what measured a result; False for the oldest."""
+    return row.content.get("code") == experiment.code(drawing=False)
+
+
+def sign(row: Summary | None, key: str, experiment: Experiment) -> str:
+    """The sign of one verdict, marked where the code that measured it has changed since."""
+    if row is None or key not in row.verdicts:
+        return ""
+    return SIGNS[row.verdicts[key]] + ("" if is_by_present_code(row, experiment) else EARLIER)
+
+
+def claim_lines(
+    found: Sequence[Summary], folder: Path, page: str, statements: bool = True
+) -> list[str]:
+    """A table of claims by models, linked to `page`, and the legend."""
+    models = models_of(found)
+    if not models:
+        return ["Random weights only: these results show that the code runs, nothing more."]
+    first = "claim | " if statements else ""
+    lines = [f"| | {first}{' | '.join(models)} |", f"|---|{'---|' * (len(models) + statements)}"]
+    for experiment in experiments_in(folder):
+        rows = [row for row in found if row.experiment == experiment.name]
+        by_model = {row.model: row for row in rows}
+        for key, claim in claims_of(rows, experiment).items():
+            signs = [sign(by_model.get(model), key, experiment) for model in models]
+            shown = [_cell(claim["statement"]), *signs] if statements else signs
+            lines.append(f"| [{key}]({page}#{key}) | {' | '.join(shown)} |")
+    return [*lines, "", LEGEND]
+
+
+def report_text(found: Sequence[Summary], preset: str, base: Path, folder: Path) -> str:
+    """Markdown: verdicts by claim and model, then each claim with the numbers that decide it."""
+    lines = [
+        f"# Results of the `{preset}` preset",
+        "",
+        "Built by `interp report` from the `result.json` files; do not edit. Intervals are 95%; "
+        "the null is what the same measurement gives where there is nothing to find.",
+        "",
+    ]
+    if not found:
+        return "\n".join([*lines, "No results yet. Run `interp run all`.", ""])
+    lines += claim_lines(found, folder, "", statements=False)
+    for experiment in experiments_in(folder):
+        rows = [summary for summary in found if summary.experiment == experiment.name]
+        lines += _section(experiment, rows, base) if rows else []
+    return "\n".join([*lines, ""])
+
+
+def _section(experiment: Experiment, rows: Sequence[Summary], base: Path) -> list[str]:
+    lines = ["", f"## {experiment.name}"]
+    for key, claim in claims_of(rows, experiment).items():
+        lines += [
+            "",
+            f"### {key}",
+            "",
+            f"> {_flat(claim['notes'])}",
+            "",
+            f"**Claim.** {_flat(claim['statement'])}",
+            "",
+            f"**Criterion.** {_flat(claim['criterion'])}",
+            "",
+        ]
+        lines += [_bullet(row, key, experiment) for row in rows if key in row.verdicts]
+    lines += ["", "### Figures and observations"]
+    for row in rows:
+        links = [f"[{figure.stem}]({_relative(figure, base)})" for figure in row.figures]
+        lines += ["", f"*{row.title}.* {_flat(row.content['observation'])} {', '.join(links)}"]
+    return lines
+
+
+def _bullet(row: Summary, key: str, experiment: Experiment) -> str:
+    deciding = "; ".join(f"{e.name} {e}" for e in row.deciding(key))
+    return f"- {row.title}: {sign(row, key, experiment)} **{row.verdicts[key]}**. {deciding}"
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _cell(text: str) -> str:
+    return _flat(text).replace("|", "\\|")
+
+
+def _relative(path: Path, base: Path) -> str:
+    return path.relative_to(base).as_posix()
+
+
+def verdict_table(root: Path, preset: str, model: str | None, folder: Path = FOLDER) -> Table:
+    """Verdicts of a preset beside the committed full ones of the same model."""
+    table = Table(title=f"Verdicts: {preset} beside the committed {COMMITTED_PRESET} results")
+    for column in ("claim", "model", preset, f"committed {COMMITTED_PRESET}"):
+        table.add_column(column, overflow="fold")
+    table.add_column(f"decided by ({preset})", overflow="fold")
+    for row in summaries(root, preset, model):
+        earlier = committed(root / COMMITTED_PRESET / row.model / row.experiment)
+        for claim in row.claims:
+            key = claim["key"]
+            before = earlier.verdicts.get(key) if earlier else None
+            table.add_row(
+                f"{key} {_flat(claim['statement'])}",
+                row.title,
+                _coloured(row.verdicts[key]),
+                _coloured(before) if before else "none",
+                "\n".join(f"{e.name} {e}" for e in row.deciding(key)[:2]),
+            )
+    return table
+
+
+def _coloured(verdict: Verdict) -> str:
+    return f"[{STYLES[verdict]}]{verdict}[/]"
+
+
+def print_report(
+    root: Path, preset: str, model: str | None, console: Console, folder: Path = FOLDER
+) -> None:
+    """The table of verdicts, then where the figures are."""
+    found = summaries(root, preset, model)
+    if not found:
+        console.print(f"No {preset} results under {root}. Run: interp run all --preset {preset}")
+        return
+    console.print(verdict_table(root, preset, model, folder))
+    for row in found:
+        names = ", ".join(figure.stem for figure in row.figures)
+        place = root / preset / row.model / row.experiment
+        console.print(f"{place}: {names}", highlight=False, soft_wrap=True)
+
+
+def experiment_table(root: Path, presets: Sequence[str], folder: Path = FOLDER) -> Table:
+    """Every claim, and its verdicts per model and preset; of benchmarks the targets they met."""
+    table = Table(title="Experiments")
+    table.add_column("experiment", no_wrap=True)
+    table.add_column("claim", overflow="fold")
+    table.add_column("found so far", overflow="fold")
+    for experiment in experiments_in(folder):
+        rows = _findings(root, presets, experiment)
+        for claim in experiment.claims:
+            verdicts = [
+                f"{row.model} ({row.preset}): {_coloured(row.verdicts[claim.key])}"
+                for row in rows
+                if claim.key in row.verdicts
+            ]
+            shown = "\n".join(verdicts) or "none"
+            table.add_row(experiment.name, f"{claim.key} {_flat(claim.statement)}", shown)
+    for benchmark in benchmarks_in(folder):
+        met = [
+            f"{row.model} ({row.preset}): {e.value:.0f} of {e.n} targets met"
+            for row in _findings(root, presets, benchmark)
+            for e in [row.estimates["targets.met"]]
+        ]
+        table.add_row(benchmark.name, "a benchmark: no claim", "\n".join(met) or "none")
+    return table
+
+
+def _findings(root: Path, presets: Sequence[str], experiment: Experiment) -> list[Summary]:
+    found = [s for preset in presets for s in summaries(root, preset, names=experiment.name)]
+    return [summary for summary in found if not summary.mechanics]

@@ -1,0 +1,200 @@
+"""Loads what a lab needs, as late as possible: the model only if something must be measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from experiments.lab.lab import Lab
+from experiments.lab.progress import ProgressLog, Silent
+from interp.data import sets as data
+from interp.data.near_duplicates import (
+    near_duplicate_clusters,
+    one_per_cluster,
+    without_near_duplicates,
+)
+from interp.data.prompt_files import contrast_from_files
+from interp.data.prompt_sets import ContrastSet, TextSet, text_set
+from interp.data.splits import split
+from interp.errors import DataError
+from interp.prompts import Style
+
+if TYPE_CHECKING:
+    from interp.models import LoadedModel
+
+CHECKED_PROMPTS = 8  # per class, on which bfloat16 is compared with float32
+
+
+@dataclass(frozen=True)
+class LabData:
+    """The data sets of a lab; the test sets are functions of the seed, read once, when needed."""
+
+    contrast: ContrastSet
+    harmful_test: Callable[[int], TextSet]
+    harmless_test: Callable[[int], TextSet]
+    text: Callable[[], TextSet]
+
+    def sha256_of(self, name: str, seed: int) -> str | None:
+        """sha256 of the set `name` as it reads now; None if there is no such set."""
+        readers = (
+            lambda: self.contrast,
+            lambda: self.harmful_test(seed),
+            lambda: self.harmless_test(seed),
+            self.text,
+        )
+        found = (read() for read in readers)  # none is read that need not be
+        known = next((texts.sha256 for texts in found if texts.name == name), None)
+        return data.load_set(name).sha256 if known is None and name in data.SETS else known
+
+
+def registered_data() -> LabData:
+    """Refusal: the matched contrast set; AdvBench and harmless tasks, one prompt per cluster."""
+    contrast = data.contrast_set("refusal")
+    return LabData(
+        contrast,
+        cache(lambda seed: _unseen(data.advbench(), contrast, seed)),
+        cache(lambda seed: _unseen(data.tasks(), contrast, seed)),
+        cache(data.wikipedia),
+    )
+
+
+def _unseen(texts: TextSet, contrast: ContrastSet, seed: int) -> TextSet:
+    """One text per near-duplicate cluster, without those that resemble the contrast set."""
+    new = without_near_duplicates(texts, [*contrast.positive, *contrast.negative])
+    return one_per_cluster(new, seed)
+
+
+def custom_data(positive: Path, negative: Path, name_of_field: str | None = None) -> LabData:
+    """A contrast set from the user's files; it is tested on its own test split."""
+    contrast = contrast_from_files(positive, negative, name_of_field)
+
+    def test(side: str, seed: int) -> TextSet:
+        texts = getattr(split(contrast, seed).test, side)
+        clusters = near_duplicate_clusters(texts)
+        return text_set(f"{contrast.name} test {side}", texts, contrast.licence, clusters)
+
+    return LabData(
+        contrast,
+        cache(lambda seed: test("positive", seed)),
+        cache(lambda seed: test("negative", seed)),
+        cache(data.wikipedia),
+    )
+
+
+def load_data(
+    positive: Path | None = None, negative: Path | None = None, name_of_field: str | None = None
+) -> LabData:
+    """The user's contrast set if its two files are given, else the registered data."""
+    if positive is None and negative is None:
+        return registered_data()
+    if positive is None or negative is None:
+        raise DataError("Your own contrast set needs both --positive FILE and --negative FILE.")
+    return custom_data(positive, negative, name_of_field)
+
+
+def build_lab(
+    model: LoadedModel,
+    source: LabData,
+    *,
+    style: Style = "template",
+    seed: int = 0,
+    preset: str = "quick",
+    progress: ProgressLog | None = None,
+) -> Lab:
+    """A lab on a loaded model."""
+    return Lab(
+        model=model,
+        contrast=source.contrast,
+        harmful_test=lambda: source.harmful_test(seed),
+        harmless_test=lambda: source.harmless_test(seed),
+        text=source.text,
+        style=style,
+        seed=seed,
+        preset=preset,
+        progress=progress,
+    )
+
+
+class Bench(Protocol):
+    """What the runner needs: what a result depends on, and a lab when something must run."""
+
+    def identity(self) -> dict[str, Any]:
+        """What a result depends on besides code and settings, known without loading the model."""
+        ...
+
+    def sha256_of(self, data: str, seed: int) -> str | None:
+        """sha256 of a data set as it reads now; None if there is none of that name."""
+        ...
+
+    def lab(self, seed: int) -> Lab:
+        """The lab whose splits are drawn with `seed`; the same object when asked again."""
+        ...
+
+
+@dataclass
+class ModelBench:
+    """A bench that loads a named model when the first lab is asked for, if it is not `loaded`."""
+
+    model: str
+    sha256: str
+    source: LabData
+    preset: str
+    style: Style = "template"
+    dtype: str = "auto"
+    device: str = "auto"
+    progress: ProgressLog = field(default_factory=Silent)
+    loaded: LoadedModel | None = None
+    _labs: dict[int, Lab] = field(default_factory=dict)
+
+    def identity(self) -> dict[str, Any]:
+        """Hashes of the model and the contrast set, style and dtype."""
+        return {
+            "model": self.sha256,
+            "contrast": self.source.contrast.sha256,
+            "style": self.style,
+            "dtype": self.dtype,
+        }
+
+    def sha256_of(self, data: str, seed: int) -> str | None:
+        """sha256 of a data set as it reads now; None if there is none of that name."""
+        return self.source.sha256_of(data, seed)
+
+    def lab(self, seed: int) -> Lab:
+        """The lab of this seed; the model is loaded once for all seeds."""
+        if seed not in self._labs:
+            self._labs[seed] = build_lab(
+                self._model,
+                self.source,
+                style=self.style,
+                seed=seed,
+                preset=self.preset,
+                progress=self.progress,
+            )
+        return self._labs[seed]
+
+    @cached_property
+    def _model(self) -> LoadedModel:
+        model = self._load() if self.loaded is None else self.loaded
+        if self.dtype == "auto" and model.info.dtype == "bfloat16":
+            self._warn_of_rounding(model)
+        return model
+
+    def _load(self) -> LoadedModel:
+        from interp.models import load
+
+        self.progress.say(f"loading {self.model}")
+        return load(self.model, dtype=self.dtype, device=self.device)
+
+    def _warn_of_rounding(self, model: LoadedModel) -> None:
+        """Name what is measured in bfloat16 and would not come out right on this model."""
+        from interp.agreement import agreement
+
+        contrast = self.source.contrast
+        sample = contrast.positive[:CHECKED_PROMPTS], contrast.negative[:CHECKED_PROMPTS]
+        for found in agreement(model, *sample, self.style):
+            # Activations are captured in float32 (`Lab.activations`), so their errors do not count.
+            if found.site is None and not found.safe:
+                self.progress.say(f"warning: in bfloat16 the {found}; use --dtype float32")

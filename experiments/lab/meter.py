@@ -1,0 +1,192 @@
+"""What edits of a model do: openings scores, odds, answers and damage, each measurement a cell."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from experiments.lab.lab import Lab
+from experiments.lab.passages import Passages
+from interp.errors import ExperimentError
+from interp.generation import generate
+from interp.interventions import Add, Placement, ablate
+from interp.predict import continuation_kl, readout
+from interp.prompts import Tokens
+from interp.scores import RefusalReadout, answers, classify, kl_divergence, log_odds, refusal_scores
+from interp.sites import Site
+from interp.weights import orthogonalised
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """A named edit of the model: placements, or a basis that is taken out of the weights.
+
+    The name is part of the key of every cell, so no two edits of one meter may share it.
+    """
+
+    name: str
+    placements: Sequence[Placement] = ()
+    basis: Float[Tensor, "k d_model"] | None = None
+
+    @classmethod
+    def ablating(cls, unit: Float[Tensor, " d_model"], name: str = "ablated") -> "Edit":
+        """Ablation at every state of the stream."""
+        return cls(name, (Placement(ablate(unit)),))
+
+    @classmethod
+    def adding(cls, vector: Float[Tensor, " d_model"], site: Site, name: str = "added") -> "Edit":
+        """Addition at one site, at every token."""
+        return cls(name, (Placement(Add(vector), (site,)),))
+
+    @classmethod
+    def orthogonalising(
+        cls, unit: Float[Tensor, " d_model"], name: str = "orthogonalised"
+    ) -> "Edit":
+        """The direction taken out of every matrix that writes to the stream."""
+        return cls(name, (), ablate(unit).basis)
+
+
+BASE = Edit("base")
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Per prompt, in nats: openings score and refusal odds; KL(base || edited) of the next token.
+
+    `kl` is empty unless it was asked for, and so are the `log_odds` of given first tokens.
+    """
+
+    openings: Float[np.ndarray, " sample"]
+    odds: Float[np.ndarray, " sample"]
+    log_odds: Float[np.ndarray, " sample"]
+    kl: Float[np.ndarray, " sample"]
+
+
+@dataclass(frozen=True, eq=False)
+class Meter:
+    """Measures edits on named sets of prompts and on passages of text.
+
+    Every measurement is a cell, so that a broken run resumes. `name` begins the keys of a meter
+    that is not the only one of its experiment. The cells of a `shared` meter serve the other
+    experiments of a run, so its name has to say all that the prompts depend on.
+    """
+
+    lab: Lab
+    prompts: Mapping[str, tuple[str, ...]]
+    passages: Passages | None = None
+    answer_tokens: int = 24
+    name: str = ""
+    shared: bool = False
+    _read: dict[str, Any] = field(default_factory=dict)
+
+    def scores(
+        self, on: str, edit: Edit = BASE, *, kl: bool = False, first_tokens: Sequence[int] = ()
+    ) -> Scores:
+        """Scores of the prompts of one set under an edit, from one pass."""
+        kind = f"scores{'+kl' if kl else ''}{'+log_odds' if first_tokens else ''}"
+        cell = self._cell(kind, on, edit, lambda: self._scores(on, edit, kl, first_tokens))
+        return Scores(**{name: np.array(values, np.float64) for name, values in cell.items()})
+
+    def _scores(
+        self, on: str, edit: Edit, kl: bool, first_tokens: Sequence[int]
+    ) -> dict[str, list[float]]:
+        found = self.base(on) if edit is BASE else self._readout(on, edit)
+        log_probs = found.log_probs
+        return {
+            "openings": found.openings.tolist(),
+            "odds": found.opening_odds.tolist(),
+            "log_odds": log_odds(log_probs, first_tokens).tolist() if first_tokens else [],
+            "kl": kl_divergence(self.base(on).log_probs, log_probs).tolist() if kl else [],
+        }
+
+    def base(self, on: str) -> RefusalReadout:
+        """The unedited model on a set of prompts, read once."""
+        return self._once(f"scores of {on}", lambda: self._readout(on, BASE))
+
+    def _readout(self, on: str, edit: Edit) -> RefusalReadout:
+        with self.editing(edit):
+            return refusal_scores(self.lab.model, self.tokens(on), edit.placements)
+
+    def kl(self, on: str, edit: Edit) -> Float[np.ndarray, " sample"]:
+        """KL(base || edited) of the next token per prompt, in nats, without any scores."""
+        return np.array(self._cell("kl", on, edit, lambda: self._kl(on, edit)), np.float64)
+
+    def _kl(self, on: str, edit: Edit) -> list[float]:
+        base = self._once(f"next token of {on}", lambda: self.next_token(on, BASE))
+        return kl_divergence(base, self.next_token(on, edit)).tolist()
+
+    def next_token(self, on: str, edit: Edit) -> Float[Tensor, "sample vocab"]:
+        """Log probabilities of the next token under an edit."""
+        with self.editing(edit):
+            return readout(self.lab.model, self.tokens(on), edit.placements).log_probs
+
+    def answers(self, on: str, edit: Edit = BASE) -> list[str]:
+        """Class of the greedy answer to each prompt (`interp.refusal_classifier`)."""
+        return self._cell("answers", on, edit, lambda: self._answers(on, edit))
+
+    def _answers(self, on: str, edit: Edit) -> list[str]:
+        with self.editing(edit):
+            found = answers(self.lab.model, self.tokens(on), self.answer_tokens, edit.placements)
+        return [classify(answer) for answer in found]
+
+    def refused(self, on: str, edit: Edit = BASE) -> float:
+        """Share of answers that decline (not: that disclaim, or refuse and then comply)."""
+        return share(self.answers(on, edit), "refused")
+
+    def answer_kl(self, on: str, edit: Edit) -> Float[np.ndarray, " sample"]:
+        """KL(base || edited) per prompt, averaged over the tokens of the unedited answer, nats."""
+        values = self._cell("answer_kl", on, edit, lambda: self._answer_kl(on, edit))
+        return np.array(values, np.float64)
+
+    def _answer_kl(self, on: str, edit: Edit) -> list[float]:
+        if edit.basis is not None:
+            raise ExperimentError("KL over answers is measured under placements, not new weights.")
+        model, tokens = self.lab.model, self.tokens(on)
+        unedited = self._cell(
+            "greedy", on, BASE, lambda: generate(model, tokens, self.answer_tokens)
+        )
+        return continuation_kl(model, tokens, unedited, edit.placements).clamp_min(0).tolist()
+
+    def text(self, edit: Edit) -> dict[str, Float[np.ndarray, " text"]]:
+        """Per passage, nats per token: kl(base || edited), loss (edited) and base_loss."""
+        cell = self._cell("text", "passages", edit, lambda: self._text(edit))
+        return {name: np.array(values, np.float64) for name, values in cell.items()}
+
+    def _text(self, edit: Edit) -> dict[str, list[float]]:
+        if self.passages is None:
+            raise ExperimentError("This meter was given no passages, so it has no damage on text.")
+        damage = self.passages.damage(edit.placements)
+        return {name: getattr(damage, name).tolist() for name in ("kl", "loss", "base_loss")}
+
+    def tokens(self, on: str) -> Tokens:
+        """The tokens of a set."""
+        return self.lab.tokens(self.prompts[on])
+
+    @contextmanager
+    def editing(self, edit: Edit) -> Iterator[None]:
+        """The model with the edit's basis, if it has one, taken out of its weights."""
+        if edit.basis is None:
+            yield
+            return
+        with orthogonalised(self.lab.model, edit.basis):
+            yield
+
+    def _cell(self, kind: str, on: str, edit: Edit, compute: Callable[[], T]) -> T:
+        keep = self.lab.shared if self.shared else self.lab.cell
+        return keep("/".join(filter(None, (self.name, kind, on, edit.name))), compute)
+
+    def _once(self, key: str, compute: Callable[[], T]) -> T:
+        if key not in self._read:
+            self._read[key] = compute()
+        return self._read[key]
+
+
+def share(classes: Sequence[str], wanted: str) -> float:
+    """Share of answers of one class."""
+    return sum(c == wanted for c in classes) / len(classes)

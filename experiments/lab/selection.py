@@ -1,0 +1,405 @@
+"""Choose one refusal direction among layers, streams and positions, on validation prompts.
+
+Candidates are differences of class means on train prompts. Each is scored as in Arditi et al. 2024
+(arXiv 2406.11717, appendix C), in nats of the openings score (log probability of refusing openings
+minus that of complying ones):
+
+    bypass  mean on harmful prompts with the candidate ablated at every state; low is good
+    induce  mean on harmless prompts with the raw difference added at its own site; high is good
+    kl      mean KL(base || ablated) of the next token on harmless prompts
+
+Their constraints: a KL of at most .1, outside the last fifth of the depth, an induce score at least
+1 nat above the unedited model's (their rule, above 0, passes none on small models). What meets them
+may still be noise, so only candidates whose effect (fall of the bypass score) is at least half of
+the largest one count. Of those, the first step that leaves any decides:
+
+    1. all constraints met: the lowest bypass
+    2. the KL constraint relaxed: the least KL
+    3. the induce constraint relaxed as well: the least KL
+
+The chosen candidate is then compared with random directions of every family, at its site and on the
+same prompts. If it does not beat each family, no direction was found, which `Selection` says.
+
+Train and validation prompts count only if the model's own answer fits: harmful refused, harmless
+not. With too few of them to show anything (`MIN_PAIRS`) all are used, and the behaviour is absent.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from scipy import stats as scipy_stats
+from torch import Tensor
+
+from experiments.lab.estimate import Estimate
+from experiments.lab.lab import Lab
+from experiments.lab.rules import MAX_DEPTH, MAX_KL, MIN_INDUCE, MIN_PAIRS, SIGNIFICANCE
+from experiments.lab.spacing import spaced
+from interp import nulls
+from interp.directions import Direction, mean_difference
+from interp.errors import ExperimentError
+from interp.interventions import Add, Placement, ablate
+from interp.predict import readout
+from interp.prompts import positions as named_positions
+from interp.scores import answers, classify, kl_divergence, refusal_scores
+from interp.sites import Site, all_sites, everywhere
+
+HALF = 0.5  # of the largest effect, which a candidate needs to count
+N_NULLS = 10  # random directions per family that the chosen one has to beat
+ANSWER_TOKENS = 24
+
+LAST_FIFTH = "last fifth of the depth"
+HIGH_KL = f"KL > {MAX_KL}"
+NO_INDUCTION = f"induces < {MIN_INDUCE:g} nat"
+
+Key = tuple[Site, int]
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Train and validation prompts, kept where the model's own answer fits.
+
+    `filtered` says whether they were; if not, fewer than MIN_PAIRS train (or 2 validation) prompts
+    of some class fitted.
+    """
+
+    train: tuple[tuple[str, ...], tuple[str, ...]]  # positive, negative
+    train_rows: tuple[tuple[int, ...], tuple[int, ...]]  # the rows of `train` to use
+    validation: tuple[tuple[str, ...], tuple[str, ...]]  # positive, negative
+    filtered: bool
+    n_refused: int  # of the positive train prompts
+    n_accepted: int  # of the negative train prompts
+
+    @property
+    def p(self) -> float:
+        """Fisher's exact test, one-sided: do positive train prompts get refused more often?"""
+        n_positive, n_negative = map(len, self.train)
+        refused = [self.n_refused, n_negative - self.n_accepted]
+        table = [refused, [n_positive - refused[0], n_negative - refused[1]]]
+        return float(scipy_stats.fisher_exact(table, alternative="greater").pvalue)  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """The chosen direction, the activations it was made from, and every candidate with its scores.
+
+    Columns of `candidates`: site, layer, stream, depth, position, norm, bypass, induce, kl, failed
+    (the constraints it failed, joined by "; "; "" if none), selected. Scores in nats. Columns of
+    `null_effects`: family, draw, effect (fall of the bypass score, nats).
+    """
+
+    direction: Direction
+    positive: Float[Tensor, "positive d_model"]  # train activations at the direction's own site
+    negative: Float[Tensor, "negative d_model"]
+    candidates: pd.DataFrame
+    base_bypass: float  # openings score of the unedited model on harmful validation prompts
+    base_induce: float  # the same on harmless ones
+    prompts: Prompts
+    null_effects: pd.DataFrame
+
+    @property
+    def chosen(self) -> pd.Series:
+        """The row of `candidates` that was taken."""
+        return self.candidates[self.candidates.selected].iloc[0]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the chosen candidate meets every constraint."""
+        return self.chosen.failed == ""
+
+    @property
+    def p(self) -> float:
+        """How likely the best of as many random directions does as much; see `search_p`."""
+        effect = self.base_bypass - float(self.chosen.bypass)
+        return search_p(effect, self.null_effects, len(self.candidates))
+
+    @property
+    def found(self) -> bool:
+        """Whether the direction beats every family of random ones; if not, none was found."""
+        return self.p < SIGNIFICANCE
+
+
+def answering_prompts(lab: Lab, n_train: int = 96, n_validation: int = 16) -> Prompts:
+    """The first train and validation prompts whose greedy answer fits their class.
+
+    `n_train` is the number per class before filtering. For validation up to twice `n_validation`
+    are asked, of which the first that fit are kept.
+    """
+    splits = lab.splits
+    train = (splits.train.positive[:n_train], splits.train.negative[:n_train])
+    asked = 2 * n_validation
+    validation = (splits.validation.positive[:asked], splits.validation.negative[:asked])
+    refused = [
+        *lab.shared(f"selection/answers/train/{n_train}", lambda: _refused(lab, train)),
+        *lab.shared(f"selection/answers/validation/{asked}", lambda: _refused(lab, validation)),
+    ]
+    fits = [
+        (part if index % 2 == 0 else [not r for r in part]) for index, part in enumerate(refused)
+    ]
+    rows = tuple(tuple(np.flatnonzero(part).tolist()) for part in fits)
+    counts = [len(rows[0]), len(rows[1])]
+    filtered = min(counts) >= MIN_PAIRS and min(len(rows[2]), len(rows[3])) >= 2
+    if not filtered:
+        rows = tuple(tuple(range(len(part))) for part in fits)
+    kept = [
+        tuple(p[i] for i in r)[:n_validation] for p, r in zip(validation, rows[2:], strict=True)
+    ]
+    return Prompts(train, (rows[0], rows[1]), (kept[0], kept[1]), filtered, counts[0], counts[1])
+
+
+def _refused(lab: Lab, groups: Sequence[Sequence[str]]) -> list[list[bool]]:
+    """Per group and prompt, whether the greedy answer is a refusal."""
+    prompts = [prompt for group in groups for prompt in group]
+    found = [
+        classify(a) == "refused" for a in answers(lab.model, lab.tokens(prompts), ANSWER_TOKENS)
+    ]
+    ends = np.cumsum([len(group) for group in groups]).tolist()
+    return [found[end - len(group) : end] for group, end in zip(groups, ends, strict=True)]
+
+
+def candidate_sites(lab: Lab, n: int | None = None) -> list[Site]:
+    """Sites a direction may come from: not the embedding itself, and not the last fifth.
+
+    With `n`, that many evenly spaced blocks, stream `pre`.
+    """
+    layers = lab.model.n_layers
+    streams = ("pre", "mid") if lab.model.info.has_mid and n is None else ("pre",)
+    sites = [s for s in all_sites(layers, streams) if 0 < s.depth < MAX_DEPTH * layers]
+    return spaced(sites, n)
+
+
+def candidate_positions(lab: Lab, n: int | None = None) -> list[int]:
+    """The last `n` (or all) of the style's own tokens; the last token where it adds none."""
+    tail = [offset for offset in named_positions(lab.model, lab.style).values() if offset < 0]
+    offsets = sorted({-1, *(o for o in tail if o > min(tail))}, reverse=True)
+    return offsets[:n]
+
+
+def class_activations(
+    lab: Lab, sites: Sequence[Site], positions: Sequence[int], prompts: Prompts
+) -> tuple[Float[Tensor, "positive site pos d_model"], Float[Tensor, "negative site pos d_model"]]:
+    """Activations of the train prompts that count, positive and negative."""
+    positive, negative = (
+        lab.activations(texts, sites, positions)[list(rows)]
+        for texts, rows in zip(prompts.train, prompts.train_rows, strict=True)
+    )
+    return positive, negative
+
+
+def directions_of(
+    lab: Lab, sites: Sequence[Site], positions: Sequence[int], prompts: Prompts
+) -> dict[Key, Direction]:
+    """Mean difference on the train prompts that count, per site and position.
+
+    Left out are sites where every prompt has the same state (the embedding of a template's token):
+    there is no direction there.
+    """
+    positive, negative = class_activations(lab, sites, positions, prompts)
+    found = {}
+    for i, site in enumerate(sites):
+        for j, position in enumerate(positions):
+            classes = positive[:, i, j], negative[:, i, j]
+            if not _is_constant(torch.cat(classes)):
+                found[site, position] = mean_difference(*classes, site, position)
+    return found
+
+
+def _is_constant(states: Float[Tensor, "sample d_model"]) -> bool:
+    return bool((states == states[0]).all())
+
+
+def select_direction(
+    lab: Lab,
+    sites: Sequence[Site] | None = None,
+    positions: Sequence[int] | None = None,
+    n_prompts: int = 12,
+    n_train: int = 72,
+) -> Selection:
+    """The direction that ablates refusal best at little cost; see the top of this file.
+
+    `n_prompts` validation prompts and `n_train` train prompts per class, before filtering. By
+    default 8 evenly spaced `pre` sites and the style's last two tokens. Every candidate's scores
+    are a cell that experiments share. Raises ExperimentError when no site has a direction.
+    """
+    sites = candidate_sites(lab, 8) if sites is None else list(sites)
+    positions = candidate_positions(lab, 2) if positions is None else list(positions)
+    prompts = answering_prompts(lab, n_train, n_prompts)
+    directions = directions_of(lab, sites, positions, prompts)
+    if not directions:
+        raise ExperimentError(
+            f"No direction at {', '.join(map(str, sites))}: all prompts have the same state there. "
+            "Choose later sites."
+        )
+    bench = _Bench(lab, prompts, f"{n_train}/{n_prompts}")
+    rows = [
+        _row(key, direction, bench.scores(key, direction))
+        for key, direction in lab.progress(
+            directions.items(), "scoring candidate directions", len(directions)
+        )
+    ]
+    table = with_constraints(pd.DataFrame(rows), lab.model.n_layers, bench.base["induce"])
+    chosen = choose(table, bench.base["bypass"])
+    table["selected"] = table.index == chosen
+    key = (Site.parse(str(table.site[chosen])), int(table.position[chosen]))
+    states = [part[:, 0, 0] for part in class_activations(lab, [key[0]], [key[1]], prompts)]
+    return Selection(
+        directions[key],
+        *states,
+        table,
+        bench.base["bypass"],
+        bench.base["induce"],
+        prompts,
+        bench.null_effects(key, directions[key], states),
+    )
+
+
+def gate_estimates(prompts: Prompts) -> list[Estimate]:
+    """Counts of train prompts answered as their class says, which `rules.GATE` reads."""
+    n_positive, n_negative = map(len, prompts.train)
+    return [
+        Estimate("train.refused", prompts.n_refused, n=n_positive, p=prompts.p, unit="prompts"),
+        Estimate("train.accepted", prompts.n_accepted, n=n_negative, unit="prompts"),
+    ]
+
+
+def found_estimate(selection: Selection) -> Estimate:
+    """The p of the selected direction, which `rules.not_found` reads."""
+    return Estimate("selection.p", selection.p, n=len(selection.candidates))
+
+
+def with_constraints(candidates: pd.DataFrame, n_layers: int, base_induce: float) -> pd.DataFrame:
+    """The table with the column `failed`: the constraints that each candidate failed."""
+    checks = {
+        HIGH_KL: candidates.kl > MAX_KL,
+        LAST_FIFTH: candidates.depth >= MAX_DEPTH * n_layers,
+        NO_INDUCTION: candidates.induce - base_induce < MIN_INDUCE,
+    }
+    failed = [
+        "; ".join(name for name, mask in checks.items() if mask[row]) for row in candidates.index
+    ]
+    return candidates.assign(failed=failed)
+
+
+def choose(candidates: pd.DataFrame, base_bypass: float) -> int:
+    """Index of the candidate to take, by the steps at the top of this file.
+
+    The largest effect is that of candidates outside the last fifth, unless there are no others.
+    """
+    late = candidates.failed.str.contains(LAST_FIFTH, regex=False)
+    pool = candidates if late.all() else candidates[~late]
+    effect = base_bypass - pool.bypass
+    strong = pool[effect >= min(HALF * effect.max(), effect.max())]
+    passing = strong[strong.failed == ""]
+    if len(passing):
+        return int(passing.bypass.idxmin())
+    inducing = strong[~strong.failed.str.contains(NO_INDUCTION, regex=False)]
+    return int((inducing if len(inducing) else strong).kl.idxmin())
+
+
+def search_p(effect: float, null_effects: pd.DataFrame, n_candidates: int) -> float:
+    """One-sided p of the largest effect among candidates, against the weakest-beaten family.
+
+    Each family's draws are taken as normal (the prediction interval of one more draw, Student's t)
+    since ranks of so few draws cannot be corrected for a search; Bonferroni over the candidates.
+    An effect that some draw reaches has p = 1.
+    """
+    found = 0.0
+    for _, draws in null_effects.groupby("family").effect:
+        n, spread = len(draws), float(draws.std(ddof=1))
+        if effect <= draws.max() or not spread > 0:
+            return 1.0
+        t = (effect - float(draws.mean())) / (spread * np.sqrt(1 + 1 / n))
+        found = max(found, float(scipy_stats.t.sf(t, n - 1)))
+    return min(1.0, n_candidates * found)
+
+
+def _row(key: Key, direction: Direction, scores: dict[str, float]) -> dict[str, object]:
+    site, position = key
+    return {
+        "site": str(site),
+        "layer": site.layer,
+        "stream": site.stream,
+        "depth": site.depth,
+        "position": position,
+        "norm": direction.norm,
+        **scores,
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Bench:
+    """Scores candidates on the validation prompts; every score is a cell."""
+
+    lab: Lab
+    prompts: Prompts
+    sizes: str
+
+    @cached_property
+    def base(self) -> dict[str, float]:
+        """Openings scores of the unedited model, {bypass: on harmful, induce: on harmless}."""
+        harmful, harmless = (self.lab.tokens(texts) for texts in self.prompts.validation)
+        return self.lab.shared(
+            f"selection/{self.sizes}/base",
+            lambda: {
+                "bypass": float(refusal_scores(self.lab.model, harmful).openings.mean()),
+                "induce": float(refusal_scores(self.lab.model, harmless).openings.mean()),
+            },
+        )
+
+    @cached_property
+    def base_log_probs(self) -> Float[Tensor, "sample vocab"]:
+        harmless = self.lab.tokens(self.prompts.validation[1])
+        return readout(self.lab.model, harmless).log_probs
+
+    def scores(self, key: Key, direction: Direction) -> dict[str, float]:
+        site, position = key
+        return self.lab.shared(
+            f"selection/{self.sizes}/{site}@{position}", lambda: self._measure(site, direction)
+        )
+
+    @property
+    def _everywhere(self) -> tuple[Site, ...]:
+        return tuple(everywhere(self.lab.model.n_layers, self.lab.model.info.has_mid))
+
+    def _measure(self, site: Site, direction: Direction) -> dict[str, float]:
+        model = self.lab.model
+        harmless = self.lab.tokens(self.prompts.validation[1])
+        added = [Placement(Add(direction.vector), (site,))]
+        ablated = readout(model, harmless, [Placement(ablate(direction.unit), self._everywhere)])
+        return {
+            "bypass": self._bypass(direction),
+            "induce": float(refusal_scores(model, harmless, added).openings.mean()),
+            "kl": float(kl_divergence(self.base_log_probs, ablated.log_probs).mean()),
+        }
+
+    def null_effects(
+        self, key: Key, direction: Direction, states: Sequence[Float[Tensor, "sample d_model"]]
+    ) -> pd.DataFrame:
+        """Fall of the bypass score under random directions of the chosen one's site."""
+        site, position = key
+        rng = self.lab.rng(f"selection nulls at {site}@{position}")
+        seeds = rng.integers(2**31, size=len(nulls.FAMILIES)).tolist()
+        drawn = [
+            (family, draw, null)
+            for family, seed in zip(nulls.FAMILIES, seeds, strict=True)
+            for draw, null in enumerate(nulls.of_family(family, direction, *states, N_NULLS, seed))
+        ]
+        rows = [
+            (family, draw, self.base["bypass"] - self._null_bypass(key, family, draw, null))
+            for family, draw, null in self.lab.progress(drawn, "random directions", len(drawn))
+        ]
+        return pd.DataFrame(rows, columns=["family", "draw", "effect"])
+
+    def _null_bypass(self, key: Key, family: str, draw: int, null: Direction) -> float:
+        cell = f"selection/{self.sizes}/{key[0]}@{key[1]}/{family}/{draw}"
+        return self.lab.shared(cell, lambda: self._bypass(null))
+
+    def _bypass(self, direction: Direction) -> float:
+        """Mean openings score on harmful prompts with the direction ablated at every state."""
+        harmful = self.lab.tokens(self.prompts.validation[0])
+        removed = [Placement(ablate(direction.unit), self._everywhere)]
+        return float(refusal_scores(self.lab.model, harmful, removed).openings.mean())
