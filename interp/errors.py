@@ -1,5 +1,8 @@
 """Errors that a user can act on: each message names the thing, what was expected and what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class InterpError(Exception):
     """Base of every error raised on purpose; the command line prints it without a traceback."""
@@ -35,3 +38,18 @@ class ActivationError(InterpError):
 
 class ExperimentError(InterpError):
     """An experiment, preset or setting is unknown, or its results cannot be written."""
+
+
+@contextmanager
+def raised_as(kind: type[InterpError], what: str, advice: str) -> Iterator[None]:
+    """Turn whatever a library raises inside into one error "what: reason. advice".
+
+    For the readers of files: on a damaged one they raise nearly every kind of exception.
+    """
+    try:
+        yield
+    except InterpError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")
+        raise kind(f"{what}: {reason}. {advice}") from error

@@ -9,7 +9,8 @@ import difflib
 import hashlib
 import json
 import logging
-import struct
+import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -18,24 +19,26 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from safetensors import safe_open
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from interp.assets.cache import cache_root, sha256_file
 from interp.assets.fetch import fetch_model_file
 from interp.assets.files import replace_folder
+from interp.assets.gguf_header import check_gguf, gguf_errors, read_header
 from interp.assets.hub import fetch_hub_snapshot
 from interp.assets.registry import model_asset
 from interp.assets.registry import models as registered_models
+from interp.data.prompt_sets import unreadable_character
 from interp.engine.fingerprint import Fingerprint, fingerprint
-from interp.errors import ModelError
+from interp.errors import ModelError, raised_as
 
 TINY_RANDOM = "tiny-random"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 IDENTITY_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
-GGUF_MAGIC = b"GGUF"
 
 
 @dataclass(frozen=True)
@@ -349,28 +352,37 @@ def identity(name: str, *, offline: bool = False) -> str:
         return TINY_SHA256
     if name in registered_models():
         return model_asset(name).sha256
-    if Path(name).is_file():
-        return sha256_file(Path(name))
+    path = local_path(name)
+    if os.path.isfile(path):
+        check_gguf(path)
+        return sha256_file(path)
     return read_identity(model_folder(name, offline=offline))["sha256"]
+
+
+def local_path(name: str) -> Path:
+    """Where a name would lie on this machine. Ask os.path about it: Path raises at odd names."""
+    if found := unreadable_character(name):
+        raise ModelError(f"The name {name!a} holds {found}. Rename the file or folder.")
+    return Path(os.path.expanduser(name))
 
 
 def model_folder(name: str, *, offline: bool = False) -> Path:
     """A folder of safetensors and tokenizer files for any kind of name; converts GGUF once."""
-    path = Path(name).expanduser()
+    path = local_path(name)
     if name in registered_models():
         asset = model_asset(name)
         folder = cache_root() / "models" / f"{name}-{asset.sha256[:12]}"
         if not folder.is_dir():
             convert_gguf(fetch_model_file(name, offline=offline), folder, asset.sha256)
         return folder
-    if path.is_file():
+    if os.path.isfile(path):
         check_gguf(path)
         sha256 = sha256_file(path)
         folder = cache_root() / "models" / f"{path.stem}-{sha256[:12]}"
         if not folder.is_dir():
             convert_gguf(path, folder, sha256)
         return folder
-    if path.is_dir():
+    if os.path.isdir(path):
         return path
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return fetch_hub_snapshot(name, offline=offline)
@@ -388,62 +400,61 @@ def unknown_model(name: str) -> ModelError:
     )
 
 
-def check_gguf(path: Path) -> None:
-    """Raise ModelError for a file that does not begin as a GGUF file does."""
-    with path.open("rb") as file:
-        magic = file.read(4)
-    if magic != GGUF_MAGIC:
-        raise ModelError(
-            f"{path} is not a GGUF file: it begins with {magic!r}, expected {GGUF_MAGIC!r}. Give a "
-            ".gguf file, a folder with safetensors, a hub id or a registered name."
-        )
-
-
 def convert_gguf(path: Path, folder: Path, sha256: str) -> None:
     """Dequantise a GGUF file to bf16 safetensors with its tokenizer, once; whole or not at all.
 
     bf16 keeps 8 bits of each weight, well below the error of 4-bit quantisation, and makes float32
-    and bf16 runs use the very same weights.
+    and bf16 runs use the very same weights. Raises ModelError when the file is damaged, or of an
+    architecture that transformers does not dequantise.
     """
-    check_gguf(path)
+    header = read_header(path)
     with quiet_transformers():
-        try:
+        with gguf_errors(path):
             source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
-            hf_model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.bfloat16)
+            config = AutoConfig.from_pretrained(**source)
+            hf_model = read_weights(config, header.n_weights, **source, dtype=torch.bfloat16)
             tokenizer = AutoTokenizer.from_pretrained(**source)
-        except (ValueError, OSError, LookupError, RuntimeError, struct.error) as error:
-            raise ModelError(
-                f"{path} could not be read as a GGUF model: {error}. It may be truncated (it has "
-                f"{path.stat().st_size:,} bytes) or of an architecture that transformers does not "
-                "dequantise; download it again or give a safetensors folder."
-            ) from error
         hf_model.hf_quantizer = None
         if hasattr(hf_model.config, "quantization_config"):
             del hf_model.config.quantization_config
         hf_model.config.architectures = [type(hf_model).__name__]
-        described = {"sha256": sha256, "quantisation": quantisation_of(path)}
+        described = {"sha256": sha256, "quantisation": header.quantisation}
         with replace_folder(folder) as temporary:
             hf_model.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
             (temporary / "identity.json").write_text(json.dumps(described, indent=1))
 
 
-def quantisation_of(path: Path) -> str:
-    """The quantisation a GGUF file declares, as its name spells it: Q4_K_M, Q4_1, F16, ..."""
-    from gguf import GGUFReader, LlamaFileType
+def read_weights(config: Any, n_weights: int, **source: Any) -> Any:
+    """The Hugging Face model of a source that holds `n_weights` weights.
 
-    field = GGUFReader(path).get_field("general.file_type")
-    if field is None:
-        return "unknown"
-    return LlamaFileType(int(field.contents())).name.removeprefix("MOSTLY_")
+    Raises ValueError when the model has others: transformers would fill them at random, and take
+    the memory for it first.
+    """
+    with torch.device("meta"):
+        empty = AutoModelForCausalLM.from_config(config)
+    wanted = sum(weight.numel() for weight in empty.parameters())
+    packed = hasattr(config, "quantization_config")
+    if wanted > n_weights and not packed:
+        raise ValueError(f"its configuration asks for {wanted:,} weights, but it has {n_weights:,}")
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        **source, config=config, output_loading_info=True
+    )
+    hf_model, report = loaded
+    if report["missing_keys"]:
+        raise ValueError(f"it has no {', '.join(sorted(report['missing_keys']))}")
+    return hf_model
 
 
 def read_identity(folder: Path) -> dict[str, Any]:
     """sha256 and quantisation of a model folder; a user's own folder is hashed file by file."""
     recorded = folder / "identity.json"
     if recorded.is_file():
-        return json.loads(recorded.read_text())
-    weights = sorted(folder.glob("*.safetensors"))
+        advice = "Remove the file if the folder is yours, else the folder; it is then made again."
+        with raised_as(ModelError, f"{recorded} is damaged", advice):
+            found = json.loads(recorded.read_text())
+            return {name: found[name] for name in ("sha256", "quantisation")}
+    weights = weight_files(folder)
     if not weights:
         raise ModelError(
             f"{folder} holds no .safetensors file. Give a folder saved with save_pretrained; "
@@ -453,19 +464,31 @@ def read_identity(folder: Path) -> dict[str, Any]:
     return {"sha256": digest.hexdigest(), "quantisation": None}
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a folder."""
+    return sorted(path for path in folder.glob("*.safetensors") if path.is_file())
+
+
 def read_folder(folder: Path, name: str, dtype: torch.dtype) -> tuple[Any, Any]:
     """Tokenizer and Hugging Face model of a folder, from safetensors only, without remote code."""
-    try:
-        hf_model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
-        )
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (ValueError, OSError, KeyError, RuntimeError) as error:
-        raise ModelError(
-            f"'{name}' could not be loaded from {folder}: {error}. Expected config.json, "
-            "safetensors weights and tokenizer files of a causal language model."
-        ) from error
+    with raised_as(
+        ModelError,
+        f"'{name}' could not be loaded from {folder}",
+        "Expected config.json, safetensors weights and tokenizer files of a causal language model; "
+        "if they are there, one is damaged: download the folder again.",
+    ):
+        source = {"pretrained_model_name_or_path": folder, "trust_remote_code": False}
+        config = AutoConfig.from_pretrained(**source)
+        n_weights = sum(map(count_stored, weight_files(folder)))
+        hf_model = read_weights(config, n_weights, **source, dtype=dtype, use_safetensors=True)
+        tokenizer = AutoTokenizer.from_pretrained(**source)
     return tokenizer, hf_model
+
+
+def count_stored(path: Path) -> int:
+    """The number of weights in a safetensors file, by its header."""
+    with safe_open(path, "pt") as file:
+        return sum(math.prod(part.get_shape()) for part in map(file.get_slice, file.keys()))
 
 
 @contextmanager

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from interp.errors import PromptError
+from interp.data.prompt_sets import unreadable_character
+from interp.errors import PromptError, raised_as
 
 if TYPE_CHECKING:
     from interp.models import LoadedModel
@@ -58,7 +59,7 @@ class Tokens:
 
 
 def render(model: "LoadedModel", prompt: str, style: Style) -> str:
-    """The text the model sees; raises PromptError for `template` when the model has none."""
+    """The text the model sees; raises PromptError for `template` when it has none that works."""
     if style == "none":
         return prompt
     if style == "newline":
@@ -69,9 +70,14 @@ def render(model: "LoadedModel", prompt: str, style: Style) -> str:
             "--style none."
         )
     message = [{"role": "user", "content": prompt}]
-    rendered = model.tokenizer.apply_chat_template(
-        message, tokenize=False, add_generation_prompt=True
-    )
+    with raised_as(
+        PromptError,
+        f"The chat template of {model.info.name} cannot be filled in",
+        "Use --style newline or --style none, or give the model with a template that is whole.",
+    ):
+        rendered = model.tokenizer.apply_chat_template(
+            message, tokenize=False, add_generation_prompt=True
+        )
     return str(rendered)
 
 
@@ -123,13 +129,22 @@ def pad_token(model: "LoadedModel") -> int:
     return 0 if pad is None else int(pad)
 
 
+def check_characters(texts: Sequence[str]) -> None:
+    """Raise PromptError for a text with a character that no tokenizer takes for text."""
+    for number, text in enumerate(texts):
+        if found := unreadable_character(text):
+            raise PromptError(f"Prompt {number} ({text[:40]!a}) holds {found}. Remove it.")
+
+
 def tokenise(model: "LoadedModel", prompts: Sequence[str], style: Style = "template") -> Tokens:
     """Tokenise prompts in a style.
 
-    Raises PromptError on an empty list, a prompt without tokens, or one longer than the context.
+    Raises PromptError on an empty list, a character that is no text, a prompt without tokens, or
+    one longer than the context.
     """
     if not prompts:
         raise PromptError("There are no prompts to tokenise; expected at least one.")
+    check_characters(prompts)
     sequences = [encode(model, render(model, prompt, style), style) for prompt in prompts]
     context = model.info.context
     for number, (prompt, sequence) in enumerate(zip(prompts, sequences, strict=True)):
@@ -147,6 +162,7 @@ def tokenise_text(model: "LoadedModel", texts: Sequence[str], max_tokens: int = 
     """Ordinary text, each cut to its first `max_tokens` tokens and without any template."""
     if not texts:
         raise PromptError("There is no text to tokenise; expected at least one passage.")
+    check_characters(texts)
     sequences = [encode(model, text, "none")[:max_tokens] for text in texts]
     short = sum(len(sequence) < 2 for sequence in sequences)
     if short:

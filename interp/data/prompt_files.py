@@ -3,14 +3,17 @@
 import csv
 import io
 import json
+import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from interp.data.prompt_sets import ContrastSet, contrast
+from interp.data.prompt_sets import ContrastSet, contrast, unreadable_character
 from interp.errors import DataError
 
 TEXT_FIELDS = ("instruction", "prompt", "text")
+MOST_BYTES = 1 << 30
 
 
 def contrast_from_files(
@@ -35,7 +38,7 @@ def read_prompts(path: str | Path, field: str | None = None) -> tuple[str, ...]:
     the first entry has. Blank lines are skipped. Raises DataError naming the file and the line (the
     entry, for .json) when something is wrong.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     text = _file_text(path)
     readers = {".txt": _txt, ".jsonl": _jsonl, ".json": _json, ".csv": _csv}
     if path.suffix.lower() not in readers:
@@ -47,14 +50,27 @@ def read_prompts(path: str | Path, field: str | None = None) -> tuple[str, ...]:
 
 
 def _file_text(path: Path) -> str:
-    if not path.is_file():
+    """The whole text, with every kind of line end as a line feed."""
+    if found := unreadable_character(str(path)):
+        raise DataError(f"The file name {str(path)!a} holds {found}. Rename the file.")
+    if not os.path.isfile(path):  # Path.is_file raises for names that are too long
+        if os.path.lexists(path):
+            raise DataError(f"{path} is a folder, a device or a broken link; expected a file.")
         raise DataError(f"There is no file {path}. Give a .txt, .jsonl, .json or .csv of prompts.")
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        if path.stat().st_size > MOST_BYTES:
+            raise DataError(f"{path} has more than {MOST_BYTES:,} bytes, too many for prompts.")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path} is not UTF-8 text: byte {error.start} cannot be read. Save it as UTF-8."
         ) from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise DataError(f"{path}, line {line}: a NUL, so it is not UTF-8 text. Save it as UTF-8.")
+    return text
 
 
 Entry = tuple[str, Any]
@@ -63,7 +79,7 @@ Entry = tuple[str, Any]
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
     # Not splitlines: it would also break at separators that may stand inside a prompt.
-    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield number, line.strip()
 
@@ -74,19 +90,13 @@ def _txt(path: Path, text: str) -> Iterator[Entry]:
 
 def _jsonl(path: Path, text: str) -> Iterator[Entry]:
     for number, line in _lines(text):
-        try:
-            yield f"line {number}", json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}, line {number}: not valid JSON: {error.msg}.") from error
+        yield f"line {number}", _parsed(path, line, number)
 
 
 def _json(path: Path, text: str) -> Iterator[Entry]:
     if not text.strip():
         return iter(())
-    try:
-        entries = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}: not valid JSON: {error.msg}.") from error
+    entries = _parsed(path, text)
     if not isinstance(entries, list):
         raise DataError(
             f"{path}: expected a list of strings or of objects, found {_kind(entries)}."
@@ -94,18 +104,48 @@ def _json(path: Path, text: str) -> Iterator[Entry]:
     return ((f"entry {number}", entry) for number, entry in enumerate(entries, start=1))
 
 
+def _parsed(path: Path, text: str, line: int = 1) -> Any:
+    """A JSON value that begins in the given line of a file."""
+    try:
+        # No number is a prompt, so none is computed: Python refuses those of 4,300 digits or more.
+        return json.loads(text, parse_int=lambda digits: 0)
+    except json.JSONDecodeError as error:
+        line += error.lineno - 1
+        raise DataError(f"{path}, line {line}: not valid JSON: {error.msg}.") from error
+    except RecursionError as error:
+        raise DataError(
+            f"{path}, from line {line} on: lists or objects are nested too deeply; expected "
+            "strings, or objects with the text in one field."
+        ) from error
+
+
 def _csv(path: Path, text: str) -> Iterator[Entry]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
+        names = _checked_header(path, reader.fieldnames or ()) if text.strip() else ()
         for row in reader:
             if None in row or None in row.values():
                 raise DataError(
-                    f"{path}, line {reader.line_num}: expected {len(reader.fieldnames or ())} "
-                    "columns, as in the header."
+                    f"{path}, line {reader.line_num}: expected {len(names)} columns, as in the "
+                    "header."
                 )
             yield f"line {reader.line_num}", row
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: malformed CSV: {error}.") from error
+        raise DataError(
+            f"{path}, line {reader.line_num}: malformed CSV: {error}. Look for a quote that is "
+            "never closed, or save the prompts as .jsonl."
+        ) from error
+
+
+def _checked_header(path: Path, names: Sequence[str]) -> Sequence[str]:
+    if not names:
+        raise DataError(f"{path}, line 1: it is blank; expected the names of the columns.")
+    for name, count in Counter(names).items():
+        if name and count > 1:
+            raise DataError(
+                f"{path}, line 1: {count} columns are named {name[:40]!a}; rename them."
+            )
+    return names
 
 
 def _kind(value: object) -> str:
@@ -123,11 +163,14 @@ def _entry_texts(path: Path, entries: Sequence[Entry], field: str | None) -> Ite
             raise DataError(f"{path}, {where}: expected a text, found {_kind(text)}.")
         if not text.strip():
             raise DataError(f"{path}, {where}: the prompt is empty.")
+        if found := unreadable_character(text):
+            raise DataError(f"{path}, {where}: the prompt holds {found}. Remove it.")
         yield text.strip()
 
 
 def _field_text(path: Path, where: str, entry: Mapping[str, Any], field: str | None) -> Any:
     if field is None or field not in entry:
         wanted = f"field {field!r}" if field else f"field {' or '.join(map(repr, TEXT_FIELDS))}"
-        raise DataError(f"{path}, {where}: no {wanted}. Its fields are: {', '.join(entry)}.")
+        names = ", ".join(map(ascii, entry))[:200]
+        raise DataError(f"{path}, {where}: no {wanted}. Its fields are: {names}.")
     return entry[field]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,6 +60,15 @@ def example_set(name: str, examples: Sequence[tuple[Any, ...]], licence: str) ->
     """An ExampleSet with the sha256 of its examples in their order."""
     digest = hashlib.sha256(json.dumps([list(example) for example in examples]).encode())
     return ExampleSet(name, tuple(examples), digest.hexdigest(), licence)
+
+
+def unreadable_character(text: str) -> str | None:
+    """What no tokenizer should see: a NUL, or half of a surrogate pair; None where neither is."""
+    found = re.search("[\0\ud800-\udfff]", text)
+    if not found:
+        return None
+    kind = "a NUL" if found[0] == "\0" else "half of a surrogate pair"
+    return f"U+{ord(found[0]):04X} ({kind}), which is no text"
 
 
 def texts_sha256(*groups: Sequence[str]) -> str:
