@@ -228,6 +228,7 @@ def experiment_table(root: Path, presets: Sequence[str], folder: Path = FOLDER) 
             f"{row.model} ({row.preset}): {e.value:.0f} of {e.n} targets met"
             for row in _findings(root, presets, benchmark)
             for e in [row.estimates["targets.met"]]
+            if e.n
         ]
         table.add_row(benchmark.name, "a benchmark: no claim", "\n".join(met) or "none")
     return table

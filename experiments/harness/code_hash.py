@@ -27,6 +27,7 @@ from experiments.harness.source import (
     Import,
     Module,
     Project,
+    defined,
     face_of,
     imports,
     is_for_type_checking,
@@ -38,10 +39,13 @@ from interp.errors import ExperimentError
 # the others show and save.
 LEFT_OUT = re.compile(
     r"interp\.assets(\..+)?|interp\.data\.(sets|prompt_files)"
-    r"|experiments\.lab\.progress|experiments\.harness(\..+)?"
+    r"|interp\.(errors|suggest)"
+    r"|experiments\.lab\.(claims|progress|results)|experiments\.harness(\..+)?"
 )
 DRAWING = re.compile(r"(.+\.)?(plots(\..+)?|figures)")
 DRAWING_FUNCTION = re.compile(r"_?plot(_\w+)?|\w+_figure")
+# What is judged and how long it takes, and presets, whose values count by themselves.
+JUDGING = {"CLAIMS", "MINUTES", "PRESETS", "verdicts"}
 NAMES = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")  # with the attributes that are taken from them
 
 Origin = tuple[str, str]  # a module and a name of it, "" for the module itself
@@ -50,8 +54,9 @@ Origin = tuple[str, str]  # a module and a name of it, "" for the module itself
 def code_hash(start: Path, root: Path = ROOT, *, drawing: bool = True) -> str:
     """sha256 of the code in `start` and of all that it imports from the project.
 
-    Without `drawing`, what only draws does not count either: packages called plots, modules called
-    figures, and functions called plot, plot_x, _plot_x or x_figure.
+    Without `drawing`, what only judges or draws does not count either: CLAIMS, verdicts and the
+    like, packages called plots, modules called figures, functions called plot, plot_x, _plot_x or
+    x_figure.
     """
     return _sha256("\n".join(sorted(set(counted(start, root, drawing=drawing).values()))))
 
@@ -172,6 +177,7 @@ def _statements(text: str, is_package: bool) -> Sequence[_Statement]:
         taken: list[Import] = []
         left = [] if is_package and _passes_names_on(node) else _stripped([node], taken.append)
         draws = isinstance(node, ast.FunctionDef) and DRAWING_FUNCTION.fullmatch(node.name)
+        draws = draws or not JUDGING.isdisjoint(defined(node))
         found.append(_Statement("\n".join(map(ast.unparse, left)), taken, bool(draws)))
     return found
 

@@ -68,8 +68,8 @@ def run_plans(
 
 def _run_or_report(plan: Plan, bench: Bench, force: bool, say: Callable[[str], None]) -> Outcome:
     name, folder = plan.experiment.name, plan.folder
-    fingerprint = fingerprint_of(plan, bench.identity())
     try:
+        fingerprint = fingerprint_of(plan, bench.identity())
         if not force and is_unchanged(plan, bench, fingerprint):
             return _unchanged_or_redrawn(plan, say)
         say(f"{name}: running ({plan.preset})")

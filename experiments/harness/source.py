@@ -61,17 +61,13 @@ class Module:
     @functools.cached_property
     def face(self) -> dict[str, str]:
         """Names that a package imports late, each with its module: its dicts of modules."""
-        return {
-            name: module
-            for node in self.body
-            if self.is_package
-            for name, module in face_of(node).items()
-        }
+        nodes = self.body if self.is_package else []
+        return {name: module for node in nodes for name, module in face_of(node).items()}
 
     @functools.cached_property
     def defined(self) -> set[str]:
         """Names of the module's own functions, classes and variables."""
-        return {name for node in _own_statements(self.body) for name in _defined(node)}
+        return {name for node in _own_statements(self.body) for name in defined(node)}
 
 
 class Project:
@@ -196,7 +192,8 @@ def _own_statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
                 yield from _own_statements(getattr(node, block, []))
 
 
-def _defined(node: ast.stmt) -> Iterator[str]:
+def defined(node: ast.stmt) -> Iterator[str]:
+    """The names that a statement gives a value to; of a function or a class its own."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         yield node.name
         return

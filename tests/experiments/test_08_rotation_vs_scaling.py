@@ -499,9 +499,8 @@ def test_presets_fit_together(preset: str):
     [
         ({"variants": ("scale@norms",)}, "must hold rotate_to@norms"),
         ({"variants": ("rotate_to@norms", "add@norms")}, "one that scales"),
-        ({"n_random_angles": 3}, "divide n_doses"),
-        ({"n_random_b2": 0}, "Each null needs a draw"),
-        ({"n_magnitude_angles": 1}, "n_magnitude_angles"),
+        ({"n_random_angles": 5}, "divide n_doses"),
+        ({"n_isotropic": 0, "n_covariance": 0}, "needs n_isotropic or n_covariance"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(change: Mapping[str, Any], message: str):
