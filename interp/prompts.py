@@ -172,6 +172,18 @@ def tokenise_text(model: "LoadedModel", texts: Sequence[str], max_tokens: int = 
     return batch(sequences, pad_token(model))
 
 
+Prompts = Tokens | Sequence[str] | str
+"""Tokens, or texts, which are put into the model's chat template if it has one"""
+
+
+def tokens_of(model: "LoadedModel", prompts: Prompts) -> Tokens:
+    """The prompts as tokens; texts in the model's chat template, as they are if it has none."""
+    if isinstance(prompts, Tokens):
+        return prompts
+    texts = [prompts] if isinstance(prompts, str) else list(prompts)
+    return tokenise(model, texts, "template" if model.info.has_template else "none")
+
+
 def positions(model: "LoadedModel", style: Style = "template") -> dict[str, int]:
     """Named positions as negative offsets from the prompt's end.
 

@@ -10,9 +10,10 @@ from jaxtyping import Float
 from experiments.lab.lab import Lab
 from experiments.lab.selection import Prompts
 from interp.directions import Direction
+from interp.generation import answers
 from interp.interventions import Add, Placement, ablate
 from interp.nulls import FAMILIES, of_family
-from interp.scores import answers, classify, refusal_scores
+from interp.scores import classify, refusal_scores
 from interp.sites import Site
 
 from .protocol import Operator
@@ -188,7 +189,10 @@ def refusals(
 
     def compute() -> list[str]:
         tokens = lab.tokens(prompts)
-        return [classify(a) for a in answers(lab.model, tokens, max_new_tokens, placements)]
+        return [
+            classify(a)
+            for a in answers(lab.model, tokens, placements, max_new_tokens=max_new_tokens)
+        ]
 
     classes = lab.cell(key, compute)
     return float(np.mean([c == "refused" for c in classes]))

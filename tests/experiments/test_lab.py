@@ -60,7 +60,7 @@ def test_activations_do_not_depend_on_what_was_asked_before(bench) -> None:
     prompts = lab.splits.train.positive[:5]
     late = lab.activations(prompts, sites[4:], (-1, -2))
     whole = lab.activations(prompts, sites, (-1, -2))
-    plain = capture(lab.model, tokenise(lab.model, prompts), sites, (-1, -2))
+    plain = capture(lab.model, tokenise(lab.model, prompts), sites=sites, positions=(-1, -2))
     assert torch.equal(whole[:, 4:], late)
     assert torch.allclose(whole, plain, atol=1e-5)
 
