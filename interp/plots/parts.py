@@ -11,8 +11,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from interp.errors import DataError
 from interp.plots.columns import has_numbers, numbers
-from interp.plots.style import BLACK, FONT_SIZE, NULL_FILL, WIDTH, NotebookFigure
+from interp.plots.style import (
+    BLACK,
+    CAPTION_SIZE,
+    FONT_SIZE,
+    NULL_FILL,
+    TITLE_LINES,
+    WIDTH,
+    NotebookFigure,
+)
 
 
 def wrapped(text: str, characters: int) -> str:
@@ -25,21 +34,43 @@ def label_of(value: Any, names: Mapping[str, str]) -> str:
     return names.get(str(value), str(value))
 
 
-def set_title(figure: Figure, title: str) -> None:
-    """The finding, left-aligned and wrapped to the figure's width."""
-    # A letter of this font is about .56 of its size wide; 72 points to the inch.
-    characters = int(figure.get_figwidth() * 72 / ((FONT_SIZE + 1) * 0.56))
-    figure.suptitle(wrapped(title, characters), x=0.01, ha="left", fontsize=FONT_SIZE + 1)
+def set_title(figure: Figure, title: str, caption: str = "") -> None:
+    """The finding above the figure, and in small letters below it what it was measured on.
+
+    Raises DataError for a title of more than two lines: details belong into the caption.
+    """
+    lines = wrapped(title, _letters(figure, FONT_SIZE + 1))
+    if lines.count("\n") >= TITLE_LINES:
+        raise DataError(f"The title takes more than {TITLE_LINES} lines: {title!r}. Shorten it.")
+    figure.suptitle(lines, x=0.01, ha="left", fontsize=FONT_SIZE + 1)
+    if caption:
+        small = wrapped(caption, _letters(figure, CAPTION_SIZE))
+        figure.supxlabel(small, x=0.01, ha="left", fontsize=CAPTION_SIZE, color="#555555")
+
+
+def _letters(figure: Figure, size: float) -> int:
+    """How many letters fit side by side: one is about .56 of its size wide, 72 points an inch."""
+    return int(figure.get_figwidth() * 72 / (size * 0.56))
 
 
 def stacked_axes(
-    title: str, n_rows: int, height: float, sharex: bool = False, sharey: bool = False
+    title: str,
+    caption: str,
+    n_rows: int,
+    height: float,
+    sharex: bool = False,
+    sharey: bool = False,
 ) -> tuple[Figure, list[Axes]]:
     """A titled figure of the usual width, and its panels, one above the other."""
     figure = NotebookFigure(figsize=(WIDTH, height), layout="constrained")
-    set_title(figure, title)
+    set_title(figure, title, caption)
     axes = figure.subplots(n_rows, 1, sharex=sharex, sharey=sharey)
     return figure, list(np.atleast_1d(np.asarray(axes, dtype=object)))
+
+
+def value_column(table: pd.DataFrame, column: str) -> str | None:
+    """The column where the table has it, None where it is not divided by it."""
+    return column if column in table else None
 
 
 def _fill(axis: Axes, rows: pd.DataFrame, x: str, low: str, high: str, **style: Any) -> None:
