@@ -159,7 +159,7 @@ def save(result: Result, plan: Plan) -> Result:
 
 
 def _check_figures(figures: Mapping[str, Figure], result: Result) -> None:
-    without = sorted(set(figures) - set(result.tables))
+    without = sorted(name for name in figures if name.partition(".")[0] not in result.tables)
     if without:
         raise ExperimentError(
             f"Figures without a table of the same name: {', '.join(without)}. "

@@ -45,7 +45,18 @@ def set_title(figure: Figure, title: str, caption: str = "") -> None:
     figure.suptitle(lines, x=0.01, ha="left", fontsize=FONT_SIZE + 1)
     if caption:
         small = wrapped(caption, _letters(figure, CAPTION_SIZE))
-        figure.supxlabel(small, x=0.01, ha="left", fontsize=CAPTION_SIZE, color="#555555")
+        figure.text(0.01, 0.01, small, va="bottom", fontsize=CAPTION_SIZE, color="#555555")
+        _reserve(figure, 1 + small.count("\n"), CAPTION_SIZE)
+
+
+def _reserve(figure: Figure, n_lines: int, size: float) -> float:
+    """Keep the axes out of so many more lines at the bottom; return where these begin."""
+    engine = figure.get_layout_engine()
+    assert engine is not None  # every figure of ours has the constrained one
+    bottom = engine.get().get("rect", (0, 0, 1, 1))[1]
+    above = bottom + (n_lines * 1.45 + 0.6) * size / 72 / figure.get_figheight()
+    engine.set(rect=(0, above, 1, 1 - above))
+    return bottom
 
 
 def _letters(figure: Figure, size: float) -> int:
@@ -149,4 +160,6 @@ def add_legend(figure: Figure, handles: Mapping[str, Any]) -> None:
     for columns in range(len(lengths), 0, -1):
         if sum(max(column) for column in np.array_split(lengths, columns)) <= budget:
             break
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
+    bottom = _reserve(figure, -(-len(lengths) // columns), FONT_SIZE - 1)
+    entries = handles.values(), handles.keys()
+    figure.legend(*entries, loc="lower center", ncols=columns, bbox_to_anchor=(0.5, bottom))
