@@ -170,13 +170,16 @@ def load(
     with quiet_transformers():
         tokenizer, hf_model = read_folder(folder, name, precision)
     identity = read_identity(folder)
-    return from_huggingface(
-        hf_model.to(target),
-        tokenizer,
-        name=short_name(name),
-        sha256=identity["sha256"],
-        quantisation=identity["quantisation"],
-    )
+    hf_model = hf_model.to(target)
+    advice = "Its architecture is unknown to TransformerLens, or a file of it is damaged."
+    with raised_as(ModelError, f"'{name}' cannot be run", f"{advice} Choose another model."):
+        return from_huggingface(
+            hf_model,
+            tokenizer,
+            name=short_name(name),
+            sha256=identity["sha256"],
+            quantisation=identity["quantisation"],
+        )
 
 
 def from_huggingface(

@@ -84,9 +84,12 @@ def render(model: "LoadedModel", prompt: str, style: Style) -> str:
 def encode(model: "LoadedModel", text: str, style: Style) -> list[int]:
     """Token ids with the beginning-of-text token exactly once where the tokenizer uses one.
 
-    A template writes its own special tokens, so none are added to templated text.
+    A template writes its own special tokens, so none are added to templated text. Raises
+    PromptError where the tokenizer fails.
     """
-    ids = model.tokenizer(text, add_special_tokens=style != "template")["input_ids"]
+    what = f"The tokenizer of {model.info.name} cannot read {text[:40]!a}"
+    with raised_as(PromptError, what, "Its files are damaged: give the model again."):
+        ids = model.tokenizer(text, add_special_tokens=style != "template")["input_ids"]
     beginning = model.tokenizer.bos_token_id
     while len(ids) > 1 and ids[0] == ids[1] == beginning:
         ids = ids[1:]
