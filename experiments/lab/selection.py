@@ -19,7 +19,9 @@ the largest one count. Of those, the first step that leaves any decides:
     3. the induce constraint relaxed as well: the least KL
 
 The chosen candidate is then compared with random directions of every family, at its site and on the
-same prompts. If it does not beat each family, no direction was found, which `Selection` says.
+same prompts. Breaking the model stops refusals as well, so only those count that do no more damage
+than the chosen one, or than the constraint allows. If it does not beat them, no direction was found,
+which `Selection` says.
 
 Train and validation prompts count only if the model's own answer fits: harmful refused, harmless
 not. With too few of them to show anything (`MIN_PAIRS`) all are used, and the behaviour is absent.
@@ -49,6 +51,7 @@ from interp.sites import Site, all_sites
 
 HALF = 0.5  # of the largest effect, which a candidate needs to count
 N_NULLS = 10  # random directions per family that the chosen one has to beat
+MIN_DRAWS = 3  # a spread of fewer says nothing
 ANSWER_TOKENS = 24
 
 LAST_FIFTH = "last fifth of the depth"
@@ -97,7 +100,7 @@ class Selection(Source):
 
     Columns of `candidates`: site, layer, stream, depth, position, norm, bypass, induce, kl, failed
     (the constraints it failed, joined by "; "; "" if none), selected. Scores in nats. Columns of
-    `null_effects`: family, draw, effect (fall of the bypass score, nats).
+    `null_effects`: family, draw, effect (fall of the bypass score, nats), kl.
     """
 
     candidates: pd.DataFrame
@@ -120,11 +123,13 @@ class Selection(Source):
     def p(self) -> float:
         """How likely the best of as many random directions does as much; see `search_p`."""
         effect = self.base_bypass - float(self.chosen.bypass)
-        return search_p(effect, self.null_effects, len(self.candidates))
+        kl = max(MAX_KL, float(self.chosen.kl))
+        as_harmless = self.null_effects[self.null_effects.kl <= kl]
+        return search_p(effect, as_harmless.effect.to_numpy(np.float64), len(self.candidates))
 
     @property
     def found(self) -> bool:
-        """Whether the direction beats every family of random ones; if not, none was found."""
+        """Whether the direction beats random ones; if not, none was found."""
         return self.p < SIGNIFICANCE
 
 
@@ -285,15 +290,16 @@ def scores(meter: Meter, key: Key, direction: Direction) -> dict[str, float]:
 
 
 def null_effects(meter: Meter, source: Source, base_bypass: float) -> pd.DataFrame:
-    """Fall of the bypass score under random directions of the chosen one's site, in nats."""
+    """What ablating random directions of the chosen one's site does, in nats."""
     direction = source.direction
     place = f"{direction.site}@{direction.position}"
     drawn = meter.lab.nulls(source, N_NULLS, f"selection nulls at {place}")
     rows = []
     for family, draw, null in meter.lab.progress(drawn, "random directions", len(drawn)):
         removed = Edit.ablating(null.unit, f"ablated/{place}/{family}/{draw}")
-        rows.append((family, draw, base_bypass - odds(meter, "harmful", removed)))
-    return pd.DataFrame(rows, columns=["family", "draw", "effect"])
+        effect = base_bypass - odds(meter, "harmful", removed)
+        rows.append((family, draw, effect, float(meter.kl("harmless", removed).mean())))
+    return pd.DataFrame(rows, columns=["family", "draw", "effect", "kl"])
 
 
 def gate_estimates(prompts: Prompts) -> list[Estimate]:
@@ -339,21 +345,18 @@ def choose(candidates: pd.DataFrame, base_bypass: float) -> int:
     return int((inducing if len(inducing) else strong).kl.idxmin())
 
 
-def search_p(effect: float, null_effects: pd.DataFrame, n_candidates: int) -> float:
-    """One-sided p of the largest effect among candidates, against the weakest-beaten family.
+def search_p(effect: float, null: Float[np.ndarray, " draw"], n_candidates: int) -> float:
+    """One-sided p that the best of so many candidates does as much where there is nothing to find.
 
-    Each family's draws are taken as normal (the prediction interval of one more draw, Student's t)
-    since ranks of so few draws cannot be corrected for a search; Bonferroni over the candidates.
-    An effect that some draw reaches has p = 1.
+    The draws are taken as normal (the prediction interval of one more draw, Student's t), since
+    ranks of so few draws cannot be corrected for a search; Bonferroni over the candidates. An
+    effect that some draw reaches has p = 1, and so has any where fewer than three draws count.
     """
-    found = 0.0
-    for _, draws in null_effects.groupby("family").effect:
-        n, spread = len(draws), float(draws.std(ddof=1))
-        if effect <= draws.max() or not spread > 0:
-            return 1.0
-        t = (effect - float(draws.mean())) / (spread * np.sqrt(1 + 1 / n))
-        found = max(found, float(scipy_stats.t.sf(t, n - 1)))
-    return min(1.0, n_candidates * found)
+    spread = float(null.std(ddof=1)) if len(null) >= MIN_DRAWS else 0.0
+    if not spread > 0 or effect <= null.max():
+        return 1.0
+    t = (effect - float(null.mean())) / (spread * np.sqrt(1 + 1 / len(null)))
+    return min(1.0, n_candidates * float(scipy_stats.t.sf(t, len(null) - 1)))
 
 
 def _row(key: Key, direction: Direction, scores: dict[str, float]) -> dict[str, object]:
