@@ -34,7 +34,9 @@ def test_what_holds_is_supported_what_fails_rejected(holds, fails, expected) -> 
 
 
 def test_verdicts_come_in_the_order_of_the_claims() -> None:
-    found = judge([claim("91b"), claim("91a")], lambda e: {"91a": "rejected", "91b": "untestable"}, FOUND)
+    found = judge(
+        [claim("91b"), claim("91a")], lambda e: {"91a": "rejected", "91b": "untestable"}, FOUND
+    )
     assert list(found.items()) == [("91b", "untestable"), ("91a", "rejected")]
 
 
