@@ -30,21 +30,19 @@ def test_shared_cells_are_measured_once_per_run_and_kept_by_each(bench, tmp_path
 
 
 def test_data_is_told_apart_by_what_it_reads_now(monkeypatch, made_up_prompts) -> None:
-    sets = {
-        name: text_set(name, [f"A {name}.", "The sea."], "none") for name in ("advbench", "tasks")
-    }
+    sets = {name: text_set(name, [f"A {name}."], "none") for name in ("advbench", "tasks")}
     monkeypatch.setattr("interp.data.sets.contrast_set", lambda name: made_up_prompts)
     monkeypatch.setattr("interp.data.sets.advbench", lambda: sets["advbench"])
     monkeypatch.setattr("interp.data.sets.tasks", lambda: sets["tasks"])
     monkeypatch.setattr("interp.data.sets.wikipedia", lambda: pytest.fail("was read"))
     first = load_data()
     assert first.sha256_of("made-up", 0) == made_up_prompts.sha256
-    before = {name: first.sha256_of(name, 0) for name in sets}
+    before = {name: first.sha256_of(f"{name} test", 0) for name in sets}
     sets["tasks"] = text_set("tasks", ["Another task."], "none")
-    assert first.sha256_of("tasks", 0) == before["tasks"]  # read once
+    assert first.sha256_of("tasks test", 0) == before["tasks"]  # read once
     now = load_data()
-    assert now.sha256_of("advbench", 0) == before["advbench"]
-    assert now.sha256_of("tasks", 0) != before["tasks"]
+    assert now.sha256_of("advbench test", 0) == before["advbench"]
+    assert now.sha256_of("tasks test", 0) != before["tasks"]
 
 
 def test_plain_cells_are_not_shared(bench, tmp_path) -> None:
