@@ -252,8 +252,7 @@ class Request:
 
     def saved(self, any_style: bool = False) -> Result | None:
         """A saved result of what is asked for, whether or not the code has changed since."""
-        from experiments.harness.runner import saved
-        from experiments.harness.store import finite, load_result
+        from experiments.harness.store import finite, load_result, saved
 
         content = saved(self.folder) if self.identified else {}
         fits = (

@@ -15,9 +15,9 @@ from filelock import FileLock, Timeout
 from experiments.harness import provenance
 from experiments.harness.labs import Bench
 from experiments.harness.registry import Experiment
-from experiments.harness.saving import check_writable, recover, replacing
+from experiments.harness.saving import check_writable, replacing
 from experiments.harness.source import ROOT
-from experiments.harness.store import RESULT_FILE, load_result, write_json, write_tables
+from experiments.harness.store import load_result, saved, write_json, write_tables
 from experiments.harness.summaries import committed
 from experiments.lab.cells import FileCells
 from experiments.lab.config import ExperimentConfig, changed, settings
@@ -145,8 +145,6 @@ def save(result: Result, plan: Plan) -> Result:
     folder = plan.folder
     check_writable(folder.parent)
     with replacing(folder) as building:
-        for kept in folder.glob("*.safetensors"):
-            shutil.copy2(kept, building)
         for name, direction in result.directions.items():
             save_directions(building / f"{name}.safetensors", [direction])
         as_read = replace(result, tables=write_tables(result.tables, building))
@@ -229,10 +227,3 @@ def fingerprint_of(plan: Plan, identity: dict[str, Any]) -> str:
         **identity,
     }
     return provenance.sha256_of(json.dumps(parts, sort_keys=True, default=str))
-
-
-def saved(folder: Path) -> dict[str, Any]:
-    """Content of the result.json in `folder`, empty if there is none."""
-    recover(folder)
-    path = folder / RESULT_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
