@@ -103,7 +103,7 @@ def _unchanged_or_redrawn(plan: Plan, say: Callable[[str], None]) -> Outcome:
         return Outcome(plan.experiment.name, plan.folder, "unchanged")
     result = load_result(plan.folder)
     assert result.run is not None  # every saved result has it
-    run = replace(result.run, drawing=drawing, claims=claims_of(plan, result.run.revision))
+    run = replace(result.run, drawing=drawing, claims=claims_of(plan))
     save(judged(replace(result, run=run), plan), plan)
     say(f"{plan.experiment.name}: unchanged, judged and drawn anew, {plan.folder}")
     return Outcome(plan.experiment.name, plan.folder, "redrawn")
@@ -168,10 +168,9 @@ def _check_figures(figures: Mapping[str, Figure], result: Result) -> None:
 def run_info(plan: Plan, lab: Lab, fingerprint: str, seconds: float) -> RunInfo:
     """How this result came about."""
     info = asdict(lab.model.info)
-    revision = provenance.revision(ROOT)
     return RunInfo(
         experiment=plan.experiment.name,
-        claims=claims_of(plan, revision),
+        claims=claims_of(plan),
         config=settings(plan.config),
         preset=plan.preset,
         style=lab.style,
@@ -179,7 +178,7 @@ def run_info(plan: Plan, lab: Lab, fingerprint: str, seconds: float) -> RunInfo:
         data=lab.used,
         seed=plan.config.seed,
         versions=provenance.versions(),
-        revision=revision,
+        revision=provenance.revision(ROOT),
         seconds=round(seconds, 1),
         peak_memory_mb=round(provenance.peak_memory_mb(), 1),
         mechanics=bool(info["random"]),
@@ -190,7 +189,7 @@ def run_info(plan: Plan, lab: Lab, fingerprint: str, seconds: float) -> RunInfo:
     )
 
 
-def claims_of(plan: Plan, revision: str | None) -> tuple[dict[str, Any], ...]:
+def claims_of(plan: Plan) -> tuple[dict[str, Any], ...]:
     """The claims as result.json holds them.
 
     `criterion_revision` is the earliest git revision known to have had exactly this criterion: that
@@ -198,10 +197,12 @@ def claims_of(plan: Plan, revision: str | None) -> tuple[dict[str, Any], ...]:
     """
     earlier = committed(plan.folder)
     known = {
-        claim["criterion_sha256"]: claim.get("criterion_revision")
+        claim["criterion_sha256"]: claim["criterion_revision"]
         for content in (saved(plan.folder), earlier.content if earlier else {})
         for claim in content.get("claims", ())
+        if claim["criterion_revision"]
     }
+    revision = provenance.revision(ROOT)
     clean = None if revision is None or revision.endswith("-dirty") else revision
     found = []
     for claim in plan.experiment.claims:
