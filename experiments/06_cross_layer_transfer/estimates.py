@@ -8,9 +8,9 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from experiments.lab.estimate import Estimate
-from interp.alignment import Coefficient, qap_regression, rank_correlation
 from interp.directions import cosine
 from interp.nulls import FAMILIES
+from interp.permutation import Coefficient, qap_regression, rank_correlation
 from interp.stats import (
     minimum_detectable_effect_mean,
     minimum_detectable_effect_rate,
