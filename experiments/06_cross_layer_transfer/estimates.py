@@ -8,8 +8,9 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from experiments.lab.estimate import Estimate
+from experiments.lab.meter import Meter
 from interp import stats
-from interp.directions import Direction, cosine
+from interp.directions import cosine
 from interp.nulls import FAMILIES
 from interp.permutation import Coefficient, qap_regression, rank_correlation
 
@@ -17,6 +18,7 @@ from .measure import MAIN_DOSE, Setup
 from .protocol import NULL_PERCENTILE, OPERATORS, OWN_SHARE, Operator
 
 N_RESAMPLES = 2000
+Draws = Float[np.ndarray, " draw"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +88,13 @@ def transfer(cells: pd.DataFrame, setup: Setup, operator: Operator, far_layers: 
     )
 
 
+def base_estimates(meter: Meter) -> Iterator[Estimate]:
+    """Openings score of the unedited model per class; there is no null of a base value."""
+    for operator, name in zip(OPERATORS, ("harmless", "harmful"), strict=True):
+        base = stats.bootstrap_mean(meter.scores(operator).openings)
+        yield Estimate.of(f"openings.{name}.base", base, unit="nats")
+
+
 def transfer_estimates(
     operator: Operator, t: Transfer, rng: np.random.Generator
 ) -> Iterator[Estimate]:
@@ -113,13 +122,7 @@ def transfer_estimates(
 
 
 def estimate(
-    name: str,
-    value: Float[np.ndarray, ""],
-    draws: Float[np.ndarray, " draw"],
-    null: Float[np.ndarray, " null"],
-    n: int,
-    unit: str,
-    mde: float | None = None,
+    name: str, value: float, draws: Draws, null: Draws, n: int, unit: str, mde: float | None = None
 ) -> Estimate:
     """A value with the 95% ranges of its resamples and of its null, and its p among the null.
 
@@ -172,20 +175,16 @@ def set_name(operator: Operator, kind: str) -> str:
 
 
 def explanations(
-    operator: Operator,
-    t: Transfer,
-    directions: Sequence[Direction],
-    n_permutations: int,
-    seed: int,
+    operator: Operator, t: Transfer, setup: Setup, n_permutations: int, seed: int
 ) -> list[Estimate]:
     """QAP regression of the effect on cosine, distance and depth, among layers that are sources.
 
-    `directions`: those of the sources. Left out with fewer than four, where permutations say
-    nothing.
+    Left out with fewer than four sources, where permutations say nothing.
     """
     if len(t.sources) < 4:
         return []
     nodes = np.array(t.sources, dtype=np.float64)
+    directions = [setup.layers[source].direction for source in t.sources]
     predictors = {
         "cosine": np.array([[cosine(a, b) for b in directions] for a in directions]),
         "distance": np.abs(np.subtract.outer(nodes, nodes)),

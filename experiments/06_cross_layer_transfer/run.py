@@ -9,7 +9,6 @@ from experiments.lab.lab import Lab
 from experiments.lab.results import Result
 from experiments.lab.rules import lacks_behaviour
 from experiments.lab.selection import answering_prompts, gate_estimates
-from interp.stats import bootstrap_mean
 
 from . import estimates, tables
 from .measure import SET_KINDS, generated, measure, meter_of, prepare
@@ -21,33 +20,28 @@ def run(config: Config, lab: Lab) -> Result:
     prompts = answering_prompts(lab, config.n_train, config.n_prompts)
     setup, meter = prepare(config, lab, prompts), meter_of(config, lab, prompts)
     cells = measure(config, setup, meter)
-    found = {o: estimates.transfer(cells, setup, o, config.far_layers) for o in OPERATORS}
+    transfers = {o: estimates.transfer(cells, setup, o, config.far_layers) for o in OPERATORS}
     cosines = tables.cosine_table(setup)
     likeness, of_likeness = tables.likeness(setup, int(lab.rng("alignment of 06").integers(2**31)))
-    drawn = {
+    frames = {
         **tables.matrices(cells),
-        "distance": pd.concat([tables.distance_table(o, t) for o, t in found.items()]),
+        "distance": pd.concat([tables.distance_table(*item) for item in transfers.items()]),
         "effect_cosine": tables.effect_by_cosine(cells, setup, config.far_layers),
         "cosines": cosines,
         "alignment": likeness,
     }
-    named = gate_estimates(prompts)
-    for operator, prompts in zip(OPERATORS, ("harmless", "harmful"), strict=True):
-        base = bootstrap_mean(meter.scores(operator).openings)
-        named.append(Estimate.of(f"openings.{prompts}.base", base, unit="nats"))
+    found = [*gate_estimates(prompts), *estimates.base_estimates(meter)]
     rng, seed = lab.rng("bootstrap of 06"), int(lab.rng("permutations of 06").integers(2**31))
-    n, directions = config.n_permutations, [setup.layers[x].direction for x in setup.sources]
-    for operator, t in found.items():
-        named += estimates.transfer_estimates(operator, t, rng)
-        named += [estimates.set_estimate(cells, operator, kind, rng) for kind in SET_KINDS]
-        named += estimates.explanations(operator, t, directions, n, seed)
-    named += [*tables.cosine_estimates(cosines, config.far_layers), *of_likeness]
+    for operator, t in transfers.items():
+        found += estimates.transfer_estimates(operator, t, rng)
+        found += [estimates.set_estimate(cells, operator, kind, rng) for kind in SET_KINDS]
+        found += estimates.explanations(operator, t, setup, config.n_permutations, seed)
+    found += [*tables.cosine_estimates(cosines, config.far_layers), *of_likeness]
     if config.n_generated:
-        drawn["generated"] = generated(config, meter, cells)
-        named += estimates.generated_estimates(drawn["generated"], n)
-    by_name = {estimate.name: estimate for estimate in named}
-    drawn["sets"] = tables.set_table(by_name)
-    return Result(tuple(named), drawn, observation(by_name))
+        frames["generated"] = generated(config, meter, cells)
+        found += estimates.generated_estimates(frames["generated"], config.n_permutations)
+    by_name = {estimate.name: estimate for estimate in found}
+    return Result(tuple(found), {**frames, "sets": tables.set_table(by_name)}, observation(by_name))
 
 
 def observation(estimates: Mapping[str, Estimate]) -> str:
