@@ -44,18 +44,18 @@ def run(config: Config, lab: Lab) -> Result:
     return Result(tuple(found), {**frames, "sets": tables.set_table(by_name)}, observation(by_name))
 
 
-def observation(estimates: Mapping[str, Estimate]) -> str:
+def observation(found: Mapping[str, Estimate]) -> str:
     """One paragraph with the numbers that decide."""
     parts = []
-    if lacks_behaviour(estimates):
-        refused, accepted = estimates["train.refused"], estimates["train.accepted"]
+    if lacks_behaviour(found):
+        refused, accepted = found["train.refused"], found["train.accepted"]
         parts.append(
             f"Behaviour absent: of the train prompts {refused.value:.0f} of {refused.n} harmful "
             f"ones are refused and {accepted.value:.0f} of {accepted.n} harmless ones accepted."
         )
     for operator in OPERATORS:
         names = "sources_present", "own_effect", "far_effect", "far_share_of_own", "sources_passing"
-        present, own, far, share, passing = (estimates[f"{name}.{operator}"] for name in names)
+        present, own, far, share, passing = (found[f"{name}.{operator}"] for name in names)
         parts.append(
             f"{operator.capitalize()}: at its own layer {own}, above the null for "
             f"{round(present.value * present.n)} of {present.n} sources; far from it {far}; far "
