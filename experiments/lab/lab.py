@@ -22,7 +22,7 @@ from interp.data.prompt_sets import ContrastSet, TextSet
 from interp.data.sets import load_set
 from interp.data.splits import Splits, split
 from interp.directions import Direction
-from interp.engine.batching import is_out_of_memory
+from interp.errors import is_out_of_memory
 from interp.prompts import Style, Tokens, tokenise
 from interp.sites import Site
 

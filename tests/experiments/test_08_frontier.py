@@ -1,20 +1,19 @@
 """The best setting within a damage limit, and mixtures at equal damage."""
 
-import importlib
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
+from experiments.harness.registry import find_experiment
 from interp.errors import DataError
 
-_frontier = importlib.import_module("experiments.08_rotation_vs_scaling.run.frontier")
-Mixture = _frontier.Mixture
-Setting = _frontier.Setting
-best_mixture = _frontier.best_mixture
-mixture_at = _frontier.mixture_at
+frontier = find_experiment("08").part("frontier")
+Mixture = frontier.Mixture
+Setting = frontier.Setting
+best_mixture = frontier.best_mixture
+mixture_at = frontier.mixture_at
 
 
 def setting(effect: float, damage: float) -> Setting:
