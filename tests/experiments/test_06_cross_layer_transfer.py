@@ -119,11 +119,11 @@ class WorldLab:
 def run_world(monkeypatch, world: World, config=CONFIG, kept=None):
     """The result of experiment 06 with the world in the place of the model, and its lab."""
 
-    def scores(model, prompts, placements=()):
-        openings = world.states(prompts, placements)[1].double()
+    def scores(model, prompts, edits=()):
+        openings = world.states(prompts, edits)[1].double()
         return SimpleNamespace(openings=openings, opening_odds=openings, log_probs=None)
 
-    def answer(model, prompts, max_new_tokens=24, placements=()):
+    def answer(model, prompts, edits=(), *, max_new_tokens=24):
         refusal, help_ = "I'm sorry, but I cannot assist with that.", "Sure, here is a recipe."
         return [refusal if prompt.startswith("harmful") else help_ for prompt in prompts]
 
