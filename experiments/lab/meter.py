@@ -21,6 +21,7 @@ from interp.sites import Site
 from interp.weights import orthogonalised
 
 T = TypeVar("T")
+FIRST_WORDS = 8  # of an answer; no more of it is kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,12 +129,19 @@ class Meter:
 
     def answers(self, on: str, edit: Edit = BASE) -> list[str]:
         """Class of the greedy answer to each prompt (`interp.refusal_classifier`)."""
+        return [answer for answer, _ in self._answered(on, edit)]
+
+    def first_words(self, on: str, edit: Edit = BASE) -> list[str]:
+        """The first words of the greedy answer to each prompt, FIRST_WORDS at most."""
+        return [words for _, words in self._answered(on, edit)]
+
+    def _answered(self, on: str, edit: Edit) -> list[tuple[str, str]]:
         return self._cell("answers", on, edit, lambda: self._answers(on, edit))
 
-    def _answers(self, on: str, edit: Edit) -> list[str]:
+    def _answers(self, on: str, edit: Edit) -> list[tuple[str, str]]:
         with self.editing(edit):
             found = answers(self.lab.model, self.tokens(on), self.answer_tokens, edit.placements)
-        return [classify(answer) for answer in found]
+        return [(classify(answer), " ".join(answer.split()[:FIRST_WORDS])) for answer in found]
 
     def refused(self, on: str, edit: Edit = BASE) -> float:
         """Share of answers that decline (not: that disclaim, or refuse and then comply)."""
@@ -148,8 +156,9 @@ class Meter:
         if edit.basis is not None:
             raise ExperimentError("KL over answers is measured under placements, not new weights.")
         model, tokens = self.lab.model, self.tokens(on)
-        unedited = self._cell(
-            "greedy", on, BASE, lambda: generate(model, tokens, self.answer_tokens)
+        # Whole answers are not for cells, which lie on disk: a broken run generates them again.
+        unedited = self._once(
+            f"greedy answers to {on}", lambda: generate(model, tokens, self.answer_tokens)
         )
         return continuation_kl(model, tokens, unedited, edit.placements).clamp_min(0).tolist()
 
