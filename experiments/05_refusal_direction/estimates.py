@@ -1,6 +1,6 @@
 """From the cells of experiment 05 to estimates with intervals, nulls and detectable effects."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from interp import stats
 from interp.errors import DataError
 from interp.scores import auroc, classifier_accuracy
 
-from .measure import WANTED, Edits, distance
+from .measure import AGAIN, WANTED, Edits
 from .protocol import CRITERION_FAMILIES, MAX_SHARE_LEFT
 
 CHANCE = 0.5
@@ -27,7 +27,7 @@ def by_condition(prompts: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
 
 def refusals(prompts: pd.DataFrame) -> dict[tuple[str, str], Bool[np.ndarray, " sample"]]:
     """Per set and condition with answers, whether each answer declines."""
-    rows = by_condition(prompts[prompts.answer.notna()])
+    rows = by_condition(prompts.dropna(subset=["answer"]))
     return {key: (part.answer == "refused").to_numpy(bool) for key, part in rows.items()}
 
 
@@ -83,34 +83,38 @@ def rate_estimates(prompts: pd.DataFrame, draws: pd.DataFrame) -> Iterator[Estim
 
 def null_rates(draws: pd.DataFrame, on: str) -> tuple[float, float] | None:
     """95% of the refusal rates under the criterion's null families; None where none answered."""
-    column = f"{'harmless' if on == 'harmless' else 'harmful'}_rate"
-    rates = draws[draws.family.isin(CRITERION_FAMILIES)][column].dropna().to_numpy(np.float64)
-    return stats.null_interval(rates) if len(rates) else None
+    kind = "harmless" if on == "harmless" else "harmful"
+    rates = of_families(draws, f"{kind}_rate", CRITERION_FAMILIES)
+    measured = rates[np.isfinite(rates)]
+    return stats.null_interval(measured) if len(measured) else None
+
+
+def of_families(
+    draws: pd.DataFrame, column: str, families: Sequence[str]
+) -> Float[np.ndarray, " draw"]:
+    """One column of the draws of some families."""
+    return draws.loc[draws.family.isin(families), column].to_numpy(np.float64)
 
 
 def openings_estimates(
     prompts: pd.DataFrame,
     effects: Mapping[str, Float[np.ndarray, " sample"]],
     draws: pd.DataFrame,
-    again: pd.DataFrame,
 ) -> Iterator[Estimate]:
     """Openings scores, and the effects of both edits against random directions, in nats."""
     yield from _means_by_condition("openings", prompts)
     for kind, values in effects.items():
-        null = draws[draws.family.isin(CRITERION_FAMILIES)][kind].to_numpy(np.float64)
+        null = of_families(draws, kind, CRITERION_FAMILIES)
         effect = _mean(f"effect.{kind}", values, null)
         yield effect
         yield Estimate(f"effect.{kind}.largest_null", float(null.max()), n=len(null), unit="nats")
-        permuted = draws[draws.family == "label_permuted"][kind].to_numpy(np.float64)
-        low, high = stats.null_interval(permuted)
-        yield Estimate.of(
-            f"effect.{kind}.label_permuted",
-            stats.Interval(float(permuted.mean()), low, high, len(permuted)),
-            p=stats.permutation_p(effect.value, permuted),
-            unit="nats",
-        )
-        yield Estimate.of(f"effect.{kind}.reextracted", _range(again[kind]), unit="nats")
-    yield Estimate.of("reextraction.cosine", _range(again.cosine))
+        permuted = of_families(draws, kind, ["label_permuted"])
+        between = stats.Interval(permuted.mean(), *stats.null_interval(permuted), len(permuted))
+        p = stats.permutation_p(effect.value, permuted)
+        yield Estimate.of(f"effect.{kind}.label_permuted", between, p=p, unit="nats")
+        again = _range(of_families(draws, kind, [AGAIN]))
+        yield Estimate.of(f"effect.{kind}.reextracted", again, unit="nats")
+    yield Estimate.of("reextraction.cosine", _range(of_families(draws, "cosine", [AGAIN])))
 
 
 def damage_estimates(meter: Meter, edits: Edits, prompts: pd.DataFrame) -> Iterator[Estimate]:
@@ -130,7 +134,8 @@ def damage_estimates(meter: Meter, edits: Edits, prompts: pd.DataFrame) -> Itera
     for edit in both:
         yield _mean(f"kl.answers.{edit.name}", meter.answer_kl("harmless/kl", edit))
     if "weights" in edits:
-        yield _mean("kl.orthogonalised_from_ablated", distance(meter, edits))
+        kl = meter.kl("harmful/kl", edits["weights"], edits["ablation"])
+        yield _mean("kl.orthogonalised_from_ablated", kl)
 
 
 def token_estimates(prompts: pd.DataFrame, threshold: float) -> Iterator[Estimate]:
@@ -173,10 +178,9 @@ def _mean(
     return Estimate.of(name, stats.bootstrap_mean(values), null=null, mde=mde, unit=unit)
 
 
-def _range(values: pd.Series) -> stats.Interval:
+def _range(values: np.ndarray) -> stats.Interval:
     """Mean with the range: five values say no more about their tails."""
-    found = values.to_numpy(np.float64)
-    return stats.Interval(found.mean(), found.min(), found.max(), len(found))
+    return stats.Interval(values.mean(), values.min(), values.max(), len(values))
 
 
 def _perplexity(condition: str, losses: np.ndarray) -> Estimate:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from experiments.lab.lab import Lab
@@ -19,12 +19,13 @@ from experiments.lab.selection import Prompts, Selection
 from interp.data.near_duplicates import without_near_duplicates
 from interp.directions import Direction, cosine, mean_difference
 from interp.errors import DataError, ExperimentError, ModelError
-from interp.scores import kl_divergence, learn_refusal_tokens, log_odds, threshold_for
+from interp.scores import learn_refusal_tokens, log_odds, threshold_for
 from interp.weights import residual_writers
 
 from .protocol import COEFFICIENTS, CRITERION_FAMILIES, Config
 
 CLASSES = ("harmful", "harmless")
+AGAIN = "again"
 N_TOKEN_PROMPTS = 60  # train prompts per class that first tokens of refusals are learnt on
 # Per edit of a direction, the prompts whose openings score it is to move, and which way.
 WANTED = {"ablation": ("harmful/few", -1.0), "addition": ("harmless/few", 1.0)}
@@ -75,8 +76,9 @@ def edits_of(direction: Direction, coefficient: float, key: str = "") -> dict[st
     }
 
 
-def with_weights(lab: Lab, direction: Direction, edits: Edits) -> Edits:
+def tested_edits(lab: Lab, direction: Direction, coefficient: float) -> Edits:
     """And orthogonalisation, but where a norm follows the matrices that write (Gemma 2 and 3)."""
+    edits = edits_of(direction, coefficient)
     try:
         residual_writers(lab.model)
     except ModelError:
@@ -95,30 +97,31 @@ def coefficient_rates(meter: Meter, direction: Direction) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def refusal_tokens(meter: Meter) -> tuple[list[int], float]:
+def refusal_tokens(meter: Meter, prompts: Prompts) -> tuple[list[int], float]:
     """First tokens of refusals, and the log-odds (nats) that best divide validation prompts.
 
-    No tokens, and NaN, where refusals show in no first token.
+    No tokens, and NaN, where too few answers are refused, or refusals show in no first token.
     """
-    tokens, threshold = meter.lab.cell("refusal tokens", lambda: _refusal_tokens(meter))
-    return tokens, threshold
-
-
-def _refusal_tokens(meter: Meter) -> tuple[list[int], float]:
-    train, validation = (
-        [meter.next_token(f"{split}/{on}", BASE) for on in CLASSES]
-        for split in ("train", "validation")
-    )
-    try:
-        tokens = learn_refusal_tokens(torch.cat(train), _of_first(train))
-    except DataError:
+    if not prompts.filtered:
         return [], float("nan")
-    odds = [log_odds(log_probs, tokens) for log_probs in validation]
-    return tokens, threshold_for(torch.cat(odds).numpy(), _of_first(odds).numpy())
 
+    def read(split: str) -> tuple[Float[Tensor, "sample vocab"], Bool[Tensor, " sample"]]:
+        """Log probabilities of the next token, and whether the prompt is harmful."""
+        harmful, harmless = (meter.next_token(f"{split}/{on}", BASE) for on in CLASSES)
+        labels = torch.arange(len(harmful) + len(harmless)) < len(harmful)
+        return torch.cat([harmful, harmless]), labels
 
-def _of_first(parts: Sequence[Tensor]) -> Tensor:
-    return torch.arange(sum(map(len, parts))) < len(parts[0])
+    def measure() -> tuple[list[int], float]:
+        """Learnt on train prompts."""
+        try:
+            tokens = learn_refusal_tokens(*read("train"))
+        except DataError:
+            return [], float("nan")
+        log_probs, harmful = read("validation")
+        return tokens, threshold_for(log_odds(log_probs, tokens).numpy(), harmful.numpy())
+
+    tokens, threshold = meter.lab.cell("refusal tokens", measure)
+    return tokens, threshold
 
 
 def scored(meter: Meter, edits: Edits, first_tokens: Sequence[int]) -> pd.DataFrame:
@@ -158,22 +161,24 @@ def effects(meter: Meter, edits: Edits) -> dict[str, Float[np.ndarray, " sample"
     }
 
 
-def null_draws(
+def drawn_directions(
     meter: Meter, selection: Selection, coefficient: float, config: Config
 ) -> pd.DataFrame:
-    """Random directions: their effects, and of some the answers and the damage to text.
+    """What random directions do, and the direction extracted again from halves of the prompts.
 
-    Columns: family, draw, cosine with the direction, ablation and addition (mean effects, nats),
-    harmful_rate and harmless_rate (refusal when ablated and when added), ablation_damage and
-    addition_damage (mean KL on text, nats per token); NaN where not measured.
+    Columns: family (AGAIN: extracted again), draw, cosine with the direction, ablation, addition
+    (mean effects, nats), harmful_rate and harmless_rate (refusal when ablated and when added),
+    ablation_damage and addition_damage (mean KL on text, nats per token); NaN where not measured.
     """
+    rng = meter.lab.rng("05.re_extraction")
+    again = [(AGAIN, i, from_halves(selection, rng)) for i in range(config.n_reextractions)]
+    drawn = [*meter.lab.nulls(selection, config.n_nulls, "05.nulls"), *again]
     rows = []
-    nulls = meter.lab.nulls(selection, config.n_nulls, "05.nulls")
-    for family, draw, null in meter.lab.progress(nulls, "random directions"):
-        edits = edits_of(null, coefficient, f"/{family}/{draw}")
-        row = {"family": family, "draw": draw, "cosine": cosine(null, selection.direction)}
+    for family, draw, direction in meter.lab.progress(drawn, "random directions"):
+        edits = edits_of(direction, coefficient, f"/{family}/{draw}")
+        row = {"family": family, "draw": draw, "cosine": cosine(direction, selection.direction)}
         row |= {kind: values.mean() for kind, values in effects(meter, edits).items()}
-        answering = draw < config.n_null_generated
+        answering = draw < config.n_null_generated and family != AGAIN
         damaging = draw < config.n_dose_nulls and family in CRITERION_FAMILIES
         for on, (kind, edit) in zip(CLASSES, edits.items(), strict=True):
             refused = meter.refused(f"{on}/answered", edit) if answering else np.nan
@@ -183,38 +188,14 @@ def null_draws(
     return pd.DataFrame(rows)
 
 
-def re_extractions(meter: Meter, selection: Selection, coefficient: float, n: int) -> pd.DataFrame:
-    """Effects of the direction extracted again from random halves of the train prompts.
-
-    Columns: draw, cosine with the direction, ablation, addition (mean effects, nats).
-    """
-    rng, rows = meter.lab.rng("05.re_extraction"), []
-    for draw in range(n):
-        again = from_halves(selection, rng)
-        found = effects(meter, edits_of(again, coefficient, f"/again/{draw}"))
-        means = {kind: values.mean() for kind, values in found.items()}
-        rows.append({"draw": draw, "cosine": cosine(again, selection.direction), **means})
-    return pd.DataFrame(rows)
-
-
 def from_halves(selection: Selection, rng: np.random.Generator) -> Direction:
     """The direction extracted from a random half of each class."""
-    halves = (
+    positive, negative = (
         part[rng.permutation(len(part))[: max(2, len(part) // 2)]]
         for part in (selection.positive, selection.negative)
     )
-    return mean_difference(*halves, selection.direction.site, selection.direction.position)
-
-
-def distance(meter: Meter, edits: Edits) -> Float[np.ndarray, " sample"]:
-    """KL(ablated || orthogonalised) of the next token on harmful prompts, nats."""
-
-    def measured() -> list[float]:
-        """Per prompt."""
-        kinds = ("ablation", "weights")
-        return kl_divergence(*(meter.next_token("harmful/kl", edits[k]) for k in kinds)).tolist()
-
-    return np.array(meter.lab.cell("orthogonalised from ablated", measured), np.float64)
+    chosen = selection.direction
+    return mean_difference(positive, negative, chosen.site, chosen.position)
 
 
 def prompt_ids(prompts: Sequence[str]) -> list[str]:

@@ -34,20 +34,16 @@ def run(config: Config, lab: Lab) -> Result:
     meter = measure.meter_for(config, lab, selection.prompts)
     coefficients = measure.coefficient_rates(meter, direction)
     coefficient = choose_coefficient(coefficients)
-    edits = measure.edits_of(direction, coefficient)
-    first_tokens, threshold = (
-        measure.refusal_tokens(meter) if selection.prompts.filtered else ([], float("nan"))
-    )
-    every = measure.with_weights(lab, direction, edits)
-    prompts = measure.scored(meter, every, first_tokens)
-    draws = measure.null_draws(meter, selection, coefficient, config)
-    again = measure.re_extractions(meter, selection, coefficient, config.n_reextractions)
+    edits = measure.tested_edits(lab, direction, coefficient)
+    first_tokens, threshold = measure.refusal_tokens(meter, selection.prompts)
+    prompts = measure.scored(meter, edits, first_tokens)
+    draws = measure.drawn_directions(meter, selection, coefficient, config)
     effects = measure.effects(meter, edits)
     found = (
         *estimates.selection_estimates(selection, coefficient),
         *estimates.rate_estimates(prompts, draws),
-        *estimates.openings_estimates(prompts, effects, draws, again),
-        *estimates.damage_estimates(meter, every, prompts),
+        *estimates.openings_estimates(prompts, effects, draws),
+        *estimates.damage_estimates(meter, edits, prompts),
         *estimates.token_estimates(prompts, threshold),
         estimates.accuracy_estimate(lab.model.info.name),
     )
@@ -61,7 +57,7 @@ def run(config: Config, lab: Lab) -> Result:
         "first_words": tables.first_words(meter, edits),
         "prompts": prompts,
         "coefficients": coefficients,
-        "reextractions": again,
+        "reextractions": draws.loc[draws.family == measure.AGAIN, ["draw", "cosine", *effects]],
     }
     return Result(found, drawn, observation(named, selection))
 
@@ -79,10 +75,10 @@ def provenance(lab: Lab, selection: Selection) -> dict[str, str]:
 
 def choose_coefficient(rates: pd.DataFrame) -> float:
     """The coefficient that the criterion's rule takes from the rates on validation prompts."""
-    coherent = rates[rates.incoherent <= MAX_INCOHERENT]
+    coherent = rates.loc[rates.incoherent <= MAX_INCOHERENT]
     if not len(coherent):
         return float(rates.coefficient.min())
-    near_best = coherent[coherent.refused >= coherent.refused.max() - NEAR_BEST]
+    near_best = coherent.loc[coherent.refused >= coherent.refused.max() - NEAR_BEST]
     return float(near_best.coefficient.min())
 
 

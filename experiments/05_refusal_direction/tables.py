@@ -12,7 +12,7 @@ from interp.refusal_classifier import ANSWER_CLASSES
 from interp.stats import bootstrap_mean
 
 from .estimates import by_condition
-from .measure import Edits, edits_of, effects, prompt_ids
+from .measure import AGAIN, Edits, edits_of, effects, prompt_ids
 from .protocol import Config
 
 SET_LABELS = {
@@ -54,7 +54,7 @@ def answer_rates(prompts: pd.DataFrame) -> pd.DataFrame:
     rows = [
         {"set": on, "condition": condition, "answer": answer,
          "share": float((part.answer == answer).mean()), "n": len(part)}
-        for (on, condition), part in by_condition(prompts[prompts.answer.notna()]).items()
+        for (on, condition), part in by_condition(prompts.dropna(subset=["answer"])).items()
         for answer in ANSWER_CLASSES
     ]  # fmt: skip
     return pd.DataFrame(rows)
@@ -78,7 +78,8 @@ def null_table(kind: str, estimates: Named, draws: pd.DataFrame) -> pd.DataFrame
     effect = estimates[f"effect.{kind}"]
     observed = {"family": "observed", "draw": 0, "cosine": 1.0, "effect": effect.value}
     observed |= {"low": effect.low, "high": effect.high, "n": effect.n}
-    random = draws[["family", "draw", "cosine", kind]].rename(columns={kind: "effect"})
+    columns = ["family", "draw", "cosine", kind]
+    random = draws.loc[draws.family != AGAIN, columns].rename(columns={kind: "effect"})
     return pd.concat([pd.DataFrame([observed]), random.assign(n=effect.n)], ignore_index=True)
 
 
@@ -89,15 +90,15 @@ def dose_table(
 
     Random directions, at the coefficient and wholly removed, are the null rows.
     """
-    plan = [("add", c, "addition", edits_of(direction, c, f"/{c:g}")) for c in config.doses]
+    added = ((dose, edits_of(direction, dose, f"/{dose:g}")) for dose in config.doses)
+    plan = [("add", dose, "addition", edits["addition"]) for dose, edits in added]
     for factor in config.factors:
-        edits = {"ablation": Edit(f"scaled/{factor:g}", (direction.scale(factor),))}
-        plan.append(("remove", 1 - factor, "ablation", edits))
+        edit = Edit(f"scaled/{factor:g}", (direction.scale(factor),))
+        plan.append(("remove", 1 - factor, "ablation", edit))
     rows = []
-    for operator, dose, kind, edits in meter.lab.progress(plan, "doses"):
-        values = effects(meter, {kind: edits[kind]})[kind]
-        mean = bootstrap_mean(values, seed=meter.lab.seed)
-        found = {"damage": meter.text(edits[kind])["kl"].mean(), "effect": mean.value}
+    for operator, dose, kind, edit in meter.lab.progress(plan, "doses"):
+        mean = bootstrap_mean(effects(meter, {kind: edit})[kind], seed=meter.lab.seed)
+        found = {"damage": meter.text(edit)["kl"].mean(), "effect": mean.value}
         limits = {"low": mean.low, "high": mean.high, "null": False, "n": mean.n}
         rows.append({"operator": operator, "dose": dose, **found, **limits})
     for draw in draws.dropna(subset=["addition_damage"]).to_dict("records"):

@@ -114,13 +114,15 @@ class Meter:
         with self.editing(edit):
             return refusal_scores(self.lab.model, self.tokens(on), edit.placements)
 
-    def kl(self, on: str, edit: Edit) -> Float[np.ndarray, " sample"]:
+    def kl(self, on: str, edit: Edit, base: Edit = BASE) -> Float[np.ndarray, " sample"]:
         """KL(base || edited) of the next token per prompt, in nats, without any scores."""
-        return np.array(self._cell("kl", on, edit, lambda: self._kl(on, edit)), np.float64)
+        kind = "kl" if base is BASE else f"kl from {base.name}"
+        return np.array(self._cell(kind, on, edit, lambda: self._kl(on, edit, base)), np.float64)
 
-    def _kl(self, on: str, edit: Edit) -> list[float]:
-        base = self._once(f"next token of {on}", lambda: self.next_token(on, BASE))
-        return kl_divergence(base, self.next_token(on, edit)).tolist()
+    def _kl(self, on: str, edit: Edit, base: Edit) -> list[float]:
+        key = f"next token of {on}, {base.name}"
+        before = self._once(key, lambda: self.next_token(on, base))
+        return kl_divergence(before, self.next_token(on, edit)).tolist()
 
     def next_token(self, on: str, edit: Edit) -> Float[Tensor, "sample vocab"]:
         """Log probabilities of the next token under an edit."""
