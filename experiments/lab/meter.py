@@ -155,14 +155,12 @@ class Meter:
         return np.array(values, np.float64)
 
     def _answer_kl(self, on: str, edit: Edit) -> list[float]:
-        if edit.basis is not None:
-            raise ExperimentError("KL over answers is measured under placements, not new weights.")
-        model, tokens = self.lab.model, self.tokens(on)
+        model, tokens, placements = self.lab.model, self.tokens(on), _placements(edit)
         # Whole answers are not for cells, which lie on disk: a broken run generates them again.
         unedited = self._once(
             f"greedy answers to {on}", lambda: generate(model, tokens, self.answer_tokens)
         )
-        return continuation_kl(model, tokens, unedited, edit.placements).clamp_min(0).tolist()
+        return continuation_kl(model, tokens, unedited, placements).clamp_min(0).tolist()
 
     def text(self, edit: Edit) -> dict[str, Float[np.ndarray, " text"]]:
         """Per passage, nats per token: kl(base || edited), loss (edited) and base_loss."""
@@ -172,7 +170,7 @@ class Meter:
     def _text(self, edit: Edit) -> dict[str, list[float]]:
         if self.passages is None:
             raise ExperimentError("This meter was given no passages, so it has no damage on text.")
-        damage = self.passages.damage(edit.placements)
+        damage = self.passages.damage(_placements(edit))
         return {name: getattr(damage, name).tolist() for name in ("kl", "loss", "base_loss")}
 
     def tokens(self, on: str) -> Tokens:
@@ -196,6 +194,14 @@ class Meter:
         if key not in self._read:
             self._read[key] = compute()
         return self._read[key]
+
+
+def _placements(edit: Edit) -> Sequence[Placement]:
+    if edit.basis is not None:
+        raise ExperimentError(
+            f"Damage to answers and text is measured under placements; '{edit.name}' edits weights."
+        )
+    return edit.placements
 
 
 def share(classes: Sequence[str], wanted: str) -> float:
