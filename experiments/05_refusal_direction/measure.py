@@ -25,7 +25,7 @@ from interp.weights import residual_writers
 from .protocol import COEFFICIENTS, CRITERION_FAMILIES, Config
 
 CLASSES = ("harmful", "harmless")
-AGAIN = "again"
+AGAIN = "again"  # in place of a null family: the direction, from half of the train prompts
 N_TOKEN_PROMPTS = 60  # train prompts per class that first tokens of refusals are learnt on
 # Per edit of a direction, the prompts whose openings score it is to move, and which way.
 WANTED = {"ablation": ("harmful/few", -1.0), "addition": ("harmless/few", 1.0)}
@@ -77,7 +77,7 @@ def edits_of(direction: Direction, coefficient: float, key: str = "") -> dict[st
 
 
 def tested_edits(lab: Lab, direction: Direction, coefficient: float) -> Edits:
-    """And orthogonalisation, but where a norm follows the matrices that write (Gemma 2 and 3)."""
+    """Both edits, and orthogonalised weights, but where a norm follows them (Gemma 2 and 3)."""
     edits = edits_of(direction, coefficient)
     try:
         residual_writers(lab.model)
