@@ -13,12 +13,14 @@ from jaxtyping import Float
 
 from interp.errors import DataError
 
+from .operators import Variant
+
 
 @dataclass(frozen=True)
 class Setting:
     """One measured setting of an operator: its effect, and the damage it does (both in nats)."""
 
-    variant: str
+    variant: Variant
     dose: float
     effect: float
     damage: float
@@ -61,8 +63,5 @@ def mixture_at(
     order = np.argsort(values, kind="stable")
     points = np.concatenate([[0.0], values[order]])
     shares = np.zeros(len(values))
-    for rank, index in enumerate(order):
-        wave = np.zeros(len(points))
-        wave[rank + 1] = 1.0
-        shares[index] = np.interp(at, points, wave)
+    shares[order] = [np.interp(at, points, hat) for hat in np.eye(len(points))[1:]]
     return shares, min(at, float(points[-1]))

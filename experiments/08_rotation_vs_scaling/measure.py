@@ -1,90 +1,147 @@
-"""What a comparison of rotation and scaling measures, and quantities derived from it, in nats."""
+"""What edits do to the prompts of a split: model passes, each of them a cell, in nats."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import asin, pi
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
+from experiments.lab.meter import BASE, Edit, Meter
 from experiments.lab.selection import Selection
+from interp.interventions import Interpolate, Placement, RotateTo, compose
+from interp.planes import (
+    Plane,
+    ScaleState,
+    covariance_planes,
+    isotropic_planes,
+    random_second_axis,
+)
 
-from .meter import Measured
-from .operators import Variant
-from .reach import TARGETS, Choices, Point
+from .operators import Frame, Variant, doses, placements
+from .protocol import CURVE, Config
 
-PLANE_VARIANT = Variant("rotate_to", "norms")
+Target = Literal["bypass", "induce"]
+TARGETS: tuple[Target, ...] = ("bypass", "induce")
+CLASSES = ("harmful", "harmless")
+BOTH = "both"  # the set of a meter that has the prompts of both classes, equally many, in order
+PLANE_VARIANT = Variant.parse(CURVE)
 FULLY_RANDOM = ("isotropic", "covariance")
-
-PlaneKey = tuple[str, int]
 
 
 @dataclass(frozen=True, eq=False)
-class Measurements:
-    """Everything that was measured, and the choices made on validation.
+class Measured:
+    """What one edit does to a split; the rows of the openings scores are harmful and harmless."""
 
-    `magnitude` has the keys (angle or `random.N`, factor).
+    openings: Float[np.ndarray, "class sample"]
+    base: Float[np.ndarray, "class sample"]  # openings scores of the unedited model
+    kl: Float[np.ndarray, " sample"]  # of the next token after harmless prompts
+    text_kl: Float[np.ndarray, " text"]  # per token
+
+    @property
+    def change(self) -> Float[np.ndarray, "class sample"]:
+        """Edited minus unedited."""
+        return self.openings - self.base
+
+    def effect(self, target: Target) -> Float[np.ndarray, " sample"]:
+        """Change in the wanted direction: fall on harmful prompts or rise on harmless ones."""
+        return -self.change[0] if target == "bypass" else self.change[1]
+
+    def damage(self, target: Target) -> float:
+        """Mean KL that counts against a target (bypass: next token on harmless too)."""
+        text = float(self.text_kl.mean())
+        return max(text, float(self.kl.mean())) if target == "bypass" else text
+
+
+def measure(
+    meter: Meter,
+    keys: Iterable[Any],
+    placed: Callable[..., Sequence[Placement]],
+    description: str,
+    *,
+    damage: bool = True,
+) -> dict[Any, Measured]:
+    """Every edit `placed(*key)`, by its key; without damage, half the time and no KL."""
+    base = meter.scores(BOTH).openings.reshape(2, -1)
+    found = {}
+    for key in meter.lab.progress(list(keys), description):
+        edit = Edit("/".join(map(str, key)), placed(*key))
+        scores = meter.scores(BOTH, edit, kl=damage)
+        text_kl = meter.text(edit)["kl"] if damage else np.zeros(0)
+        found[key] = Measured(
+            scores.openings.reshape(2, -1), base, scores.kl[base.shape[1] :], text_kl
+        )
+    return found
+
+
+def turn_random_planes(
+    config: Config, meter: Meter, frame: Frame, selection: Selection
+) -> dict[tuple[str, int, float], Measured]:
+    """The absolute rotation at all norm inputs in random planes, by family, number and angle."""
+    seeds = meter.lab.rng("08.planes").integers(2**31, size=3).tolist()
+    states = torch.cat([selection.positive, selection.negative])
+    drawn: dict[str, list[Plane]] = {
+        "random_b2": random_second_axis(frame.plane, config.n_random_b2, seeds[0]),
+        "isotropic": isotropic_planes(frame.plane, config.n_isotropic, seeds[1]),
+        "covariance": covariance_planes(frame.plane, states, config.n_covariance, seeds[2]),
+    }
+    keys = [
+        (family, number, angle)
+        for family, planes in drawn.items()
+        for number in range(len(planes))
+        for angle in doses(PLANE_VARIANT, config.n_random_angles)
+    ]
+
+    def placed(family: str, number: int, angle: float) -> list[Placement]:
+        return placements(PLANE_VARIANT, angle, replace(frame, plane=drawn[family][number]))
+
+    return measure(meter, keys, placed, "turning random planes")
+
+
+def rescale(
+    config: Config, meter: Meter, frame: Frame
+) -> tuple[dict[tuple[float, float], Measured], dict[tuple[int, float], Measured]]:
+    """The whole state rescaled at the direction's own site, by in-plane angle and factor.
+
+    Factor 1 is the rotation alone. Also random moves as long as the rescalings, by number and
+    factor.
     """
+    plane, sites = frame.plane, frame.places["source"]
+    rng = meter.lab.rng("08.moves")
+    units = torch.from_numpy(rng.standard_normal((config.n_random_moves, len(plane.b1)))).float()
 
-    base_validation: Measured
-    base_test: Measured
-    sweep: Mapping[Point, Measured]
-    planes: Mapping[PlaneKey, Mapping[float, Measured]]
-    chosen: Choices  # at limits of the damage that counts against a target
-    matched: Choices  # at one KL on text
-    test: Mapping[Point, Measured]
-    magnitude: Mapping[tuple[str, float], Measured]
-    selection: Selection
+    def turned(angle: float, factor: float) -> list[Placement]:
+        edit = compose(RotateTo(plane.b1, plane.b2, angle), ScaleState(factor))
+        return [Placement(edit, sites)]
 
+    def moved(number: int, factor: float) -> list[Placement]:
+        return [Placement(random_move(units[number] / units[number].norm(), factor), sites)]
 
-def null_reach(
-    planes: Mapping[PlaneKey, Mapping[float, Measured]], base: Measured
-) -> Float[np.ndarray, " plane"]:
-    """Reach of each fully random plane over its angles, whatever the damage: a generous null."""
-    return np.array(
-        [
-            sum(
-                max(0.0, *(float(m.effect(base, target).mean()) for m in turned.values()))
-                for target in TARGETS
-            )
-            for (family, _), turned in planes.items()
-            if family in FULLY_RANDOM
-        ]
+    factors = config.magnitude_factors
+    angles = doses(PLANE_VARIANT, config.n_magnitude_angles)
+    turns = [(angle, factor) for angle in angles for factor in (1.0, *factors)]
+    moves = [(number, factor) for number in range(len(units)) for factor in factors]
+    return (
+        measure(meter, turns, turned, "rescaling states", damage=False),
+        measure(meter, moves, moved, "moving states at random", damage=False),
     )
 
 
-def curve(
-    turned: Mapping[float, Measured], base: Measured, angles: Sequence[float]
-) -> Float[np.ndarray, "sample angle"]:
-    """Change of the openings score of each prompt (harmful first) at each angle, in nats."""
-    return np.stack([turned[angle].scores - base.scores for angle in angles], axis=1)
+def random_move(unit: Float[torch.Tensor, " d_model"], factor: float) -> Interpolate:
+    """A turn towards `unit` as long as rescaling by `factor` is: chord |factor - 1| of |h|.
 
-
-def true_curve(
-    found: Measurements, angles: Sequence[float] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Angles [angle] and changes [sample angle] of the true plane; all angles unless given."""
-    turned = {dose: m for (variant, dose), m in found.sweep.items() if variant == PLANE_VARIANT}
-    angles = sorted(turned) if angles is None else angles
-    return np.array(angles), curve(turned, found.base_validation, angles)
-
-
-def magnitude_changes(
-    magnitude: Mapping[tuple[str, float], Measured], base: Measured
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per prompt, in nats: change by magnitude [sample], by angle [sample]; by moves [draw].
-
-    By magnitude: mean absolute change over angles and factors against the same angle at factor 1.
-    By angle: mean absolute difference over pairs of angles at factor 1. By random moves as long as
-    the rescalings, against the unedited model: mean over factors and prompts.
+    The angle is 2 asin(|factor - 1| / 2); the slerp's share assumes a right angle between the state
+    and `unit`, which random vectors have to within 1/sqrt(d_model).
     """
-    turned = {key: m.scores for key, m in magnitude.items() if not key[0].startswith("random")}
-    level = {angle: scores for (angle, factor), scores in turned.items() if factor == 1.0}
-    by_factor = [abs(s - level[angle]) for (angle, factor), s in turned.items() if factor != 1.0]
-    by_angle = [abs(first - second) for first, second in combinations(level.values(), 2)]
-    moves: dict[str, list[float]] = {}
-    for (name, _), m in magnitude.items():
-        if name.startswith("random"):
-            moves.setdefault(name, []).append(float(abs(m.scores - base.scores).mean()))
-    null = np.array([np.mean(values) for values in moves.values()])
-    return np.mean(by_factor, axis=0), np.mean(by_angle, axis=0), null
+    chord = min(abs(factor - 1.0), 2.0)
+    return Interpolate(unit, 2 * asin(chord / 2) / (pi / 2))
+
+
+def answer(config: Config, meter: Meter, frame: Frame) -> Mapping[float | None, list[str]]:
+    """Classes of the answers to both classes' prompts by angle; None is the unedited model."""
+    angles = doses(PLANE_VARIANT, config.n_angle_answers)
+    edits = {a: Edit(f"{CURVE}/{a}", placements(PLANE_VARIANT, a, frame)) for a in angles}
+    tracked = meter.lab.progress(({None: BASE} | edits).items(), "answering at angles")
+    return {angle: meter.answers(BOTH, edit) for angle, edit in tracked} if angles else {}

@@ -3,79 +3,66 @@
 A point is a variant at a dose. Mixtures of points are chosen on one split and measured on another.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from experiments.lab.selection import Selection
+
 from .frontier import Setting, best_mixture, mixture_at
-from .meter import Measured
-from .operators import Variant
+from .measure import FULLY_RANDOM, PLANE_VARIANT, TARGETS, Measured
+from .operators import FAMILY, Variant
+from .protocol import CAPS, MATCHED_KL
+
+CAP = "cap"  # limits what counts against a target
+MATCHED = "KL on text"  # limits the KL on text alone, which is matched on the measured split
+LIMITS = {CAP: CAPS, MATCHED: (MATCHED_KL,)}
 
 Point = tuple[Variant, float]
-Target = Literal["bypass", "induce"]
-TARGETS: tuple[Target, ...] = ("bypass", "induce")
-FAMILIES = ("rotation", "scaling", "adding", "interpolation")
+Key = tuple[str, float, str, str]
+"""Kind of limit, its value in nats, family, and target (or "reach", their sum)."""
 
 Shares = tuple[tuple[Point, float], ...]
 """Points with the share of prompts that each is applied to; the rest is left alone."""
 
-Choices = dict[tuple[str, Target, float], Shares]
-"""(family, target, cap) -> what was chosen."""
+
+class Mixed(NamedTuple):
+    """What a mixture does: expected effect per prompt, and mean KL on text."""
+
+    effect: Float[np.ndarray, " sample"]
+    text_kl: float
 
 
-def choose(
-    validation: Mapping[Point, Measured],
-    base: Measured,
-    caps: Sequence[float],
-    text_only: bool = False,
-) -> Choices:
-    """Per family, target and cap: the mixture of largest effect on validation within the cap.
-
-    `text_only`: damage is the KL on text alone, else what counts against the target.
-    """
-    chosen: Choices = {}
-    for family in FAMILIES:
-        points = {p: m for p, m in validation.items() if p[0].family == family}
-        for target in TARGETS if points else ():
-            settings = {
-                setting_of(point, m, base, target, text_only): point for point, m in points.items()
-            }
-            for cap in caps:
-                mixture = best_mixture(list(settings), cap)
-                chosen[family, target, cap] = tuple((settings[s], w) for s, w in mixture)
-    return chosen
-
-
-def setting_of(
-    point: Point, measured: Measured, base: Measured, target: Target, text_only: bool
-) -> Setting:
-    """A measured point as a setting with one effect and one damage."""
-    damage = float(measured.text_kl.mean()) if text_only else measured.damage(target)
-    effect = float(measured.effect(base, target).mean())
-    return Setting(str(point[0]), point[1], effect, damage)
+def choose(sweep: Mapping[Point, Measured]) -> dict[Key, Shares]:
+    """Per limit, family and target: the mixture of largest effect on validation within it."""
+    swept = {variant.family for variant, _ in sweep}
+    families = [family for family in dict.fromkeys(FAMILY.values()) if family in swept]
+    choices: dict[Key, Shares] = {}
+    for (kind, limits), family, target in product(LIMITS.items(), families, TARGETS):
+        settings = [
+            Setting(
+                variant,
+                dose,
+                float(m.effect(target).mean()),
+                float(m.text_kl.mean()) if kind == MATCHED else m.damage(target),
+            )
+            for (variant, dose), m in sweep.items()
+            if variant.family == family
+        ]
+        for at in limits:
+            mixture = best_mixture(settings, at)
+            choices[kind, at, family, target] = tuple(((s.variant, s.dose), w) for s, w in mixture)
+    return choices
 
 
-def families(chosen: Choices) -> list[str]:
-    """The families that were swept."""
-    return [family for family in FAMILIES if any(key[0] == family for key in chosen)]
-
-
-def points_of(*choices: Choices) -> list[Point]:
+def points_of(choices: Mapping[Key, Shares]) -> list[Point]:
     """Every point that was chosen, once, sorted."""
-    found = {point for chosen in choices for shares in chosen.values() for point, _ in shares}
-    return sorted(found, key=lambda point: (str(point[0]), point[1]))
-
-
-def mixed_effect(
-    shares: Shares, measured: Mapping[Point, Measured], base: Measured, target: Target
-) -> Float[np.ndarray, " sample"]:
-    """Expected effect per prompt of a mixture; 0 where the model is left alone."""
-    total = np.zeros(len(base.harmful))
-    for point, share in shares:
-        total = total + share * measured[point].effect(base, target)
-    return total
+    return sorted({point for shares in choices.values() for point, _ in shares})
 
 
 def at_text_kl(
@@ -91,48 +78,75 @@ def at_text_kl(
     return tuple(zip(points, mixed.tolist(), strict=True)), reached
 
 
-def reach(
-    chosen: Choices, measured: Mapping[Point, Measured], base: Measured, family: str, cap: float
-) -> Float[np.ndarray, " sample"]:
-    """Bypass + induce of the chosen mixtures per pair of prompts."""
-    total = np.zeros(len(base.harmful))
-    for target in TARGETS:
-        total = total + mixed_effect(chosen[family, target, cap], measured, base, target)
-    return total
+def mix(
+    choices: Mapping[Key, Shares], measured: Mapping[Point, Measured], n: int
+) -> dict[Key, Mixed]:
+    """What the choices do to n measured prompts per class, per target and in sum.
+
+    Where a KL on text is matched, the points are mixed anew to have it; of the sum it is the
+    smaller of the targets'.
+    """
+    found: dict[Key, Mixed] = {}
+    for (kind, at, family, target), shares in choices.items():
+        if kind == MATCHED:
+            shares, text_kl = at_text_kl(shares, measured, at)
+        else:
+            text_kl = sum(share * float(measured[p].text_kl.mean()) for p, share in shares)
+        effect = sum((w * measured[p].effect(target) for p, w in shares), np.zeros(n))
+        found[kind, at, family, target] = Mixed(effect, text_kl)
+    for kind, at, family, _ in list(found):
+        parts = [found[kind, at, family, target] for target in TARGETS]
+        least = min(part.text_kl for part in parts)
+        found[kind, at, family, "reach"] = Mixed(parts[0].effect + parts[1].effect, least)
+    return found
 
 
-def matched_effect(
-    chosen: Choices,
-    measured: Mapping[Point, Measured],
-    base: Measured,
-    family: str,
-    target: Target,
-    text_kl: float,
-) -> Float[np.ndarray, " sample"]:
-    """Effect per prompt of the points chosen for a KL on text, mixed to that KL or `matched_kl`."""
-    shares, _ = at_text_kl(chosen[family, target, text_kl], measured, text_kl)
-    return mixed_effect(shares, measured, base, target)
+@dataclass(frozen=True, eq=False)
+class Measurements:
+    """Everything that was measured, and the choices made on validation prompts."""
 
+    base: Float[np.ndarray, "class sample"]  # openings of the unedited model, test prompts
+    sweep: Mapping[Point, Measured]
+    planes: Mapping[tuple[str, int, float], Measured]
+    choices: Mapping[Key, Shares]
+    test: Mapping[Point, Measured]
+    turned: Mapping[tuple[float, float], Measured]
+    moved: Mapping[tuple[int, float], Measured]
+    answers: Mapping[float | None, list[str]]
+    selection: Selection
 
-def matched_kl(
-    chosen: Choices, measured: Mapping[Point, Measured], family: str, text_kl: float
-) -> dict[Target, float]:
-    """KL on text, per target, that a family is compared at: `text_kl`, or the most it reaches."""
-    return {
-        target: at_text_kl(chosen[family, target, text_kl], measured, text_kl)[1]
-        for target in TARGETS
-    }
+    @cached_property
+    def mixed(self) -> dict[Key, Mixed]:
+        """What the choices do on test prompts."""
+        return mix(self.choices, self.test, self.base.shape[1])
 
+    @property
+    def families(self) -> list[str]:
+        """The families that were swept."""
+        return list(dict.fromkeys(family for _, _, family, _ in self.choices))
 
-def matched_reach(
-    chosen: Choices,
-    measured: Mapping[Point, Measured],
-    base: Measured,
-    family: str,
-    text_kl: float,
-) -> Float[np.ndarray, " sample"]:
-    """Bypass + induce per pair of prompts at a given KL on text, or at `matched_kl`."""
-    total = np.zeros(len(base.harmful))
-    for target in TARGETS:
-        total = total + matched_effect(chosen, measured, base, family, target, text_kl)
-    return total
+    @property
+    def curve(self) -> dict[float, Measured]:
+        """The true plane, by angle."""
+        return {dose: m for (variant, dose), m in self.sweep.items() if variant == PLANE_VARIANT}
+
+    @cached_property
+    def null_reach(self) -> Float[np.ndarray, " plane"]:
+        """Reach of each fully random plane over its angles, whatever the damage: generous."""
+        effects: dict[tuple[str, int], list[list[float]]] = {}
+        for (family, number, _), m in self.planes.items():
+            if family in FULLY_RANDOM:
+                means = [float(m.effect(target).mean()) for target in TARGETS]
+                effects.setdefault((family, number), [[0.0, 0.0]]).append(means)
+        return np.array([np.max(values, axis=0).sum() for values in effects.values()])
+
+    def rescaled(self) -> dict[tuple[float, float], Float[np.ndarray, " sample"]]:
+        """Absolute change of each score, per angle and factor, against the angle alone."""
+        return {
+            (angle, factor): abs(m.openings - self.turned[angle, 1.0].openings).ravel()
+            for (angle, factor), m in self.turned.items()
+        }
+
+    def moves(self, factor: float) -> Float[np.ndarray, " move"]:
+        """Mean absolute change of the score by each random move as long as the rescaling."""
+        return np.array([abs(m.change).mean() for (_, f), m in self.moved.items() if f == factor])
