@@ -1,6 +1,6 @@
 """Estimates of experiment 08: (a) magnitude, (b) reach, (c) equal damage, (d) angle."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
@@ -21,10 +21,7 @@ def all_estimates(found: Measurements, seed: int) -> dict[str, Estimate]:
     """Every estimate by name, in the order of the questions."""
     parts = (magnitude_estimates, reach_estimates, matched_estimates, angle_estimates)
     listed = [
-        *(
-            _mean(f"openings.{name}.base", scores, seed)
-            for name, scores in zip(CLASSES, found.base)
-        ),
+        *(_mean(f"openings.{name}.base", found.base[i], seed) for i, name in enumerate(CLASSES)),
         *gate_estimates(found.selection.prompts),
         found_estimate(found.selection),
         *(estimate for part in parts for estimate in part(found, seed)),
@@ -38,11 +35,11 @@ def magnitude_estimates(found: Measurements, seed: int) -> Iterator[Estimate]:
     By factor: mean absolute change over angles and factors against the same angle at factor 1. By
     angle: mean absolute difference over pairs of angles at factor 1.
     """
-    rescaled = {key: change for key, change in found.rescaled().items() if key[1] != 1.0}
-    by_factor = np.mean(list(rescaled.values()), axis=0)
-    moves = np.mean([found.moves(factor) for factor in {f: 0 for _, f in rescaled}], axis=0)
-    level = [m.openings.ravel() for (_, factor), m in found.turned.items() if factor == 1.0]
-    by_angle = np.mean([abs(one - other) for one, other in combinations(level, 2)], axis=0)
+    rescaled = {key: change for key, change in found.rescaled.items() if key[1] != 1.0}
+    by_factor = np.mean([*rescaled.values()], axis=0)
+    level = [m.openings for (kind, _, f), m in found.magnitude.items() if kind == "turn" and f == 1]
+    by_angle = np.mean([abs(a - b).ravel() for a, b in combinations(level, 2)], axis=0)
+    moves = np.mean([found.moves(factor) for factor in {f: None for _, f in rescaled}], axis=0)
     yield _mean("magnitude.angle_effect", by_angle, seed, null=moves)
     share = stats.bootstrap(
         lambda a, b: a.mean() / b.mean(), [by_factor, by_angle], paired=True, seed=seed
@@ -68,56 +65,57 @@ def matched_estimates(found: Measurements, seed: int) -> Iterator[Estimate]:
     `matched.damage` is the smaller of the KLs that a family's two mixtures have on the test text:
     below MATCHED_KL, its reach is that of less damage.
     """
+    one = next(iter(found.sweep.values()))
     reached = {f: found.mixed[MATCHED, MATCHED_KL, f, "reach"] for f in found.families}
-    n_texts = len(next(iter(found.sweep.values())).text_kl)
     for family, (effect, damage) in reached.items():
         yield _mean(f"matched.{family}", effect, seed, null=found.null_reach)
-        yield Estimate(f"matched.damage.{family}", damage, n=n_texts, unit="nats")
-    rival = reached[best_rival(found)].effect
-    # The null of the lead: a random plane against a rival that reaches what the real one does.
-    null = found.null_reach - rival.mean()
-    yield _mean("matched.lead", reached["rotation"].effect - rival, seed, null=null)
-
-
-def best_rival(found: Measurements) -> str:
-    """Scaling or adding, whichever reaches further at matched KL on validation."""
-    mixed = mix(found.choices, found.sweep, next(iter(found.sweep.values())).base.shape[1])
-    rivals = [family for family in found.families if family in ("scaling", "adding")]
-    return max(rivals, key=lambda f: mixed[MATCHED, MATCHED_KL, f, "reach"].effect.mean())
+        yield Estimate(f"matched.damage.{family}", damage, n=len(one.text_kl), unit="nats")
+    # The rival is scaling or adding, whichever reaches further on validation. The null of the lead:
+    # a random plane against a rival that reaches what the real one does.
+    validation = mix(found.choices, found.sweep, one.base.shape[1])
+    rival = max(
+        (family for family in found.families if family in ("scaling", "adding")),
+        key=lambda family: validation[MATCHED, MATCHED_KL, family, "reach"].effect.mean(),
+    )
+    lead = reached["rotation"].effect - reached[rival].effect
+    null = found.null_reach - reached[rival].effect.mean()
+    yield _mean("matched.lead", lead, seed, null=null)
 
 
 def angle_estimates(found: Measurements, seed: int) -> Iterator[Estimate]:
     """Question (d): fit of the first harmonic, and amplitudes at the random planes' angles."""
-    planes: dict[tuple[str, int], dict[float, Measured]] = {}
-    for (*plane, angle), m in found.planes.items():
-        planes.setdefault(tuple(plane), {})[angle] = m
-    shared = next(iter(planes.values()))
-    whole, curve = _changes(found.curve), _changes({a: found.curve[a] for a in shared})
-    fits = {key: _fit(list(shared), _changes(turned)) for key, turned in planes.items()}
-
-    def fitted(statistic: Callable[[Harmonic], float]) -> stats.Interval:
-        return stats.bootstrap(
-            lambda rows: statistic(_fit(list(shared), rows)), [curve], True, seed
-        )
-
-    angles, rng = list(found.curve), np.random.default_rng(seed)
-    r_squared = stats.bootstrap(lambda rows: _fit(angles, rows).r_squared, [whole], True, seed)
-    mean = whole.mean(0)
+    rng, mean = np.random.default_rng(seed), _changes(found.curve).mean(0)
+    angles = np.array(list(found.curve))
     shuffled = [first_harmonic(angles, rng.permutation(mean)).r_squared for _ in range(999)]
+    r_squared = _fitted(found.curve, lambda fit: fit.r_squared, seed)
     yield _estimate("angle.r_squared", r_squared, null=np.array(shuffled), unit="")
-    null = np.array([fit.amplitude for (family, _), fit in fits.items() if family in FULLY_RANDOM])
-    yield _estimate("angle.amplitude", fitted(lambda fit: fit.amplitude), null=null)
-    null = np.array([abs(fit.sine) for (family, _), fit in fits.items() if family == "random_b2"])
-    yield _estimate("angle.amplitude_along_b2", fitted(lambda fit: abs(fit.sine)), null=null)
+
+    shared = {angle: found.curve[angle] for _, _, angle in found.planes}
+    statistics: dict[str, tuple[Callable[[Harmonic], float], tuple[str, ...]]] = {
+        "angle.amplitude": (lambda fit: fit.amplitude, FULLY_RANDOM),
+        "angle.amplitude_along_b2": (lambda fit: abs(fit.sine), ("random_b2",)),
+    }
+    for name, (statistic, families) in statistics.items():
+        null = [
+            statistic(first_harmonic(np.array(list(turned)), _changes(turned).mean(0)))
+            for (family, _), turned in found.null_curves.items()
+            if family in families
+        ]
+        yield _estimate(name, _fitted(shared, statistic, seed), null=np.array(null))
 
 
-def _changes(turned: dict[float, Measured]) -> Float[np.ndarray, "sample angle"]:
-    """Change of the openings score of each prompt, harmful first."""
+def _fitted(
+    turned: Mapping[float, Measured], statistic: Callable[[Harmonic], float], seed: int
+) -> stats.Interval:
+    """A statistic of the first harmonic, over resampled prompts."""
+    angles, changes = np.array(list(turned)), [_changes(turned)]
+    return stats.bootstrap(
+        lambda rows: statistic(first_harmonic(angles, rows.mean(0))), changes, True, seed
+    )
+
+
+def _changes(turned: Mapping[float, Measured]) -> Float[np.ndarray, "sample angle"]:
     return np.stack([m.change.ravel() for m in turned.values()], axis=1)
-
-
-def _fit(angles: list[float], changes: Float[np.ndarray, "sample angle"]) -> Harmonic:
-    return first_harmonic(np.array(angles), changes.mean(0))
 
 
 def _mean(name: str, values: Float[np.ndarray, " sample"], seed: int, **options: Any) -> Estimate:

@@ -1,24 +1,19 @@
 """What edits do to the prompts of a split: model passes, each of them a cell, in nats."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import asin, pi
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
+from experiments.lab.lab import Lab
 from experiments.lab.meter import BASE, Edit, Meter
 from experiments.lab.selection import Selection
-from interp.interventions import Interpolate, Placement, RotateTo, compose
-from interp.planes import (
-    Plane,
-    ScaleState,
-    covariance_planes,
-    isotropic_planes,
-    random_second_axis,
-)
+from interp import planes
+from interp.interventions import Interpolate, Intervention, Placement, RotateTo, compose
 
 from .operators import Frame, Variant, doses, placements
 from .protocol import CURVE, Config
@@ -26,9 +21,11 @@ from .protocol import CURVE, Config
 Target = Literal["bypass", "induce"]
 TARGETS: tuple[Target, ...] = ("bypass", "induce")
 CLASSES = ("harmful", "harmless")
-BOTH = "both"  # the set of a meter that has the prompts of both classes, equally many, in order
+BOTH = "both"  # a meter's prompts of both classes, equally many, in this order
 PLANE_VARIANT = Variant.parse(CURVE)
 FULLY_RANDOM = ("isotropic", "covariance")
+
+K = TypeVar("K", bound=tuple)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,77 +53,59 @@ class Measured:
 
 
 def measure(
-    meter: Meter,
-    keys: Iterable[Any],
-    placed: Callable[..., Sequence[Placement]],
-    description: str,
-    *,
-    damage: bool = True,
-) -> dict[Any, Measured]:
-    """Every edit `placed(*key)`, by its key; without damage, half the time and no KL."""
+    meter: Meter, edits: Mapping[K, Sequence[Placement]], description: str, *, damage: bool = True
+) -> dict[K, Measured]:
+    """Every edit by its key; without damage, half the time and no KL."""
     base = meter.scores(BOTH).openings.reshape(2, -1)
     found = {}
-    for key in meter.lab.progress(list(keys), description):
-        edit = Edit("/".join(map(str, key)), placed(*key))
+    for key, placed in meter.lab.progress(edits.items(), description):
+        edit = Edit("/".join(map(str, key)), placed)
         scores = meter.scores(BOTH, edit, kl=damage)
+        openings, kl = scores.openings.reshape(2, -1), scores.kl[base.shape[1] :]
         text_kl = meter.text(edit)["kl"] if damage else np.zeros(0)
-        found[key] = Measured(
-            scores.openings.reshape(2, -1), base, scores.kl[base.shape[1] :], text_kl
-        )
+        found[key] = Measured(openings, base, kl, text_kl)
     return found
 
 
-def turn_random_planes(
-    config: Config, meter: Meter, frame: Frame, selection: Selection
-) -> dict[tuple[str, int, float], Measured]:
+def plane_edits(
+    config: Config, lab: Lab, frame: Frame, selection: Selection
+) -> dict[tuple[str, int, float], list[Placement]]:
     """The absolute rotation at all norm inputs in random planes, by family, number and angle."""
-    seeds = meter.lab.rng("08.planes").integers(2**31, size=3).tolist()
-    states = torch.cat([selection.positive, selection.negative])
-    drawn: dict[str, list[Plane]] = {
-        "random_b2": random_second_axis(frame.plane, config.n_random_b2, seeds[0]),
-        "isotropic": isotropic_planes(frame.plane, config.n_isotropic, seeds[1]),
-        "covariance": covariance_planes(frame.plane, states, config.n_covariance, seeds[2]),
+    true, states = frame.plane, torch.cat([selection.positive, selection.negative])
+    seeds = lab.rng("08.planes").integers(2**31, size=3).tolist()
+    drawn = {
+        "random_b2": planes.random_second_axis(true, config.n_random_b2, seeds[0]),
+        "isotropic": planes.isotropic_planes(true, config.n_isotropic, seeds[1]),
+        "covariance": planes.covariance_planes(true, states, config.n_covariance, seeds[2]),
     }
-    keys = [
-        (family, number, angle)
-        for family, planes in drawn.items()
-        for number in range(len(planes))
+    return {
+        (family, number, angle): placements(PLANE_VARIANT, angle, replace(frame, plane=plane))
+        for family, several in drawn.items()
+        for number, plane in enumerate(several)
         for angle in doses(PLANE_VARIANT, config.n_random_angles)
-    ]
-
-    def placed(family: str, number: int, angle: float) -> list[Placement]:
-        return placements(PLANE_VARIANT, angle, replace(frame, plane=drawn[family][number]))
-
-    return measure(meter, keys, placed, "turning random planes")
+    }
 
 
-def rescale(
-    config: Config, meter: Meter, frame: Frame
-) -> tuple[dict[tuple[float, float], Measured], dict[tuple[int, float], Measured]]:
-    """The whole state rescaled at the direction's own site, by in-plane angle and factor.
+def magnitude_edits(
+    config: Config, lab: Lab, frame: Frame
+) -> dict[tuple[str, float, float], list[Placement]]:
+    """The whole state rescaled at the direction's own site: ("turn", in-plane angle, factor).
 
-    Factor 1 is the rotation alone. Also random moves as long as the rescalings, by number and
-    factor.
+    Factor 1 is the rotation alone. ("move", number, factor): random moves as long.
     """
-    plane, sites = frame.plane, frame.places["source"]
-    rng = meter.lab.rng("08.moves")
-    units = torch.from_numpy(rng.standard_normal((config.n_random_moves, len(plane.b1)))).float()
-
-    def turned(angle: float, factor: float) -> list[Placement]:
-        edit = compose(RotateTo(plane.b1, plane.b2, angle), ScaleState(factor))
-        return [Placement(edit, sites)]
-
-    def moved(number: int, factor: float) -> list[Placement]:
-        return [Placement(random_move(units[number] / units[number].norm(), factor), sites)]
-
-    factors = config.magnitude_factors
-    angles = doses(PLANE_VARIANT, config.n_magnitude_angles)
-    turns = [(angle, factor) for angle in angles for factor in (1.0, *factors)]
-    moves = [(number, factor) for number in range(len(units)) for factor in factors]
-    return (
-        measure(meter, turns, turned, "rescaling states", damage=False),
-        measure(meter, moves, moved, "moving states at random", damage=False),
-    )
+    plane, factors = frame.plane, config.magnitude_factors
+    edits: dict[tuple[str, float, float], Intervention] = {
+        ("turn", angle, factor): compose(
+            RotateTo(plane.b1, plane.b2, angle), planes.ScaleState(factor)
+        )
+        for angle in doses(PLANE_VARIANT, config.n_magnitude_angles)
+        for factor in (1.0, *factors)
+    }
+    units = lab.rng("08.moves").standard_normal((config.n_random_moves, len(plane.b1)))
+    for number, unit in enumerate(torch.from_numpy(units).float()):
+        for factor in factors:
+            edits["move", number, factor] = random_move(unit / unit.norm(), factor)
+    return {key: [Placement(edit, frame.places["source"])] for key, edit in edits.items()}
 
 
 def random_move(unit: Float[torch.Tensor, " d_model"], factor: float) -> Interpolate:
@@ -139,9 +118,14 @@ def random_move(unit: Float[torch.Tensor, " d_model"], factor: float) -> Interpo
     return Interpolate(unit, 2 * asin(chord / 2) / (pi / 2))
 
 
-def answer(config: Config, meter: Meter, frame: Frame) -> Mapping[float | None, list[str]]:
-    """Classes of the answers to both classes' prompts by angle; None is the unedited model."""
-    angles = doses(PLANE_VARIANT, config.n_angle_answers)
-    edits = {a: Edit(f"{CURVE}/{a}", placements(PLANE_VARIANT, a, frame)) for a in angles}
-    tracked = meter.lab.progress(({None: BASE} | edits).items(), "answering at angles")
-    return {angle: meter.answers(BOTH, edit) for angle, edit in tracked} if angles else {}
+def refusals(
+    config: Config, meter: Meter, frame: Frame
+) -> dict[float | None, Bool[np.ndarray, "class sample"]]:
+    """Whether each prompt's answer declines, by angle at all norm inputs; None: unedited."""
+    edits: dict[float | None, Edit] = {None: BASE} if config.n_angle_answers else {}
+    for angle in doses(PLANE_VARIANT, config.n_angle_answers):
+        edits[angle] = Edit(f"{CURVE}/{angle}", placements(PLANE_VARIANT, angle, frame))
+    return {
+        angle: np.reshape(meter.answers(BOTH, edit), (2, -1)) == "refused"
+        for angle, edit in meter.lab.progress(edits.items(), "answering at angles")
+    }

@@ -36,6 +36,7 @@ FAMILY = {
     "add": "adding",
     "interpolate": "interpolation",
 }
+FAMILIES = tuple(dict.fromkeys(FAMILY.values()))
 OPERATORS = (*FAMILY, "adaptive_scale", "adaptive_rotate_to", "adaptive_rotate_by")
 PLACES = ("norms", "opposite", "source")
 # Smallest and largest dose against the behaviour and towards it, for writes at many sites and at
@@ -88,10 +89,6 @@ class Frame:
     positive: Mapping[Site, Float[Tensor, " d_model"]]
     negative: Mapping[Site, Float[Tensor, " d_model"]]
 
-    def gap(self, site: Site) -> float:
-        """Distance of the class means at a site, in the units of the stream."""
-        return float((self.positive[site] - self.negative[site]).norm())
-
 
 def opposite_sites(
     plane: Plane,
@@ -140,7 +137,8 @@ def placements(variant: Variant, dose: float, frame: Frame) -> list[Placement]:
             "the variant out."
         )
     if variant.kind == "add":
-        return [Placement(Add(dose * frame.gap(site) * plane.b1), (site,)) for site in sites]
+        gaps = {site: float((frame.positive[site] - frame.negative[site]).norm()) for site in sites}
+        return [Placement(Add(dose * gaps[site] * plane.b1), (site,)) for site in sites]
     if variant.kind == "interpolate":
         means = frame.positive if dose > 0 else frame.negative
         units = {site: normalize(means[site].float(), dim=0) for site in sites}

@@ -10,25 +10,24 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from experiments.lab.selection import Selection
 
 from .frontier import Setting, best_mixture, mixture_at
 from .measure import FULLY_RANDOM, PLANE_VARIANT, TARGETS, Measured
-from .operators import FAMILY, Variant
+from .operators import FAMILIES, Variant
 from .protocol import CAPS, MATCHED_KL
 
 CAP = "cap"  # limits what counts against a target
-MATCHED = "KL on text"  # limits the KL on text alone, which is matched on the measured split
+MATCHED = "KL on text"  # limits the KL on text alone, to which points are mixed anew where measured
 LIMITS = {CAP: CAPS, MATCHED: (MATCHED_KL,)}
 
 Point = tuple[Variant, float]
-Key = tuple[str, float, str, str]
-"""Kind of limit, its value in nats, family, and target (or "reach", their sum)."""
-
 Shares = tuple[tuple[Point, float], ...]
 """Points with the share of prompts that each is applied to; the rest is left alone."""
+Key = tuple[str, float, str, str]
+"""Kind of limit, its value in nats, family, and target (or "reach", their sum)."""
 
 
 class Mixed(NamedTuple):
@@ -41,28 +40,18 @@ class Mixed(NamedTuple):
 def choose(sweep: Mapping[Point, Measured]) -> dict[Key, Shares]:
     """Per limit, family and target: the mixture of largest effect on validation within it."""
     swept = {variant.family for variant, _ in sweep}
-    families = [family for family in dict.fromkeys(FAMILY.values()) if family in swept]
+    families = [family for family in FAMILIES if family in swept]
     choices: dict[Key, Shares] = {}
     for (kind, limits), family, target in product(LIMITS.items(), families, TARGETS):
-        settings = [
-            Setting(
-                variant,
-                dose,
-                float(m.effect(target).mean()),
-                float(m.text_kl.mean()) if kind == MATCHED else m.damage(target),
-            )
-            for (variant, dose), m in sweep.items()
-            if variant.family == family
-        ]
+        settings = []
+        for (variant, dose), m in sweep.items():
+            if variant.family == family:
+                damage = float(m.text_kl.mean()) if kind == MATCHED else m.damage(target)
+                settings.append(Setting(variant, dose, float(m.effect(target).mean()), damage))
         for at in limits:
             mixture = best_mixture(settings, at)
             choices[kind, at, family, target] = tuple(((s.variant, s.dose), w) for s, w in mixture)
     return choices
-
-
-def points_of(choices: Mapping[Key, Shares]) -> list[Point]:
-    """Every point that was chosen, once, sorted."""
-    return sorted({point for shares in choices.values() for point, _ in shares})
 
 
 def at_text_kl(
@@ -83,21 +72,19 @@ def mix(
 ) -> dict[Key, Mixed]:
     """What the choices do to n measured prompts per class, per target and in sum.
 
-    Where a KL on text is matched, the points are mixed anew to have it; of the sum it is the
-    smaller of the targets'.
+    The KL of the sum is the smaller of its targets'.
     """
     found: dict[Key, Mixed] = {}
     for (kind, at, family, target), shares in choices.items():
+        text_kl = sum(share * float(measured[p].text_kl.mean()) for p, share in shares)
         if kind == MATCHED:
             shares, text_kl = at_text_kl(shares, measured, at)
-        else:
-            text_kl = sum(share * float(measured[p].text_kl.mean()) for p, share in shares)
-        effect = sum((w * measured[p].effect(target) for p, w in shares), np.zeros(n))
+        effect = sum((share * measured[p].effect(target) for p, share in shares), np.zeros(n))
         found[kind, at, family, target] = Mixed(effect, text_kl)
-    for kind, at, family, _ in list(found):
-        parts = [found[kind, at, family, target] for target in TARGETS]
-        least = min(part.text_kl for part in parts)
-        found[kind, at, family, "reach"] = Mixed(parts[0].effect + parts[1].effect, least)
+    for kind, at, family, _ in choices:
+        bypass, induce = (found[kind, at, family, target] for target in TARGETS)
+        both = Mixed(bypass.effect + induce.effect, min(bypass.text_kl, induce.text_kl))
+        found[kind, at, family, "reach"] = both
     return found
 
 
@@ -107,12 +94,11 @@ class Measurements:
 
     base: Float[np.ndarray, "class sample"]  # openings of the unedited model, test prompts
     sweep: Mapping[Point, Measured]
-    planes: Mapping[tuple[str, int, float], Measured]
+    planes: Mapping[tuple[str, int, float], Measured]  # by family, number and angle
     choices: Mapping[Key, Shares]
     test: Mapping[Point, Measured]
-    turned: Mapping[tuple[float, float], Measured]
-    moved: Mapping[tuple[int, float], Measured]
-    answers: Mapping[float | None, list[str]]
+    magnitude: Mapping[tuple[str, float, float], Measured]  # see `magnitude_edits`
+    refused: Mapping[float | None, Bool[np.ndarray, "class sample"]]
     selection: Selection
 
     @cached_property
@@ -131,22 +117,30 @@ class Measurements:
         return {dose: m for (variant, dose), m in self.sweep.items() if variant == PLANE_VARIANT}
 
     @cached_property
+    def null_curves(self) -> dict[tuple[str, int], dict[float, Measured]]:
+        """The random planes, each by angle."""
+        found: dict[tuple[str, int], dict[float, Measured]] = {}
+        for (family, number, angle), m in self.planes.items():
+            found.setdefault((family, number), {})[angle] = m
+        return found
+
+    @cached_property
     def null_reach(self) -> Float[np.ndarray, " plane"]:
         """Reach of each fully random plane over its angles, whatever the damage: generous."""
-        effects: dict[tuple[str, int], list[list[float]]] = {}
-        for (family, number, _), m in self.planes.items():
-            if family in FULLY_RANDOM:
-                means = [float(m.effect(target).mean()) for target in TARGETS]
-                effects.setdefault((family, number), [[0.0, 0.0]]).append(means)
-        return np.array([np.max(values, axis=0).sum() for values in effects.values()])
+        effects = [
+            [[m.effect(target).mean() for target in TARGETS] for m in turned.values()]
+            for (family, _), turned in self.null_curves.items()
+            if family in FULLY_RANDOM
+        ]
+        return np.clip(effects, 0, None).max(axis=1).sum(axis=1)
 
+    @property
     def rescaled(self) -> dict[tuple[float, float], Float[np.ndarray, " sample"]]:
-        """Absolute change of each score, per angle and factor, against the angle alone."""
-        return {
-            (angle, factor): abs(m.openings - self.turned[angle, 1.0].openings).ravel()
-            for (angle, factor), m in self.turned.items()
-        }
+        """Absolute change of each score by angle and factor, against factor 1 at that angle."""
+        turned = {key[1:]: m.openings for key, m in self.magnitude.items() if key[0] == "turn"}
+        return {key: abs(turned[key] - turned[key[0], 1.0]).ravel() for key in turned}
 
     def moves(self, factor: float) -> Float[np.ndarray, " move"]:
         """Mean absolute change of the score by each random move as long as the rescaling."""
-        return np.array([abs(m.change).mean() for (_, f), m in self.moved.items() if f == factor])
+        moved = {key: m for key, m in self.magnitude.items() if key[0] == "move"}
+        return np.array([abs(m.change).mean() for key, m in moved.items() if key[2] == factor])

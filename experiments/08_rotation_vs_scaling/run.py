@@ -13,15 +13,14 @@ from experiments.lab.results import Result
 from experiments.lab.rules import lacks_behaviour, not_found
 from experiments.lab.selection import Selection, class_activations, directions_of, select_direction
 from interp.errors import ExperimentError
-from interp.interventions import Placement
 from interp.planes import steering_plane
 from interp.sites import all_sites
 
 from .estimates import all_estimates
-from .measure import BOTH, answer, measure, rescale, turn_random_planes
-from .operators import FAMILY, Frame, Variant, doses, opposite_sites, parse_all, placements
+from .measure import BOTH, magnitude_edits, measure, plane_edits, refusals
+from .operators import FAMILIES, Frame, doses, opposite_sites, parse_all, placements
 from .protocol import CAPS, MATCHED_KL, Config, verdicts
-from .reach import Measurements, choose, points_of
+from .reach import Measurements, choose
 from .tables import tables
 
 
@@ -31,31 +30,31 @@ def run(config: Config, lab: Lab) -> Result:
     selection = select_direction(lab, n_prompts=config.n_validation, n_train=config.n_train)
     frame = steering_frame(lab, selection)
     validation, test = meters(config, lab, selection.prompts.validation)
-    possible = [variant for variant in variants if frame.places[variant.place]]
-    points = [(variant, dose) for variant in possible for dose in doses(variant, config.n_doses)]
-
-    def placed(variant: Variant, dose: float) -> list[Placement]:
-        return placements(variant, dose, frame)
-
-    sweep = measure(validation, points, placed, "sweeping operators")
+    skipped = [str(variant) for variant in variants if not frame.places[variant.place]]
+    edits = {
+        (variant, dose): placements(variant, dose, frame)
+        for variant in variants
+        if frame.places[variant.place]
+        for dose in doses(variant, config.n_doses)
+    }
+    sweep = measure(validation, edits, "sweeping operators")
     choices = choose(sweep)
-    turned, moved = rescale(config, test, frame)
+    chosen = sorted({point for shares in choices.values() for point, _ in shares})
+    planes = plane_edits(config, lab, frame, selection)
+    magnitude = magnitude_edits(config, lab, frame)
     found = Measurements(
         base=test.scores(BOTH).openings.reshape(2, -1),
         sweep=sweep,
-        planes=turn_random_planes(config, validation, frame, selection),
+        planes=measure(validation, planes, "turning random planes"),
         choices=choices,
-        test=measure(test, points_of(choices), placed, "testing the chosen settings"),
-        turned=turned,
-        moved=moved,
-        answers=answer(config, test, frame),
+        test=measure(test, {point: edits[point] for point in chosen}, "testing what was chosen"),
+        magnitude=measure(test, magnitude, "rescaling states", damage=False),
+        refused=refusals(config, test, frame),
         selection=selection,
     )
     estimates = all_estimates(found, config.seed)
-    skipped = [str(variant) for variant in variants if variant not in possible]
-    return Result(
-        tuple(estimates.values()), tables(found, config.seed), observe(estimates, skipped)
-    )
+    observation = observe(estimates, skipped)
+    return Result(tuple(estimates.values()), tables(found, config.seed), observation)
 
 
 def steering_frame(lab: Lab, selection: Selection) -> Frame:
@@ -134,6 +133,6 @@ def observe(estimates: Mapping[str, Estimate], skipped: Sequence[str]) -> str:
 
 def below_matched_kl(estimates: Mapping[str, Estimate]) -> str:
     """The families that question (c) compares at less than its KL; empty if there are none."""
-    damage = {f: estimates.get(f"matched.damage.{f}") for f in dict.fromkeys(FAMILY.values())}
+    damage = {family: estimates.get(f"matched.damage.{family}") for family in FAMILIES}
     below = [f"{family} {e}" for family, e in damage.items() if e and e.value < MATCHED_KL]
     return f" (short of that KL: {', '.join(below)})" if below else ""

@@ -22,7 +22,7 @@ def tables(found: Measurements, seed: int) -> dict[str, pd.DataFrame]:
         "chosen": chosen_table(found),
         "per_prompt": prompt_table(found),
     }
-    return made | ({"angle_rates": rate_table(found)} if found.answers else {})
+    return made | ({"angle_rates": rate_table(found)} if found.refused else {})
 
 
 def mean_intervals(
@@ -89,16 +89,13 @@ def angle_table(found: Measurements, seed: int) -> pd.DataFrame:
 
 def rate_table(found: Measurements) -> pd.DataFrame:
     """Share of answers that decline, per angle and class, on test prompts; `base` is unedited."""
-    refused = {
-        angle: np.reshape(classes, (2, -1)) == "refused" for angle, classes in found.answers.items()
-    }
     rows = []
-    for angle, both in refused.items():
-        for name, row, base in zip(CLASSES, both, refused[None], strict=True):
-            rate = stats.wilson(int(row.sum()), len(row))
+    for angle, refused in found.refused.items():
+        for name, declined, base in zip(CLASSES, refused, found.refused[None], strict=True):
+            rate = stats.wilson(int(declined.sum()), len(declined))
             rows.append((angle, name, rate.value, rate.low, rate.high, rate.n, base.mean()))
     columns = ["angle", "group", "value", "low", "high", "n", "base"]
-    return pd.DataFrame(rows, columns=columns).dropna()
+    return pd.DataFrame(rows[len(CLASSES) :], columns=columns)  # but for the unedited model
 
 
 def matched_table(found: Measurements, seed: int) -> pd.DataFrame:
@@ -112,13 +109,10 @@ def matched_table(found: Measurements, seed: int) -> pd.DataFrame:
     for family in found.families:
         for target in (*TARGETS, "reach"):
             effect, kl = found.mixed[MATCHED, MATCHED_KL, family, target]
-            interval = stats.bootstrap_mean(effect, seed=seed)
+            i = stats.bootstrap_mean(effect, seed=seed)
             # The null is of the sum: a random plane's best angle for either target.
             limits = null if target == "reach" else (np.nan, np.nan)
-            rows.append(
-                (family, target, interval.value, interval.low, interval.high, *limits, kl,
-                 interval.n)
-            )  # fmt: skip
+            rows.append((family, target, i.value, i.low, i.high, *limits, kl, i.n))
     columns = ["family", "target", "value", "low", "high", "null_low", "null_high", "text_kl", "n"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -144,12 +138,10 @@ def magnitude_table(found: Measurements, seed: int) -> pd.DataFrame:
     The null is random moves as long as the rescaling; rows at factor 1 are 0.
     """
     rows = []
-    for (angle, factor), change in sorted(found.rescaled().items(), key=lambda item: item[0][1]):
-        found_ = stats.bootstrap_mean(change, seed=seed)
+    for (angle, factor), change in sorted(found.rescaled.items(), key=lambda item: item[0][1]):
+        i = stats.bootstrap_mean(change, seed=seed)
         null = (0.0, 0.0) if factor == 1.0 else stats.null_interval(found.moves(factor))
-        rows.append(
-            (f"{angle:g} degrees", factor, found_.value, found_.low, found_.high, *null, found_.n)
-        )
+        rows.append((f"{angle:g} degrees", factor, i.value, i.low, i.high, *null, i.n))
     columns = ["angle", "factor", "value", "low", "high", "null_low", "null_high", "n"]
     return pd.DataFrame(rows, columns=columns)
 
