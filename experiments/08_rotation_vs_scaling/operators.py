@@ -32,19 +32,21 @@ from interp.sites import Site
 FAMILY = {
     "rotate_to": "rotation",
     "rotate_by": "rotation",
+    "adaptive_rotate_to": "rotation",
+    "adaptive_rotate_by": "rotation",
     "scale": "scaling",
+    "adaptive_scale": "scaling",
     "add": "adding",
     "interpolate": "interpolation",
 }
 FAMILIES = tuple(dict.fromkeys(FAMILY.values()))
-OPERATORS = (*FAMILY, "adaptive_scale", "adaptive_rotate_to", "adaptive_rotate_by")
 PLACES = ("norms", "opposite", "source")
 # Smallest and largest dose against the behaviour and towards it, for writes at many sites and at
 # one. At many sites a gain above 1 compounds (1.25 at 48 sites is 45,000-fold), a loss does not.
 GRIDS = {
-    "add": {"many": ((0.02, 0.3), (0.02, 0.3)), "one": ((0.25, 4.0), (0.25, 4.0))},
-    "scale": {"many": ((0.25, 2.0), (0.01, 0.15)), "one": ((0.25, 8.0), (0.5, 8.0))},
-    "interpolate": {"many": ((0.01, 0.3), (0.01, 0.3)), "one": ((0.05, 0.9), (0.05, 0.9))},
+    "adding": {"many": ((0.02, 0.3), (0.02, 0.3)), "one": ((0.25, 4.0), (0.25, 4.0))},
+    "scaling": {"many": ((0.25, 2.0), (0.01, 0.15)), "one": ((0.25, 8.0), (0.5, 8.0))},
+    "interpolation": {"many": ((0.01, 0.3), (0.01, 0.3)), "one": ((0.05, 0.9), (0.05, 0.9))},
 }
 
 
@@ -62,22 +64,17 @@ class Variant:
     def parse(cls, text: str) -> "Variant":
         """Read `rotate_to@norms`; raises ExperimentError on anything else."""
         operator, _, place = text.partition("@")
-        if operator not in OPERATORS or place not in PLACES:
+        if operator not in FAMILY or place not in PLACES:
             raise ExperimentError(
                 f"'{text}' is not a steering variant: expected OPERATOR@PLACE with an operator of "
-                f"{', '.join(OPERATORS)} and a place of {', '.join(PLACES)}."
+                f"{', '.join(FAMILY)} and a place of {', '.join(PLACES)}."
             )
         return cls(operator, place)
 
     @property
-    def kind(self) -> str:
-        """The operator, adaptive or not."""
-        return self.operator.removeprefix("adaptive_")
-
-    @property
     def family(self) -> str:
         """What the operator changes: `rotation`, `scaling`, `adding` or `interpolation`."""
-        return FAMILY[self.kind]
+        return FAMILY[self.operator]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,9 +117,9 @@ def doses(variant: Variant, n: int) -> list[float]:
         return [float(angle) for angle in np.arange(n) * 360 / n]
     if n < 4 or n % 2:
         raise ExperimentError(f"A sweep needs an even number of doses, 4 or more; got {n}.")
-    against, towards = GRIDS[variant.kind]["one" if variant.place == "source" else "many"]
+    against, towards = GRIDS[variant.family]["one" if variant.place == "source" else "many"]
     down, up = -np.geomspace(*against, n // 2)[::-1], np.geomspace(*towards, n // 2)
-    if variant.kind == "scale":
+    if variant.family == "scaling":
         down[np.abs(np.log(-down)).argmin()] = -1.0
         down, up = down + 1, up + 1
     return [round(float(dose), 6) for dose in (*down, *up)]
@@ -136,17 +133,17 @@ def placements(variant: Variant, dose: float, frame: Frame) -> list[Placement]:
             f"{variant} has nowhere to be written: no site of this model is {variant.place}. Leave "
             "the variant out."
         )
-    if variant.kind == "add":
+    if variant.family == "adding":
         gaps = {site: float((frame.positive[site] - frame.negative[site]).norm()) for site in sites}
         return [Placement(Add(dose * gaps[site] * plane.b1), (site,)) for site in sites]
-    if variant.kind == "interpolate":
+    if variant.family == "interpolation":
         means = frame.positive if dose > 0 else frame.negative
         units = {site: normalize(means[site].float(), dim=0) for site in sites}
         return [Placement(Interpolate(units[site], abs(dose)), (site,)) for site in sites]
-    if variant.kind == "scale":
+    if variant.family == "scaling":
         edit = Scale(plane.b1, dose)
     else:
-        turn = RotateTo if variant.kind == "rotate_to" else RotateBy
+        turn = RotateBy if variant.operator.endswith("_by") else RotateTo
         edit = turn(plane.b1, plane.b2, dose)
-    adaptive = variant.operator != variant.kind
+    adaptive = variant.operator.startswith("adaptive_")
     return [Placement(Adaptive(plane.b1, edit) if adaptive else edit, sites)]

@@ -119,7 +119,7 @@ Factors = Annotated[tuple[Rescaling, ...], MinLen(1)]
 class Config(ExperimentConfig):
     """Rotation in a plane against scaling along a line."""
 
-    variants: tuple[str, ...] = QUICK_VARIANTS  # operator@place; rotate_to@norms and a scale
+    variants: tuple[str, ...] = QUICK_VARIANTS  # operator@place, of operators.py
     n_doses: EvenCount = 8  # per variant; angles are 360 degrees / n_doses apart
     n_train: Several = 72  # prompts per class that the directions come from
     n_validation: Several = 12  # prompts per class that the sweep runs on
@@ -137,9 +137,11 @@ class Config(ExperimentConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if CURVE not in self.variants or not any("scale@" in name for name in self.variants):
+        # Those that scale where the means have opposite signs may have no site in a model.
+        scaling = [v for v in self.variants if v.endswith(("scale@norms", "scale@source"))]
+        if CURVE not in self.variants or not scaling:
             raise ExperimentError(
-                f"The variants must hold {CURVE} and one that scales, scale@norms say; got "
+                f"The variants must hold {CURVE} and scale@norms or scale@source; got "
                 f"{', '.join(self.variants)}."
             )
         if self.n_doses % self.n_random_angles:

@@ -1,21 +1,24 @@
 """How far families of steering operators move a behaviour within a limit of damage, in nats.
 
-A point is a variant at a dose. Mixtures of points are chosen on one split and measured on another.
+A point is a variant at a dose. A mixture applies one of two points, or none, to a random share of
+the prompts: its mean effect and damage are the weighted means of theirs, exactly, so that a coarse
+grid of doses can be compared at any damage without assuming anything about the model between them.
+Mixtures are chosen on one split and measured on another.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from experiments.lab.selection import Selection
+from interp.errors import DataError
 
-from .frontier import Setting, best_mixture, mixture_at
-from .measure import FULLY_RANDOM, PLANE_VARIANT, TARGETS, Measured
+from .measure import FULLY_RANDOM, PLANE_VARIANT, TARGETS, Measured, Target
 from .operators import FAMILIES, Variant
 from .protocol import CAPS, MATCHED_KL
 
@@ -23,11 +26,62 @@ CAP = "cap"  # limits what counts against a target
 MATCHED = "KL on text"  # limits the KL on text alone, to which points are mixed anew where measured
 LIMITS = {CAP: CAPS, MATCHED: (MATCHED_KL,)}
 
+K = TypeVar("K")
 Point = tuple[Variant, float]
-Shares = tuple[tuple[Point, float], ...]
-"""Points with the share of prompts that each is applied to; the rest is left alone."""
-Key = tuple[str, float, str, str]
-"""Kind of limit, its value in nats, family, and target (or "reach", their sum)."""
+Choices = Mapping[tuple[str, float, str, Target], Mapping[Point, float]]
+"""By kind of limit, its value in nats, family and target: points with their shares of prompts."""
+
+
+def best_mixture(settings: Mapping[K, tuple[float, float]], cap: float) -> dict[K, float]:
+    """Shares of the settings (effect, damage) with the largest mean effect within a mean damage.
+
+    A point of the upper concave hull of no edit (0, 0) and the settings: one setting, or two
+    neighbours on the hull of which one is beyond the cap. What is left to 1 is no edit. Empty when
+    no setting has effect > 0.
+    """
+    helpful = {s: d for s, (effect, d) in settings.items() if effect > 0 and np.isfinite(d)}
+    within = {s: damage for s, damage in helpful.items() if damage <= cap}
+    options: list[dict[K, float]] = [{}, *({s: 1.0} for s in within)]
+    for strong, beyond in helpful.items():
+        if beyond > cap:
+            options.append({strong: cap / beyond})
+            for mild, damage in within.items():
+                share = (cap - damage) / (beyond - damage)
+                options.append({mild: 1 - share, strong: share})
+    return max(options, key=lambda shares: sum(settings[s][0] * w for s, w in shares.items()))
+
+
+def mixture_at(damages: Mapping[K, float], at: float) -> tuple[dict[K, float], float]:
+    """Shares that mix settings, and no edit, to a mean damage of `at`; and that damage.
+
+    Linear interpolation in damage between neighbouring settings, with no edit at damage 0. Never
+    extrapolated: beyond the largest damage all of it is on that setting, and the damage returned is
+    that one, below `at`; without settings 0. Raises DataError on a negative or not finite damage.
+    """
+    values = np.array(list(damages.values()), dtype=np.float64)
+    if not np.isfinite(values).all() or (values < 0).any():
+        raise DataError(f"Damages must be finite and not negative; got {values.tolist()}.")
+    order = np.argsort(values, kind="stable")
+    points = np.concatenate([[0.0], values[order]])
+    shares = np.zeros(len(values))
+    shares[order] = [np.interp(at, points, hat) for hat in np.eye(len(points))[1:]]
+    return dict(zip(damages, shares.tolist(), strict=True)), min(at, float(points[-1]))
+
+
+def choose(sweep: Mapping[Point, Measured]) -> Choices:
+    """Per limit, family and target: the mixture of largest effect on validation within it."""
+    swept = {variant.family for variant, _ in sweep}
+    families = [family for family in FAMILIES if family in swept]
+    choices = {}
+    for (kind, limits), family, target in product(LIMITS.items(), families, TARGETS):
+        settings = {}
+        for point, m in sweep.items():
+            if point[0].family == family:
+                damage = m.text_kl.mean() if kind == MATCHED else m.damage(target)
+                settings[point] = float(m.effect(target).mean()), float(damage)
+        for at in limits:
+            choices[kind, at, family, target] = best_mixture(settings, at)
+    return choices
 
 
 class Mixed(NamedTuple):
@@ -37,50 +91,21 @@ class Mixed(NamedTuple):
     text_kl: float
 
 
-def choose(sweep: Mapping[Point, Measured]) -> dict[Key, Shares]:
-    """Per limit, family and target: the mixture of largest effect on validation within it."""
-    swept = {variant.family for variant, _ in sweep}
-    families = [family for family in FAMILIES if family in swept]
-    choices: dict[Key, Shares] = {}
-    for (kind, limits), family, target in product(LIMITS.items(), families, TARGETS):
-        settings = []
-        for (variant, dose), m in sweep.items():
-            if variant.family == family:
-                damage = float(m.text_kl.mean()) if kind == MATCHED else m.damage(target)
-                settings.append(Setting(variant, dose, float(m.effect(target).mean()), damage))
-        for at in limits:
-            mixture = best_mixture(settings, at)
-            choices[kind, at, family, target] = tuple(((s.variant, s.dose), w) for s, w in mixture)
-    return choices
-
-
-def at_text_kl(
-    shares: Shares, measured: Mapping[Point, Measured], text_kl: float
-) -> tuple[Shares, float]:
-    """The chosen points, mixed anew to have a given mean KL on the measured split's own text.
-
-    Also the KL they then have: less than the given one where each of them has less.
-    """
-    points = [point for point, _ in shares]
-    damages = np.array([float(measured[point].text_kl.mean()) for point in points])
-    mixed, reached = mixture_at(damages, text_kl)
-    return tuple(zip(points, mixed.tolist(), strict=True)), reached
-
-
 def mix(
-    choices: Mapping[Key, Shares], measured: Mapping[Point, Measured], n: int
-) -> dict[Key, Mixed]:
-    """What the choices do to n measured prompts per class, per target and in sum.
+    choices: Choices, measured: Mapping[Point, Measured], n: int
+) -> dict[tuple[str, float, str, str], Mixed]:
+    """What the choices do to n measured prompts per class, by target and "reach", their sum.
 
     The KL of the sum is the smaller of its targets'.
     """
-    found: dict[Key, Mixed] = {}
+    found = {}
     for (kind, at, family, target), shares in choices.items():
-        text_kl = sum(share * float(measured[p].text_kl.mean()) for p, share in shares)
+        text_kl = {point: float(measured[point].text_kl.mean()) for point in shares}
+        total = sum(share * text_kl[point] for point, share in shares.items())
         if kind == MATCHED:
-            shares, text_kl = at_text_kl(shares, measured, at)
-        effect = sum((share * measured[p].effect(target) for p, share in shares), np.zeros(n))
-        found[kind, at, family, target] = Mixed(effect, text_kl)
+            shares, total = mixture_at(text_kl, at)
+        effects = (share * measured[point].effect(target) for point, share in shares.items())
+        found[kind, at, family, target] = Mixed(sum(effects, np.zeros(n)), total)
     for kind, at, family, _ in choices:
         bypass, induce = (found[kind, at, family, target] for target in TARGETS)
         both = Mixed(bypass.effect + induce.effect, min(bypass.text_kl, induce.text_kl))
@@ -95,14 +120,14 @@ class Measurements:
     base: Float[np.ndarray, "class sample"]  # openings of the unedited model, test prompts
     sweep: Mapping[Point, Measured]
     planes: Mapping[tuple[str, int, float], Measured]  # by family, number and angle
-    choices: Mapping[Key, Shares]
+    choices: Choices
     test: Mapping[Point, Measured]
     magnitude: Mapping[tuple[str, float, float], Measured]  # see `magnitude_edits`
     refused: Mapping[float | None, Bool[np.ndarray, "class sample"]]
     selection: Selection
 
     @cached_property
-    def mixed(self) -> dict[Key, Mixed]:
+    def mixed(self) -> dict[tuple[str, float, str, str], Mixed]:
         """What the choices do on test prompts."""
         return mix(self.choices, self.test, self.base.shape[1])
 

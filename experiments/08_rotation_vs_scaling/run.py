@@ -39,7 +39,7 @@ def run(config: Config, lab: Lab) -> Result:
     }
     sweep = measure(validation, edits, "sweeping operators")
     choices = choose(sweep)
-    chosen = sorted({point for shares in choices.values() for point, _ in shares})
+    chosen = sorted({point for shares in choices.values() for point in shares})
     planes = plane_edits(config, lab, frame, selection)
     magnitude = magnitude_edits(config, lab, frame)
     found = Measurements(
@@ -90,7 +90,7 @@ def meters(
 
     def drawn(name: str, items: Sequence[str], size: int) -> tuple[str, ...]:
         rows = lab.rng(f"08.{name}").permutation(len(items))[:size]
-        return tuple(items[row] for row in np.sort(rows))
+        return tuple(items[int(row)] for row in np.sort(rows))
 
     text = drawn("text", texts, 2 * config.n_text)
     tested = drawn("harmful", harmful, n_test) + drawn("harmless", harmless, n_test)

@@ -48,10 +48,11 @@ def dose_table(found: Measurements, target: Target, seed: int) -> pd.DataFrame:
         for (family, number, angle), m in found.planes.items()
         if family in FULLY_RANDOM
     ]
-    measured = [m for *_, m in rows]
+    table = pd.DataFrame(rows, columns=["variant", "dose", "null", "measured"])
+    measured = table.pop("measured")
     effects = np.stack([m.effect(target) for m in measured])
     mean, low, high = mean_intervals(effects, seed)
-    return pd.DataFrame([row[:3] for row in rows], columns=["variant", "dose", "null"]).assign(
+    return table.assign(
         effect=mean,
         low=low,
         high=high,
@@ -67,10 +68,10 @@ def angle_table(found: Measurements, seed: int) -> pd.DataFrame:
     Fully random planes are null rows. `random b2` rows are the mean over those planes, with their
     range as low and high.
     """
-    rows: list[tuple] = []
+    curve, rows = found.curve, []
     for row, name in enumerate(CLASSES):
-        intervals = mean_intervals(np.stack([m.change[row] for m in found.curve.values()]), seed)
-        rows += zip([name] * len(found.curve), [False] * len(found.curve), found.curve, *intervals)
+        intervals = mean_intervals(np.stack([m.change[row] for m in curve.values()]), seed)
+        rows += [(name, False, *values) for values in zip(curve, *intervals, strict=True)]
     for row, name in enumerate(CLASSES):
         at_angle: dict[float, list[float]] = {}
         for (family, number, angle), m in found.planes.items():
@@ -84,7 +85,7 @@ def angle_table(found: Measurements, seed: int) -> pd.DataFrame:
             for angle, values in at_angle.items()
         ]
     columns = ["group", "null", "angle", "value", "low", "high"]
-    return pd.DataFrame(rows, columns=columns).assign(n=found.curve[0.0].base.shape[1])
+    return pd.DataFrame(rows, columns=columns).assign(n=curve[0.0].base.shape[1])
 
 
 def rate_table(found: Measurements) -> pd.DataFrame:
@@ -121,7 +122,7 @@ def chosen_table(found: Measurements) -> pd.DataFrame:
     """The settings chosen per family, target and limit, their shares, and what they do on test."""
     rows = []
     for (limit, at, family, target), shares in found.choices.items():
-        for (variant, dose), share in shares:
+        for (variant, dose), share in shares.items():
             m = found.test[variant, dose]
             does = m.effect(target).mean(), m.text_kl.mean(), m.kl.mean()
             rows.append((limit, at, family, target, str(variant), dose, share, *does))
