@@ -1,22 +1,21 @@
 """Steering operators: doses, places, and what each edit does to a state."""
 
-import importlib
-
 import pytest
 import torch
 
+from experiments.harness.registry import find_experiment
 from interp.errors import ExperimentError
 from interp.interventions import Placement
 from interp.planes import plane_from
 from interp.sites import Site
 
-_operators = importlib.import_module("experiments.08_rotation_vs_scaling.run.operators")
-Frame = _operators.Frame
-Variant = _operators.Variant
-doses = _operators.doses
-opposite_sites = _operators.opposite_sites
-parse_all = _operators.parse_all
-placements = _operators.placements
+operators = find_experiment("08").part("operators")
+Frame = operators.Frame
+Variant = operators.Variant
+doses = operators.doses
+opposite_sites = operators.opposite_sites
+parse_all = operators.parse_all
+placements = operators.placements
 
 D_MODEL = 16
 SITES = (Site(0, "pre"), Site(0, "mid"), Site(1, "pre"))
