@@ -146,7 +146,7 @@ def magnitudes(world: World, base: np.ndarray, rng: np.random.Generator) -> dict
     return found
 
 
-def judged(world: World, seed: int = 0) -> tuple[dict[str, str], dict[str, Estimate]]:
+def judged(world: World, seed: int = 0) -> tuple[Mapping[str, str], dict[str, Estimate]]:
     estimates = all_estimates(plant(world, seed), seed=0)
     return experiment.judge(estimates.values()), estimates
 
