@@ -14,8 +14,8 @@ from interp.errors import ActivationError
 from interp.interventions import Placement
 from interp.models import LoadedModel
 from interp.predict import check_placements, check_positions
-from interp.prompts import Tokens
-from interp.sites import Site
+from interp.prompts import Prompts, Tokens, tokens_of
+from interp.sites import Site, site_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,14 +49,14 @@ def check_finite(
 def capture_batches(
     model: LoadedModel,
     tokens: Tokens,
+    edits: Sequence[Placement],
     sites: Sequence[Site],
     positions: Sequence[int],
-    placements: Sequence[Placement],
 ) -> Iterator[tuple[list[int], Float[Tensor, "sample site pos d_model"]]]:
     """Rows and their float32 activations, batch by batch; checked to be finite."""
     check_positions(tokens, positions)
-    check_placements(tokens, placements)
-    with Body(model, placements, sites) as body:
+    check_placements(tokens, edits)
+    with Body(model, edits, sites) as body:
 
         def compute(rows: list[int]) -> Float[Tensor, "sample site pos d_model"]:
             """Activations of one batch of prompts."""
@@ -74,15 +74,17 @@ def capture_batches(
 @torch.inference_mode()
 def capture(
     model: LoadedModel,
-    tokens: Tokens,
-    sites: Sequence[Site],
+    prompts: Prompts,
+    edits: Sequence[Placement] = (),
+    *,
+    sites: Sequence[Site | str],
     positions: Sequence[int] = (-1,),
-    placements: Sequence[Placement] = (),
 ) -> Float[Tensor, "sample site pos d_model"]:
     """Activations in float32 on the CPU, in the order of the prompts, sites and positions."""
+    tokens, places = tokens_of(model, prompts), [site_of(site) for site in sites]
     shape = (len(tokens), len(sites), len(positions), model.d_model)
     activations = torch.empty(shape)
-    for rows, part in capture_batches(model, tokens, sites, positions, placements):
+    for rows, part in capture_batches(model, tokens, edits, places, positions):
         activations[rows] = part
     return activations
 
@@ -90,20 +92,22 @@ def capture(
 @torch.inference_mode()
 def capture_moments(
     model: LoadedModel,
-    tokens: Tokens,
-    sites: Sequence[Site],
+    prompts: Prompts,
+    edits: Sequence[Placement] = (),
+    *,
+    sites: Sequence[Site | str],
     positions: Sequence[int] = (-1,),
-    placements: Sequence[Placement] = (),
 ) -> Moments:
     """Mean and variance without keeping the samples: batches are merged by Chan's update.
 
     Chan, Golub and LeVeque (1983), eq. 2.1: with d = mean_b - mean_a,
     mean = mean_a + d n_b/n and M2 = M2_a + M2_b + d^2 n_a n_b/n.
     """
+    tokens, places = tokens_of(model, prompts), [site_of(site) for site in sites]
     shape = (len(sites), len(positions), model.d_model)
     mean, deviation = torch.zeros(shape).double(), torch.zeros(shape).double()
     squared_norm, n = torch.zeros(shape[:2]).double(), 0
-    for rows, part in capture_batches(model, tokens, sites, positions, placements):
+    for rows, part in capture_batches(model, tokens, edits, places, positions):
         added = len(rows)
         # Site by site, since in float64 all of them at once would be the peak of the memory.
         for i in range(len(sites)):

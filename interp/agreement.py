@@ -106,7 +106,7 @@ def _measure(
 ) -> tuple[States, Tensor, Tensor]:
     """States in float64, next-token log probabilities and openings scores."""
     scores = refusal_scores(model, tokens)
-    return capture(model, tokens, sites)[:, :, 0].double(), scores.log_probs, scores.openings
+    return capture(model, tokens, sites=sites)[:, :, 0].double(), scores.log_probs, scores.openings
 
 
 def _difference(states: States, n: int) -> Float[Tensor, "site d_model"]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,13 @@ from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
+from interp.activations import capture
 from interp.assets.files import replace_file
 from interp.errors import ActivationError
 from interp.interventions import Add, Placement, Positions, RotateTo, Scale, ablate
-from interp.sites import Site
+from interp.models import LoadedModel
+from interp.prompts import Prompts
+from interp.sites import Site, site_of
 
 Sites = tuple[Site, ...] | None
 """Where to write: sites or their names, or None for everywhere"""
@@ -114,6 +117,27 @@ def mean_difference(
     """Difference of class means, positive - negative (Arditi et al. 2024, eq. 3)."""
     vector = positive.double().mean(0) - negative.double().mean(0)
     return direction_from(vector, "mean_difference", site, position)
+
+
+def extract(
+    model: LoadedModel,
+    positive: Prompts,
+    negative: Prompts,
+    *,
+    site: Site | str,
+    position: int = -1,
+) -> Direction:
+    """The difference of the mean states of two sets of prompts, positive - negative, at a site.
+
+    `position` counts from the prompts' end. Raises ActivationError where the two means are equal:
+    at layer 0.pre the last token of a chat template is the same in every prompt.
+    """
+    states = [
+        capture(model, prompts, sites=[site], positions=[position])[:, 0, 0]
+        for prompts in (positive, negative)
+    ]
+    found = mean_difference(*states, site_of(site), position)
+    return replace(found, provenance={"model": model.info.name, "sha256": model.info.sha256})
 
 
 def pca_of_differences(

@@ -40,6 +40,15 @@ class ExperimentError(InterpError):
     """An experiment, preset or setting is unknown, or its results cannot be written."""
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that a tensor did not fit, on a GPU or on the processor."""
+    import torch  # here: the command line reads this module before it needs any tensor
+
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
 @contextmanager
 def raised_as(kind: type[InterpError], what: str, advice: str) -> Iterator[None]:
     """Turn whatever a library raises inside into one error "what: reason. advice".

@@ -15,7 +15,7 @@ from interp.engine.packing import pack
 from interp.interventions import Placement
 from interp.models import LoadedModel, unembed
 from interp.predict import check_placements
-from interp.prompts import Tokens
+from interp.prompts import Prompts, Tokens, tokens_of
 
 ROWS_PER_BATCH = 64
 KEPT_WHILE = 0.75  # finished answers are dropped from a batch when fewer than this share go on
@@ -43,11 +43,11 @@ def sampler(temperature: float, seed: int) -> Choose:
 @torch.inference_mode()
 def generate(
     model: LoadedModel,
-    tokens: Tokens,
-    max_new_tokens: int,
-    placements: Sequence[Placement] = (),
-    progress: Callable[[int], None] | None = None,
+    prompts: Prompts,
+    edits: Sequence[Placement] = (),
     *,
+    max_new_tokens: int = 32,
+    progress: Callable[[int], None] | None = None,
     min_new_tokens: int = 0,
     temperature: float = 0.0,
     seed: int = 0,
@@ -58,10 +58,11 @@ def generate(
     `min_new_tokens`. Nothing of the model's own generation config applies (no repetition penalty).
     `progress` is called with the number of answers finished, whenever some are.
     """
-    check_placements(tokens, placements)
+    tokens = tokens_of(model, prompts)
+    check_placements(tokens, edits)
     choose = greedy if temperature == 0 else sampler(temperature, seed)
     answers: list[list[int]] = [[] for _ in range(len(tokens))]
-    with Body(model, placements) as body:
+    with Body(model, edits) as body:
 
         def compute(rows: list[int]) -> list[list[int]]:
             """Answers to one batch of prompts."""
@@ -74,6 +75,18 @@ def generate(
             for row, answer in zip(rows, found, strict=True):
                 answers[row] = answer
     return answers
+
+
+def answers(
+    model: LoadedModel,
+    prompts: Prompts,
+    edits: Sequence[Placement] = (),
+    *,
+    max_new_tokens: int = 32,
+) -> list[str]:
+    """Greedy answers as text, without special tokens; 24 tokens or more are classified reliably."""
+    generated = generate(model, prompts, edits, max_new_tokens=max_new_tokens)
+    return [model.tokenizer.decode(ids, skip_special_tokens=True) for ids in generated]
 
 
 class Sequences(Protocol):

@@ -170,13 +170,16 @@ def load(
     with quiet_transformers():
         tokenizer, hf_model = read_folder(folder, name, precision)
     identity = read_identity(folder)
-    return from_huggingface(
-        hf_model.to(target),
-        tokenizer,
-        name=short_name(name),
-        sha256=identity["sha256"],
-        quantisation=identity["quantisation"],
-    )
+    hf_model = hf_model.to(target)
+    advice = "Its architecture is unknown to TransformerLens, or a file of it is damaged."
+    with raised_as(ModelError, f"'{name}' cannot be run", f"{advice} Choose another model."):
+        return from_huggingface(
+            hf_model,
+            tokenizer,
+            name=short_name(name),
+            sha256=identity["sha256"],
+            quantisation=identity["quantisation"],
+        )
 
 
 def from_huggingface(
@@ -193,7 +196,6 @@ def from_huggingface(
     """
     if not hf_model.config.architectures:
         hf_model.config.architectures = [type(hf_model).__name__]
-    hf_model.eval().requires_grad_(False)
     dtype, device = hf_model.dtype, hf_model.device
     with quiet_transformers():
         bridge = TransformerBridge.boot_transformers(
@@ -203,13 +205,35 @@ def from_huggingface(
             dtype=dtype,
             device=str(device),
         )
-    config = hf_model.config
-    head = hf_model.get_output_embeddings().weight
+    return wrap(bridge, name, sha256=sha256, quantisation=quantisation, random=random)
+
+
+def wrap(
+    bridge: TransformerBridge,
+    name: str | None = None,
+    *,
+    sha256: str = "",
+    quantisation: str | None = None,
+    random: bool = False,
+) -> LoadedModel:
+    """A bridge that you have booted, ready for every function of this library.
+
+    Raises ModelError for a bridge whose weights were processed (`enable_compatibility_mode` folds
+    norms and centres weights), and for a model whose residual identities do not hold.
+    """
+    if getattr(bridge, "compatibility_mode", False):
+        raise ModelError(
+            "This bridge is in compatibility mode: its norms are folded and its weights centred, "
+            "which changes the geometry. Boot it anew without enable_compatibility_mode()."
+        )
+    tokenizer, hf_model = bridge.tokenizer, bridge.original_model
+    hf_model.eval().requires_grad_(False)
+    config, head = hf_model.config, hf_model.get_output_embeddings().weight
     info = ModelInfo(
-        name=name,
+        name=name or short_name(config.name_or_path or config.model_type),
         sha256=sha256,
-        dtype=str(dtype).removeprefix("torch."),
-        device=str(device),
+        dtype=str(head.dtype).removeprefix("torch."),
+        device=str(head.device),
         quantisation=quantisation,
         tied=head.data_ptr() == hf_model.get_input_embeddings().weight.data_ptr(),
         n_layers=config.num_hidden_layers,

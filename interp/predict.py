@@ -18,7 +18,7 @@ from interp.engine.packing import PrefixTree, pack, prefix_tree
 from interp.errors import ActivationError
 from interp.interventions import Placement
 from interp.models import LoadedModel, unembed
-from interp.prompts import Tokens
+from interp.prompts import Prompts, Tokens, tokens_of
 
 TEXT_TOKENS_PER_BATCH = 512
 """Tokens whose whole predictions are held at once; each takes 4 bytes per vocabulary entry."""
@@ -69,8 +69,9 @@ def check_placements(tokens: Tokens, placements: Sequence[Placement]) -> None:
 @torch.inference_mode()
 def readout(
     model: LoadedModel,
-    tokens: Tokens,
-    placements: Sequence[Placement] = (),
+    prompts: Prompts,
+    edits: Sequence[Placement] = (),
+    *,
     continuations: Sequence[Sequence[int]] = (),
 ) -> Readout:
     """Next-token log probabilities and teacher-forced log probabilities of continuations.
@@ -78,11 +79,12 @@ def readout(
     The continuations' distinct prefixes follow each prompt in the same pass, so openings that share
     their first tokens cost once.
     """
-    check_placements(tokens, placements)
+    tokens = tokens_of(model, prompts)
+    check_placements(tokens, edits)
     tree = prefix_tree(continuations)
     log_probs = torch.empty(len(tokens), model.head.shape[0])
     scores = torch.zeros(len(tokens), len(continuations), dtype=torch.float64)
-    with Body(model, placements) as body:
+    with Body(model, edits) as body:
 
         def compute(rows: list[int]) -> tuple[Tensor, Tensor]:
             """Next-token and continuation log probabilities of one batch of prompts."""
@@ -129,7 +131,8 @@ def continuation_log_probs(
 def text_log_probs(
     model: LoadedModel,
     tokens: Tokens,
-    placements: Sequence[Placement] = (),
+    edits: Sequence[Placement] = (),
+    *,
     budget: int = TEXT_TOKENS_PER_BATCH,
 ) -> Float[Tensor, "sample pos vocab"]:
     """Next-token log probabilities at every token of ordinary text, float32; 0 where padded.
@@ -137,17 +140,17 @@ def text_log_probs(
     Takes 4 bytes per text, token and vocabulary entry: 16 texts of 64 tokens are 0.6 GB at 152k.
     """
     found = torch.zeros(*tokens.ids.shape, model.head.shape[0])
-    for row, log_probs in each_text(model, tokens, placements, budget):
+    for row, log_probs in each_text(model, tokens, edits, budget):
         found[row, -len(log_probs) :] = log_probs
     return found
 
 
 def each_text(
-    model: LoadedModel, tokens: Tokens, placements: Sequence[Placement], budget: int
+    model: LoadedModel, tokens: Tokens, edits: Sequence[Placement], budget: int
 ) -> Iterator[tuple[int, Float[Tensor, "pos vocab"]]]:
     """Row and next-token log probabilities of one text after the other, run in batches."""
-    check_placements(tokens, placements)
-    with Body(model, placements) as body:
+    check_placements(tokens, edits)
+    with Body(model, edits) as body:
 
         def compute(rows: list[int]) -> Float[Tensor, "token vocab"]:
             """Log probabilities after every token of one batch of texts, in one row."""
@@ -162,7 +165,8 @@ def each_text(
 def text_damage(
     model: LoadedModel,
     tokens: Tokens,
-    placements: Sequence[Placement],
+    edits: Sequence[Placement] = (),
+    *,
     base: Float[Tensor, "sample pos vocab"] | None = None,
     budget: int = TEXT_TOKENS_PER_BATCH,
 ) -> TextDamage:
@@ -170,9 +174,9 @@ def text_damage(
 
     `base` is `text_log_probs` of the unedited model, to be passed when several edits are measured.
     """
-    base = text_log_probs(model, tokens, (), budget) if base is None else base
+    base = text_log_probs(model, tokens, budget=budget) if base is None else base
     damage = torch.zeros(len(tokens), 3, dtype=torch.float64)
-    for row, edited in each_text(model, tokens, placements, budget):
+    for row, edited in each_text(model, tokens, edits, budget):
         before, after = base[row, -len(edited) : -1], edited[:-1]
         following = tokens.ids[row, -len(after) :, None]
         kl = token_kl(before, after)
@@ -197,22 +201,23 @@ def token_kl(
 def continuation_kl(
     model: LoadedModel,
     tokens: Tokens,
+    edits: Sequence[Placement] = (),
+    *,
     answers: Sequence[Sequence[int]],
-    placements: Sequence[Placement],
     budget: int = TEXT_TOKENS_PER_BATCH,
 ) -> Float[Tensor, " sample"]:
     """KL(base || edited) per prompt, averaged over the answer's tokens, teacher-forced.
 
     The first term is the prediction of the answer's first token. An empty answer gives that alone.
     """
-    check_placements(tokens, placements)
+    check_placements(tokens, edits)
     values = torch.zeros(len(tokens), dtype=torch.float64)
 
     def compute(rows: list[int]) -> list[float]:
         """KL per prompt of one batch."""
         chosen = [answers[row] for row in rows]
-        base = answer_log_probs(model, tokens[rows], chosen, ())
-        edited = answer_log_probs(model, tokens[rows], chosen, placements)
+        base = answer_log_probs(model, tokens[rows], answers=chosen)
+        edited = answer_log_probs(model, tokens[rows], edits, answers=chosen)
         pairs = zip(base, edited, strict=True)
         return [float(token_kl(*pair).double().mean()) for pair in pairs]
 
@@ -224,12 +229,13 @@ def continuation_kl(
 def answer_log_probs(
     model: LoadedModel,
     tokens: Tokens,
+    edits: Sequence[Placement] = (),
+    *,
     answers: Sequence[Sequence[int]],
-    placements: Sequence[Placement],
 ) -> list[Float[Tensor, "token vocab"]]:
     """Per prompt, the predictions of its answer's tokens; of the first one if it is empty."""
     row = pack(tokens, [prefix_tree([answer]) for answer in answers])
-    with Body(model, placements) as body:
+    with Body(model, edits) as body:
         states = body.run(row)
     pairs = zip(row.last.tolist(), row.nodes, strict=True)
     return [unembed(model, states[[last, *nodes]]).log_softmax(-1).cpu() for last, nodes in pairs]

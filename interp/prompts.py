@@ -84,9 +84,12 @@ def render(model: "LoadedModel", prompt: str, style: Style) -> str:
 def encode(model: "LoadedModel", text: str, style: Style) -> list[int]:
     """Token ids with the beginning-of-text token exactly once where the tokenizer uses one.
 
-    A template writes its own special tokens, so none are added to templated text.
+    A template writes its own special tokens, so none are added to templated text. Raises
+    PromptError where the tokenizer fails.
     """
-    ids = model.tokenizer(text, add_special_tokens=style != "template")["input_ids"]
+    what = f"The tokenizer of {model.info.name} cannot read {text[:40]!a}"
+    with raised_as(PromptError, what, "Its files are damaged: give the model again."):
+        ids = model.tokenizer(text, add_special_tokens=style != "template")["input_ids"]
     beginning = model.tokenizer.bos_token_id
     while len(ids) > 1 and ids[0] == ids[1] == beginning:
         ids = ids[1:]
@@ -170,6 +173,18 @@ def tokenise_text(model: "LoadedModel", texts: Sequence[str], max_tokens: int = 
             f"{short} passages have fewer than two tokens; there is nothing to predict."
         )
     return batch(sequences, pad_token(model))
+
+
+Prompts = Tokens | Sequence[str] | str
+"""Tokens, or texts, which are put into the model's chat template if it has one"""
+
+
+def tokens_of(model: "LoadedModel", prompts: Prompts) -> Tokens:
+    """The prompts as tokens; texts in the model's chat template, as they are if it has none."""
+    if isinstance(prompts, Tokens):
+        return prompts
+    texts = [prompts] if isinstance(prompts, str) else list(prompts)
+    return tokenise(model, texts, "template" if model.info.has_template else "none")
 
 
 def positions(model: "LoadedModel", style: Style = "template") -> dict[str, int]:

@@ -19,11 +19,10 @@ from torch import Tensor
 
 from interp.data import sets as data
 from interp.errors import DataError, PromptError
-from interp.generation import generate
 from interp.interventions import Placement
 from interp.models import LoadedModel
 from interp.predict import readout
-from interp.prompts import Tokens
+from interp.prompts import Prompts
 from interp.refusal_classifier import ANSWER_CLASSES, AnswerClass, classify
 from interp.stats import wilson
 
@@ -35,7 +34,6 @@ __all__ = [
     "AnswerClass",
     "Label",
     "RefusalReadout",
-    "answers",
     "auroc",
     "classifier_accuracy",
     "classify",
@@ -158,11 +156,11 @@ def opening_odds(continuations: Float[Tensor, "sample opening"]) -> Float[Tensor
 
 
 def refusal_scores(
-    model: LoadedModel, tokens: Tokens, placements: Sequence[Placement] = ()
+    model: LoadedModel, prompts: Prompts, edits: Sequence[Placement] = ()
 ) -> RefusalReadout:
     """Next-token log probabilities and opening scores of every prompt, in one readout."""
     refusal, compliance = opening_tokens(model)
-    result = readout(model, tokens, placements, continuations=[*refusal, *compliance])
+    result = readout(model, prompts, edits, continuations=[*refusal, *compliance])
     openings = openings_score(result.continuations, len(refusal))
     odds = opening_odds(result.continuations[:, : len(refusal)])
     return RefusalReadout(result.log_probs, openings, odds)
@@ -262,17 +260,6 @@ def kl_divergence(
 def perplexity(losses: Float[Tensor, " sample"]) -> float:
     """exp of the mean loss, losses in nats per token; every text weighs the same."""
     return float(losses.double().mean().exp())
-
-
-def answers(
-    model: LoadedModel,
-    tokens: Tokens,
-    max_new_tokens: int = 32,
-    placements: Sequence[Placement] = (),
-) -> list[str]:
-    """Greedy answers as text, without special tokens; 24 tokens or more are classified reliably."""
-    generated = generate(model, tokens, max_new_tokens, placements)
-    return [model.tokenizer.decode(ids, skip_special_tokens=True) for ids in generated]
 
 
 def labels(*splits: str) -> list[Label]:

@@ -32,7 +32,7 @@ def test_it_is_the_registered_file(model: LoadedModel) -> None:
 
 
 def test_it_answers(model: LoadedModel) -> None:
-    answer = generate(model, tokenise(model, PROMPTS), 12)[0]
+    answer = generate(model, tokenise(model, PROMPTS), max_new_tokens=12)[0]
     assert "Paris" in model.tokenizer.decode(answer)
 
 
@@ -46,9 +46,9 @@ def test_the_template_leaves_one_beginning_of_text(model: LoadedModel) -> None:
 
 def test_padded_batches_equal_single_prompts(model: LoadedModel) -> None:
     sites = all_sites(model.n_layers, ("pre", "mid", "post"))[::9]
-    together = capture(model, tokenise(model, PROMPTS), sites)
+    together = capture(model, tokenise(model, PROMPTS), sites=sites)
     for row, prompt in enumerate(PROMPTS):
-        alone = capture(model, tokenise(model, [prompt]), sites)[0]
+        alone = capture(model, tokenise(model, [prompt]), sites=sites)[0]
         scale = alone.abs().amax(dim=-1, keepdim=True)
         assert ((together[row] - alone).abs() / scale).max() < 1e-4
 

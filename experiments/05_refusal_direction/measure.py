@@ -112,7 +112,7 @@ class Bench:
     def _classes(self, prompts: Sequence[str], edit: Edit) -> list[str]:
         model, tokens = self.lab.model, self.lab.tokens(prompts)
         with self._editing(edit):
-            answers = generate(model, tokens, self.answer_tokens, edit.placements)
+            answers = generate(model, tokens, edit.placements, max_new_tokens=self.answer_tokens)
         texts = (model.tokenizer.decode(ids, skip_special_tokens=True) for ids in answers)
         return [classify(text) for text in texts]
 
@@ -199,9 +199,9 @@ class Bench:
 
     def _answer_kl(self, edits: Sequence[Edit], n: int) -> dict[str, list[float]]:
         model, tokens = self.lab.model, self.lab.tokens(self.prompts["harmless"][:n])
-        answers = generate(model, tokens, self.answer_tokens)
+        answers = generate(model, tokens, max_new_tokens=self.answer_tokens)
         return {
-            edit.name: continuation_kl(model, tokens, answers, edit.placements)
+            edit.name: continuation_kl(model, tokens, edit.placements, answers=answers)
             .clamp_min(0)
             .tolist()
             for edit in edits

@@ -24,6 +24,7 @@ usage: interp COMMAND [options]
   run         run one experiment, several, or all
   report      rebuild the table of verdicts of the results, and print it
   notebooks   execute copies of the notebooks beside the results
+  new         write a new experiment with its notebook and its test
   models      registered models: size, licence, whether they are on this machine
   data        registered data sets: size, licence, whether they are on this machine
 
@@ -173,6 +174,19 @@ def notebooks(words: Sequence[str], folder: Path) -> int:
     return 0
 
 
+def new(words: Sequence[str], folder: Path) -> int:
+    """`interp new`."""
+    from experiments.command.new import new_experiment
+
+    if len(words) != 2 or {"-h", "--help"} & set(words):
+        print("usage: interp new NUMBER NAME        for example: interp new 31 norm_growth")
+        return 0 if {"-h", "--help"} & set(words) else 2
+    for path in new_experiment(*words):
+        print(path)
+    print(f"Now: interp run {words[0]} --preset smoke; then change what the three files say.")
+    return 0
+
+
 def models(words: Sequence[str], folder: Path) -> int:
     """`interp models`."""
     from experiments.command.listings import model_table
@@ -196,6 +210,7 @@ COMMANDS: dict[str, Callable[[Sequence[str], Path], int]] = {
     "run": run,
     "report": report,
     "notebooks": notebooks,
+    "new": new,
     "models": models,
     "data": data,
 }

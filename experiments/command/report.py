@@ -37,13 +37,11 @@ def write_report(root: Path, preset: str, folder: Path = FOLDER) -> Path:
     """
     path = report_path(root, preset)
     text = report_text(summaries(root, preset), preset, path.parent, folder)
+    if preset == COMMITTED_PRESET:
+        text = "\n".join([text, "## Speed", "", *speed_lines(root / preset), ""])
+        refresh_readme(root.parent / "README.md", root, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    if preset == COMMITTED_PRESET:
-        path.write_text(
-            f"{text}\n## Speed\n\n" + "\n".join(speed_lines(root / preset)) + "\n", "utf-8"
-        )
-        refresh_readme(root.parent / "README.md", root, folder)
     return path
 
 
@@ -85,7 +83,7 @@ def is_by_present_code(row: Summary, experiment: Experiment) -> bool:
 
 
 def sign(row: Summary | None, key: str, experiment: Experiment) -> str:
-    """The sign of one verdict, marked where the code that measured it has changed since."""
+    """The sign of one verdict, marked where the code that measured has changed; "" without any."""
     if row is None or key not in row.verdicts:
         return ""
     return SIGNS[row.verdicts[key]] + ("" if is_by_present_code(row, experiment) else EARLIER)
@@ -95,6 +93,8 @@ def claim_lines(
     found: Sequence[Summary], folder: Path, page: str, statements: bool = True
 ) -> list[str]:
     """A table of claims by models, linked to `page`, and the legend."""
+    if not found:
+        return ["No results yet. Run `interp run all`."]
     models = models_of(found)
     if not models:
         return ["Random weights only: these results show that the code runs, nothing more."]
@@ -119,8 +119,6 @@ def report_text(found: Sequence[Summary], preset: str, base: Path, folder: Path)
         "the null is what the same measurement gives where there is nothing to find.",
         "",
     ]
-    if not found:
-        return "\n".join([*lines, "No results yet. Run `interp run all`.", ""])
     lines += claim_lines(found, folder, "", statements=False)
     for experiment in experiments_in(folder):
         rows = [summary for summary in found if summary.experiment == experiment.name]
@@ -173,23 +171,27 @@ def verdict_table(root: Path, preset: str, model: str | None, folder: Path = FOL
     for column in ("claim", "model", preset, f"committed {COMMITTED_PRESET}"):
         table.add_column(column, overflow="fold")
     table.add_column(f"decided by ({preset})", overflow="fold")
-    for row in summaries(root, preset, model):
-        earlier = committed(root / COMMITTED_PRESET / row.model / row.experiment)
-        for claim in row.claims:
-            key = claim["key"]
-            before = earlier.verdicts.get(key) if earlier else None
-            table.add_row(
-                f"{key} {_flat(claim['statement'])}",
-                row.title,
-                _coloured(row.verdicts[key]),
-                _coloured(before) if before else "none",
-                "\n".join(f"{e.name} {e}" for e in row.deciding(key)[:2]),
-            )
+    for experiment in experiments_in(folder):
+        for row in summaries(root, preset, model, experiment.name):
+            earlier = committed(root / COMMITTED_PRESET / row.model / row.experiment)
+            for claim in row.claims:
+                key = claim["key"]
+                table.add_row(
+                    f"{key} {_flat(claim['statement'])}",
+                    row.title,
+                    _coloured(row, key, experiment),
+                    _coloured(earlier, key, experiment) or "none",
+                    "\n".join(f"{e.name} {e}" for e in row.deciding(key)[:2]),
+                )
     return table
 
 
-def _coloured(verdict: Verdict) -> str:
-    return f"[{STYLES[verdict]}]{verdict}[/]"
+def _coloured(row: Summary | None, key: str, experiment: Experiment) -> str:
+    """Sign and verdict in the verdict's colour; empty without a verdict."""
+    if row is None or key not in row.verdicts:
+        return ""
+    verdict = row.verdicts[key]
+    return f"[{STYLES[verdict]}]{sign(row, key, experiment)} {verdict}[/]"
 
 
 def print_report(
@@ -217,7 +219,7 @@ def experiment_table(root: Path, presets: Sequence[str], folder: Path = FOLDER) 
         rows = _findings(root, presets, experiment)
         for claim in experiment.claims:
             verdicts = [
-                f"{row.model} ({row.preset}): {_coloured(row.verdicts[claim.key])}"
+                f"{row.model} ({row.preset}): {_coloured(row, claim.key, experiment)}"
                 for row in rows
                 if claim.key in row.verdicts
             ]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from interp.assets.registry import DEFAULT_MODEL
 
-SPEED_BEGIN, SPEED_END = "<!-- speed: written by interp report -->", "<!-- end of speed -->"
 NO_RESULTS = "No full results yet: `interp run speed --preset full`, then `interp report`."
 HEADER = "| work | beside | seconds | baseline's seconds | ratio | target | met | bound |"
 

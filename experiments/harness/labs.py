@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -39,6 +39,8 @@ class LabData:
 
     def sha256_of(self, name: str, seed: int) -> str | None:
         """sha256 of the set `name` as it reads now; None if there is no such set."""
+        if name in data.SETS:
+            return data.load_set(name).sha256
         readers = (
             lambda: self.contrast,
             lambda: self.harmful_test(seed),
@@ -46,8 +48,7 @@ class LabData:
             self.text,
         )
         found = (read() for read in readers)  # none is read that need not be
-        known = next((texts.sha256 for texts in found if texts.name == name), None)
-        return data.load_set(name).sha256 if known is None and name in data.SETS else known
+        return next((texts.sha256 for texts in found if texts.name == name), None)
 
 
 def registered_data() -> LabData:
@@ -64,7 +65,8 @@ def registered_data() -> LabData:
 def _unseen(texts: TextSet, contrast: ContrastSet, seed: int) -> TextSet:
     """One text per near-duplicate cluster, without those that resemble the contrast set."""
     new = without_near_duplicates(texts, [*contrast.positive, *contrast.negative])
-    return one_per_cluster(new, seed)
+    # By a name of its own: an experiment may read the whole set too.
+    return replace(one_per_cluster(new, seed), name=f"{texts.name} test")
 
 
 def custom_data(positive: Path, negative: Path, name_of_field: str | None = None) -> LabData:

@@ -19,7 +19,6 @@ from experiments.harness.paths import CUSTOM, TINY, default_model, model_label, 
 from experiments.harness.registry import FOLDER, PRESET_NAMES, Experiment, find_experiment
 from experiments.lab.config import ExperimentConfig, Seed, check, settings
 from interp.assets.registry import models
-from interp.data.prompt_files import contrast_from_files
 from interp.errors import ExperimentError, ModelError
 from interp.suggest import nearest
 
@@ -253,8 +252,7 @@ class Request:
 
     def saved(self, any_style: bool = False) -> Result | None:
         """A saved result of what is asked for, whether or not the code has changed since."""
-        from experiments.harness.runner import saved
-        from experiments.harness.store import finite, load_result
+        from experiments.harness.store import finite, load_result, saved
 
         content = saved(self.folder) if self.identified else {}
         fits = (
@@ -269,6 +267,8 @@ class Request:
         options = self.options
         if options.positive is None:
             return True
+        from interp.data.prompt_files import contrast_from_files
+
         contrast = contrast_from_files(options.positive, options.negative, options.field)
         return contrast.sha256 in [entry["sha256"] for entry in content["data"]]
 

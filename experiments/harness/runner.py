@@ -15,9 +15,9 @@ from filelock import FileLock, Timeout
 from experiments.harness import provenance
 from experiments.harness.labs import Bench
 from experiments.harness.registry import Experiment
-from experiments.harness.saving import check_writable, recover, replacing
+from experiments.harness.saving import check_writable, replacing
 from experiments.harness.source import ROOT
-from experiments.harness.store import RESULT_FILE, load_result, write_json, write_tables
+from experiments.harness.store import load_result, saved, write_json, write_tables
 from experiments.harness.summaries import committed
 from experiments.lab.cells import FileCells
 from experiments.lab.config import ExperimentConfig, changed, settings
@@ -103,7 +103,7 @@ def _unchanged_or_redrawn(plan: Plan, say: Callable[[str], None]) -> Outcome:
         return Outcome(plan.experiment.name, plan.folder, "unchanged")
     result = load_result(plan.folder)
     assert result.run is not None  # every saved result has it
-    run = replace(result.run, drawing=drawing, claims=claims_of(plan, result.run.revision))
+    run = replace(result.run, drawing=drawing, claims=claims_of(plan))
     save(judged(replace(result, run=run), plan), plan)
     say(f"{plan.experiment.name}: unchanged, judged and drawn anew, {plan.folder}")
     return Outcome(plan.experiment.name, plan.folder, "redrawn")
@@ -145,8 +145,6 @@ def save(result: Result, plan: Plan) -> Result:
     folder = plan.folder
     check_writable(folder.parent)
     with replacing(folder) as building:
-        for kept in folder.glob("*.safetensors"):
-            shutil.copy2(kept, building)
         for name, direction in result.directions.items():
             save_directions(building / f"{name}.safetensors", [direction])
         as_read = replace(result, tables=write_tables(result.tables, building))
@@ -159,7 +157,7 @@ def save(result: Result, plan: Plan) -> Result:
 
 
 def _check_figures(figures: Mapping[str, Figure], result: Result) -> None:
-    without = sorted(set(figures) - set(result.tables))
+    without = sorted(name for name in figures if name.partition(".")[0] not in result.tables)
     if without:
         raise ExperimentError(
             f"Figures without a table of the same name: {', '.join(without)}. "
@@ -170,10 +168,9 @@ def _check_figures(figures: Mapping[str, Figure], result: Result) -> None:
 def run_info(plan: Plan, lab: Lab, fingerprint: str, seconds: float) -> RunInfo:
     """How this result came about."""
     info = asdict(lab.model.info)
-    revision = provenance.revision(ROOT)
     return RunInfo(
         experiment=plan.experiment.name,
-        claims=claims_of(plan, revision),
+        claims=claims_of(plan),
         config=settings(plan.config),
         preset=plan.preset,
         style=lab.style,
@@ -181,7 +178,7 @@ def run_info(plan: Plan, lab: Lab, fingerprint: str, seconds: float) -> RunInfo:
         data=lab.used,
         seed=plan.config.seed,
         versions=provenance.versions(),
-        revision=revision,
+        revision=provenance.revision(ROOT),
         seconds=round(seconds, 1),
         peak_memory_mb=round(provenance.peak_memory_mb(), 1),
         mechanics=bool(info["random"]),
@@ -192,7 +189,7 @@ def run_info(plan: Plan, lab: Lab, fingerprint: str, seconds: float) -> RunInfo:
     )
 
 
-def claims_of(plan: Plan, revision: str | None) -> tuple[dict[str, Any], ...]:
+def claims_of(plan: Plan) -> tuple[dict[str, Any], ...]:
     """The claims as result.json holds them.
 
     `criterion_revision` is the earliest git revision known to have had exactly this criterion: that
@@ -200,10 +197,12 @@ def claims_of(plan: Plan, revision: str | None) -> tuple[dict[str, Any], ...]:
     """
     earlier = committed(plan.folder)
     known = {
-        claim["criterion_sha256"]: claim.get("criterion_revision")
+        claim["criterion_sha256"]: claim["criterion_revision"]
         for content in (saved(plan.folder), earlier.content if earlier else {})
         for claim in content.get("claims", ())
+        if claim["criterion_revision"]
     }
+    revision = provenance.revision(ROOT)
     clean = None if revision is None or revision.endswith("-dirty") else revision
     found = []
     for claim in plan.experiment.claims:
@@ -229,10 +228,3 @@ def fingerprint_of(plan: Plan, identity: dict[str, Any]) -> str:
         **identity,
     }
     return provenance.sha256_of(json.dumps(parts, sort_keys=True, default=str))
-
-
-def saved(folder: Path) -> dict[str, Any]:
-    """Content of the result.json in `folder`, empty if there is none."""
-    recover(folder)
-    path = folder / RESULT_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

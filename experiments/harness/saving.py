@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from interp.assets.files import is_disk_full
+from experiments.lab.cells import MEASURED_IS_KEPT
+from interp.assets.files import explaining_full_disk
 from interp.errors import ExperimentError
 
 COMPLETE = ".complete"  # written last; a folder without it was cut off while being built
@@ -25,20 +26,6 @@ def check_writable(folder: Path) -> None:
         raise ExperimentError(
             f"Results cannot be written to {folder}: {error.strerror or error}. "
             "Give a folder that you may write to with --out."
-        ) from error
-
-
-@contextmanager
-def explaining_full_disk(folder: Path) -> Iterator[None]:
-    """Turn an OSError that says "disk full" into an ExperimentError that says what is kept."""
-    try:
-        yield
-    except OSError as error:
-        if not is_disk_full(error):
-            raise
-        raise ExperimentError(
-            f"The disk is full while writing to {folder}. What was measured before is kept: free "
-            "some space, or give another --out, and run the same command again."
         ) from error
 
 
@@ -64,7 +51,7 @@ def replacing(folder: Path) -> Iterator[Path]:
     building = folder.parent / f".{folder.name}.saving-{os.getpid()}"
     building.mkdir()
     try:
-        with explaining_full_disk(folder):
+        with explaining_full_disk(folder.parent, ExperimentError, MEASURED_IS_KEPT):
             yield building
         _flush(building)
         (building / COMPLETE).write_bytes(b"")

@@ -15,8 +15,9 @@ from typing import Any
 import pandas as pd
 
 from experiments.harness.saving import recover
-from experiments.harness.summaries import RESULT_FILE, estimate_from
+from experiments.harness.summaries import RESULT_FILE, content_of, estimate_from
 from experiments.lab.results import Result, RunInfo
+from interp.directions import load_directions
 from interp.errors import ExperimentError
 
 
@@ -76,12 +77,20 @@ def write_json(result: Result, folder: Path) -> None:
     (folder / RESULT_FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def load_result(folder: Path) -> Result:
-    """Read a saved result. Raises ExperimentError if the folder holds none."""
+def saved(folder: Path) -> dict[str, Any]:
+    """Content of the result.json in `folder`, empty if there is none that can be used."""
     recover(folder)
     path = folder / RESULT_FILE
-    if not path.is_file():
+    return content_of(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def load_result(folder: Path) -> Result:
+    """Read a saved result. Raises ExperimentError if the folder holds none."""
+    content = saved(folder)
+    if not content:
         raise ExperimentError(f"There is no result in {folder}; run the experiment first.")
-    content = json.loads(path.read_text(encoding="utf-8"))
-    tables = {table.stem: read_table(table) for table in sorted(folder.glob("*.csv"))}
-    return from_json(content, tables)
+    tables = {path.stem: read_table(path) for path in sorted(folder.glob("*.csv"))}
+    directions = {
+        path.stem: load_directions(path)[0] for path in sorted(folder.glob("*.safetensors"))
+    }
+    return dataclasses.replace(from_json(content, tables), directions=directions)

@@ -67,14 +67,22 @@ def summaries(
 
 
 def read_summary(path: Path) -> Summary | None:
-    """Summary of the result.json at `path`; None if it is part of an unfinished save."""
+    """Summary of the result.json at `path`; None in an unfinished save, and for the oldest."""
     if path.parent.name.startswith("."):
         return None
-    return summary_of(json.loads(path.read_text(encoding="utf-8")), path.parent)
+    return summary_of(content_of(path.read_text(encoding="utf-8")), path.parent)
 
 
-def summary_of(content: Mapping[str, Any], folder: Path) -> Summary:
-    """Summary of the content of the result.json in `folder`."""
+def content_of(text: str) -> dict[str, Any]:
+    """Content of a result.json; empty for the oldest, which hold no claims: they count as none."""
+    content = json.loads(text)
+    return content if "claims" in content else {}
+
+
+def summary_of(content: Mapping[str, Any], folder: Path) -> Summary | None:
+    """Summary of the content of the result.json in `folder`; None if it is empty."""
+    if not content:
+        return None
     return Summary(
         experiment=content["experiment"],
         model=folder.parent.name,
@@ -96,7 +104,7 @@ def committed(folder: Path) -> Summary | None:
     """The result that git has for `folder`; outside git, the one on disk; None if there is none."""
     shown = git("show", f"HEAD:./{RESULT_FILE}", folder=folder) if folder.is_dir() else None
     if shown is not None:
-        return summary_of(json.loads(shown), folder)
+        return summary_of(content_of(shown), folder)
     inside_git = folder.is_dir() and git("rev-parse", "--git-dir", folder=folder) is not None
     path = folder / RESULT_FILE
     return read_summary(path) if path.is_file() and not inside_git else None

@@ -14,11 +14,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from experiments.harness.saving import explaining_full_disk
+from interp.assets.files import explaining_full_disk
 from interp.errors import ExperimentError
 
 T = TypeVar("T")
 DataRecord = Mapping[str, Any]  # name, sha256, n
+MEASURED_IS_KEPT = (
+    "What was measured before is kept: free some space, or give another --out, and run the same "
+    "command again."
+)
 
 
 class Cells(Protocol):
@@ -159,7 +163,8 @@ def _truncate_or_begin(path: Path, fingerprint: str, length: int) -> None:
 
 
 def _append(path: Path, line: str) -> None:
-    with explaining_full_disk(path.parent), path.open("a", encoding="utf-8") as file:
+    explained = explaining_full_disk(path.parent, ExperimentError, MEASURED_IS_KEPT)
+    with explained, path.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
         file.flush()
         os.fsync(file.fileno())

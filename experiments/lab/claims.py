@@ -48,16 +48,17 @@ def judge(
     and when a claim names an estimate that is not there.
     """
     named = {estimate.name: estimate for estimate in estimates}
+    for claim in claims:
+        missing = [name for name in claim.estimates if name not in named]
+        if missing:
+            raise ExperimentError(f"{claim.key} is decided by {', '.join(missing)}: not estimated.")
     found = dict(verdicts(named))
     keys = [claim.key for claim in claims]
     if sorted(found) != sorted(keys):
         raise ExperimentError(f"Verdicts on {sorted(found)}, but the claims are {sorted(keys)}.")
-    for claim in claims:
-        if found[claim.key] not in VERDICTS:
+    for key, verdict in found.items():
+        if verdict not in VERDICTS:
             raise ExperimentError(
-                f"Verdict {found[claim.key]!r} on {claim.key} is not one of {', '.join(VERDICTS)}."
+                f"Verdict {verdict!r} on {key} is not one of {', '.join(VERDICTS)}."
             )
-        missing = [name for name in claim.estimates if name not in named]
-        if missing:
-            raise ExperimentError(f"{claim.key} is decided by {', '.join(missing)}: not estimated.")
     return {key: found[key] for key in keys}

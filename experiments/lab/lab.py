@@ -22,7 +22,7 @@ from interp.data.prompt_sets import ContrastSet, TextSet
 from interp.data.sets import load_set
 from interp.data.splits import Splits, split
 from interp.directions import Direction
-from interp.engine.batching import is_out_of_memory
+from interp.errors import is_out_of_memory
 from interp.prompts import Style, Tokens, tokenise
 from interp.sites import Site
 
@@ -174,7 +174,7 @@ class Lab:
         """In float32, or in the model's own dtype, with a warning, where those do not fit."""
         try:
             with in_float32(self.model):
-                return capture(self.model, tokens, sites, tuple(positions))
+                return capture(self.model, tokens, sites=sites, positions=tuple(positions))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or self.model.dtype == torch.float32:
                 raise
@@ -182,7 +182,7 @@ class Lab:
             f"warning: the weights do not fit into memory in float32; activations are captured in "
             f"{self.model.info.dtype}, which rounds the small differences of the first layers away"
         )
-        return capture(self.model, tokens, sites, tuple(positions))
+        return capture(self.model, tokens, sites=sites, positions=tuple(positions))
 
     def _make_room(self, n_bytes: int, keep: str) -> None:
         """Forget the captures of other prompts if the new ones would not fit."""

@@ -12,11 +12,11 @@ from torch import Tensor
 from experiments.lab.lab import Lab
 from experiments.lab.passages import Passages
 from interp.errors import ExperimentError
-from interp.generation import generate
+from interp.generation import answers, generate
 from interp.interventions import Add, Placement, ablate
 from interp.predict import continuation_kl, readout
 from interp.prompts import Tokens
-from interp.scores import RefusalReadout, answers, classify, kl_divergence, log_odds, refusal_scores
+from interp.scores import RefusalReadout, classify, kl_divergence, log_odds, refusal_scores
 from interp.sites import Site
 from interp.weights import orthogonalised
 
@@ -132,7 +132,9 @@ class Meter:
 
     def _answers(self, on: str, edit: Edit) -> list[str]:
         with self.editing(edit):
-            found = answers(self.lab.model, self.tokens(on), self.answer_tokens, edit.placements)
+            found = answers(
+                self.lab.model, self.tokens(on), edit.placements, max_new_tokens=self.answer_tokens
+            )
         return [classify(answer) for answer in found]
 
     def refused(self, on: str, edit: Edit = BASE) -> float:
@@ -149,9 +151,11 @@ class Meter:
             raise ExperimentError("KL over answers is measured under placements, not new weights.")
         model, tokens = self.lab.model, self.tokens(on)
         unedited = self._cell(
-            "greedy", on, BASE, lambda: generate(model, tokens, self.answer_tokens)
+            "greedy", on, BASE, lambda: generate(model, tokens, max_new_tokens=self.answer_tokens)
         )
-        return continuation_kl(model, tokens, unedited, edit.placements).clamp_min(0).tolist()
+        return (
+            continuation_kl(model, tokens, edit.placements, answers=unedited).clamp_min(0).tolist()
+        )
 
     def text(self, edit: Edit) -> dict[str, Float[np.ndarray, " text"]]:
         """Per passage, nats per token: kl(base || edited), loss (edited) and base_loss."""

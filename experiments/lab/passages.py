@@ -36,6 +36,6 @@ class Passages:
 
     def damage(self, placements: Sequence[Placement]) -> TextDamage:
         """Per passage: KL(base || edited) and losses, in nats per token."""
-        found = text_damage(self.model, self.tokens, placements, self.base)
+        found = text_damage(self.model, self.tokens, placements, base=self.base)
         # KL of float32 distributions is negative by rounding where nothing changed.
         return replace(found, kl=found.kl.clamp_min(0))

@@ -76,3 +76,10 @@ class Result:
     def frame(self) -> pd.DataFrame:
         """The estimates as a table, one row each."""
         return pd.DataFrame([dataclasses.asdict(estimate) for estimate in self.estimates])
+
+
+def caption(result: Result, *notes: str) -> str:
+    """What stands below a figure: model and preset, then the notes."""
+    run = result.run
+    where = [] if run is None else [f"{run.model['name']}, {run.preset} preset"]
+    return "; ".join([*where, *filter(None, notes)])

@@ -1,8 +1,9 @@
 """Choose one refusal direction among layers, streams and positions, on validation prompts.
 
 Candidates are differences of class means on train prompts. Each is scored as in Arditi et al. 2024
-(arXiv 2406.11717, appendix C), in nats of the openings score (log probability of refusing openings
-minus that of complying ones):
+(arXiv 2406.11717, appendix C), in nats of the refusal odds (log odds of any refusal opening, which
+follow the class of the answer more closely than the openings score does: AUROC .95 against .79 on
+qwen2.5-coder-0.5b; they also fall when an edit breaks the model, which the KL tells):
 
     bypass  mean on harmful prompts with the candidate ablated at every state; low is good
     induce  mean on harmless prompts with the raw difference added at its own site; high is good
@@ -18,7 +19,9 @@ the largest one count. Of those, the first step that leaves any decides:
     3. the induce constraint relaxed as well: the least KL
 
 The chosen candidate is then compared with random directions of every family, at its site and on the
-same prompts. If it does not beat each family, no direction was found, which `Selection` says.
+same prompts. Breaking the model stops refusals as well, so only those count that do no more damage
+than the chosen one, or than the constraint allows. If it does not beat them, no direction was
+found, which `Selection` says.
 
 Train and validation prompts count only if the model's own answer fits: harmful refused, harmless
 not. With too few of them to show anything (`MIN_PAIRS`) all are used, and the behaviour is absent.
@@ -26,7 +29,6 @@ not. With too few of them to show anything (`MIN_PAIRS`) all are used, and the b
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -37,19 +39,19 @@ from torch import Tensor
 
 from experiments.lab.estimate import Estimate
 from experiments.lab.lab import Lab
+from experiments.lab.meter import BASE, Edit, Meter
 from experiments.lab.rules import MAX_DEPTH, MAX_KL, MIN_INDUCE, MIN_PAIRS, SIGNIFICANCE
 from experiments.lab.spacing import spaced
-from interp import nulls
 from interp.directions import Direction, mean_difference
 from interp.errors import ExperimentError
-from interp.interventions import Add, Placement, ablate
-from interp.predict import readout
+from interp.generation import answers
 from interp.prompts import positions as named_positions
-from interp.scores import answers, classify, kl_divergence, refusal_scores
-from interp.sites import Site, all_sites, everywhere
+from interp.scores import classify
+from interp.sites import Site, all_sites
 
 HALF = 0.5  # of the largest effect, which a candidate needs to count
 N_NULLS = 10  # random directions per family that the chosen one has to beat
+MIN_DRAWS = 3  # a spread of fewer says nothing
 ANSWER_TOKENS = 24
 
 LAST_FIFTH = "last fifth of the depth"
@@ -84,19 +86,25 @@ class Prompts:
 
 
 @dataclass(frozen=True, eq=False)
-class Selection:
-    """The chosen direction, the activations it was made from, and every candidate with its scores.
+class Source:
+    """A direction and the train activations at its own site that it was extracted from."""
+
+    direction: Direction
+    positive: Float[Tensor, "positive d_model"]
+    negative: Float[Tensor, "negative d_model"]
+
+
+@dataclass(frozen=True, eq=False)
+class Selection(Source):
+    """The chosen direction with the activations it was made from, and every candidate's scores.
 
     Columns of `candidates`: site, layer, stream, depth, position, norm, bypass, induce, kl, failed
     (the constraints it failed, joined by "; "; "" if none), selected. Scores in nats. Columns of
-    `null_effects`: family, draw, effect (fall of the bypass score, nats).
+    `null_effects`: family, draw, effect (fall of the bypass score, nats), kl.
     """
 
-    direction: Direction
-    positive: Float[Tensor, "positive d_model"]  # train activations at the direction's own site
-    negative: Float[Tensor, "negative d_model"]
     candidates: pd.DataFrame
-    base_bypass: float  # openings score of the unedited model on harmful validation prompts
+    base_bypass: float  # refusal odds of the unedited model on harmful validation prompts
     base_induce: float  # the same on harmless ones
     prompts: Prompts
     null_effects: pd.DataFrame
@@ -115,11 +123,13 @@ class Selection:
     def p(self) -> float:
         """How likely the best of as many random directions does as much; see `search_p`."""
         effect = self.base_bypass - float(self.chosen.bypass)
-        return search_p(effect, self.null_effects, len(self.candidates))
+        kl = max(MAX_KL, float(self.chosen.kl))
+        as_harmless = self.null_effects[self.null_effects.kl <= kl]
+        return search_p(effect, as_harmless.effect.to_numpy(np.float64), len(self.candidates))
 
     @property
     def found(self) -> bool:
-        """Whether the direction beats every family of random ones; if not, none was found."""
+        """Whether the direction beats random ones; if not, none was found."""
         return self.p < SIGNIFICANCE
 
 
@@ -155,7 +165,8 @@ def _refused(lab: Lab, groups: Sequence[Sequence[str]]) -> list[list[bool]]:
     """Per group and prompt, whether the greedy answer is a refusal."""
     prompts = [prompt for group in groups for prompt in group]
     found = [
-        classify(a) == "refused" for a in answers(lab.model, lab.tokens(prompts), ANSWER_TOKENS)
+        classify(a) == "refused"
+        for a in answers(lab.model, lab.tokens(prompts), max_new_tokens=ANSWER_TOKENS)
     ]
     ends = np.cumsum([len(group) for group in groups]).tolist()
     return [found[end - len(group) : end] for group, end in zip(groups, ends, strict=True)]
@@ -234,27 +245,61 @@ def select_direction(
             f"No direction at {', '.join(map(str, sites))}: all prompts have the same state there. "
             "Choose later sites."
         )
-    bench = _Bench(lab, prompts, f"{n_train}/{n_prompts}")
+    harmful, harmless = prompts.validation
+    sets = {"harmful": harmful, "harmless": harmless}
+    meter = Meter(lab, sets, name=f"selection/{n_train}/{n_prompts}", shared=True)
     rows = [
-        _row(key, direction, bench.scores(key, direction))
+        _row(key, direction, scores(meter, key, direction))
         for key, direction in lab.progress(
             directions.items(), "scoring candidate directions", len(directions)
         )
     ]
-    table = with_constraints(pd.DataFrame(rows), lab.model.n_layers, bench.base["induce"])
-    chosen = choose(table, bench.base["bypass"])
+    base = {"bypass": odds(meter, "harmful", BASE), "induce": odds(meter, "harmless", BASE)}
+    table = with_constraints(pd.DataFrame(rows), lab.model.n_layers, base["induce"])
+    chosen = choose(table, base["bypass"])
     table["selected"] = table.index == chosen
     key = (Site.parse(str(table.site[chosen])), int(table.position[chosen]))
     states = [part[:, 0, 0] for part in class_activations(lab, [key[0]], [key[1]], prompts)]
+    source = Source(directions[key], *states)
     return Selection(
         directions[key],
         *states,
         table,
-        bench.base["bypass"],
-        bench.base["induce"],
+        base["bypass"],
+        base["induce"],
         prompts,
-        bench.null_effects(key, directions[key], states),
+        null_effects(meter, source, base["bypass"]),
     )
+
+
+def odds(meter: Meter, on: str, edit: Edit) -> float:
+    """Mean refusal odds of a set of prompts under an edit, in nats."""
+    return float(meter.scores(on, edit).odds.mean())
+
+
+def scores(meter: Meter, key: Key, direction: Direction) -> dict[str, float]:
+    """The three scores of a candidate, in nats; see the top of this file."""
+    site, position = key
+    removed = Edit.ablating(direction.unit, f"ablated/{site}@{position}")
+    added = Edit.adding(direction.vector, site, f"added/{site}@{position}")
+    return {
+        "bypass": odds(meter, "harmful", removed),
+        "induce": odds(meter, "harmless", added),
+        "kl": float(meter.kl("harmless", removed).mean()),
+    }
+
+
+def null_effects(meter: Meter, source: Source, base_bypass: float) -> pd.DataFrame:
+    """What ablating random directions of the chosen one's site does, in nats."""
+    direction = source.direction
+    place = f"{direction.site}@{direction.position}"
+    drawn = meter.lab.nulls(source, N_NULLS, f"selection nulls at {place}")
+    rows = []
+    for family, draw, null in meter.lab.progress(drawn, "random directions", len(drawn)):
+        removed = Edit.ablating(null.unit, f"ablated/{place}/{family}/{draw}")
+        effect = base_bypass - odds(meter, "harmful", removed)
+        rows.append((family, draw, effect, float(meter.kl("harmless", removed).mean())))
+    return pd.DataFrame(rows, columns=["family", "draw", "effect", "kl"])
 
 
 def gate_estimates(prompts: Prompts) -> list[Estimate]:
@@ -300,21 +345,18 @@ def choose(candidates: pd.DataFrame, base_bypass: float) -> int:
     return int((inducing if len(inducing) else strong).kl.idxmin())
 
 
-def search_p(effect: float, null_effects: pd.DataFrame, n_candidates: int) -> float:
-    """One-sided p of the largest effect among candidates, against the weakest-beaten family.
+def search_p(effect: float, null: Float[np.ndarray, " draw"], n_candidates: int) -> float:
+    """One-sided p that the best of so many candidates does as much where there is nothing to find.
 
-    Each family's draws are taken as normal (the prediction interval of one more draw, Student's t)
-    since ranks of so few draws cannot be corrected for a search; Bonferroni over the candidates.
-    An effect that some draw reaches has p = 1.
+    The draws are taken as normal (the prediction interval of one more draw, Student's t), since
+    ranks of so few draws cannot be corrected for a search; Bonferroni over the candidates. An
+    effect that some draw reaches has p = 1, and so has any where fewer than three draws count.
     """
-    found = 0.0
-    for _, draws in null_effects.groupby("family").effect:
-        n, spread = len(draws), float(draws.std(ddof=1))
-        if effect <= draws.max() or not spread > 0:
-            return 1.0
-        t = (effect - float(draws.mean())) / (spread * np.sqrt(1 + 1 / n))
-        found = max(found, float(scipy_stats.t.sf(t, n - 1)))
-    return min(1.0, n_candidates * found)
+    spread = float(null.std(ddof=1)) if len(null) >= MIN_DRAWS else 0.0
+    if not spread > 0 or effect <= null.max():
+        return 1.0
+    t = (effect - float(null.mean())) / (spread * np.sqrt(1 + 1 / len(null)))
+    return min(1.0, n_candidates * float(scipy_stats.t.sf(t, len(null) - 1)))
 
 
 def _row(key: Key, direction: Direction, scores: dict[str, float]) -> dict[str, object]:
@@ -328,78 +370,3 @@ def _row(key: Key, direction: Direction, scores: dict[str, float]) -> dict[str, 
         "norm": direction.norm,
         **scores,
     }
-
-
-@dataclass(frozen=True, eq=False)
-class _Bench:
-    """Scores candidates on the validation prompts; every score is a cell."""
-
-    lab: Lab
-    prompts: Prompts
-    sizes: str
-
-    @cached_property
-    def base(self) -> dict[str, float]:
-        """Openings scores of the unedited model, {bypass: on harmful, induce: on harmless}."""
-        harmful, harmless = (self.lab.tokens(texts) for texts in self.prompts.validation)
-        return self.lab.shared(
-            f"selection/{self.sizes}/base",
-            lambda: {
-                "bypass": float(refusal_scores(self.lab.model, harmful).openings.mean()),
-                "induce": float(refusal_scores(self.lab.model, harmless).openings.mean()),
-            },
-        )
-
-    @cached_property
-    def base_log_probs(self) -> Float[Tensor, "sample vocab"]:
-        harmless = self.lab.tokens(self.prompts.validation[1])
-        return readout(self.lab.model, harmless).log_probs
-
-    def scores(self, key: Key, direction: Direction) -> dict[str, float]:
-        site, position = key
-        return self.lab.shared(
-            f"selection/{self.sizes}/{site}@{position}", lambda: self._measure(site, direction)
-        )
-
-    @property
-    def _everywhere(self) -> tuple[Site, ...]:
-        return tuple(everywhere(self.lab.model.n_layers, self.lab.model.info.has_mid))
-
-    def _measure(self, site: Site, direction: Direction) -> dict[str, float]:
-        model = self.lab.model
-        harmless = self.lab.tokens(self.prompts.validation[1])
-        added = [Placement(Add(direction.vector), (site,))]
-        ablated = readout(model, harmless, [Placement(ablate(direction.unit), self._everywhere)])
-        return {
-            "bypass": self._bypass(direction),
-            "induce": float(refusal_scores(model, harmless, added).openings.mean()),
-            "kl": float(kl_divergence(self.base_log_probs, ablated.log_probs).mean()),
-        }
-
-    def null_effects(
-        self, key: Key, direction: Direction, states: Sequence[Float[Tensor, "sample d_model"]]
-    ) -> pd.DataFrame:
-        """Fall of the bypass score under random directions of the chosen one's site."""
-        site, position = key
-        rng = self.lab.rng(f"selection nulls at {site}@{position}")
-        seeds = rng.integers(2**31, size=len(nulls.FAMILIES)).tolist()
-        drawn = [
-            (family, draw, null)
-            for family, seed in zip(nulls.FAMILIES, seeds, strict=True)
-            for draw, null in enumerate(nulls.of_family(family, direction, *states, N_NULLS, seed))
-        ]
-        rows = [
-            (family, draw, self.base["bypass"] - self._null_bypass(key, family, draw, null))
-            for family, draw, null in self.lab.progress(drawn, "random directions", len(drawn))
-        ]
-        return pd.DataFrame(rows, columns=["family", "draw", "effect"])
-
-    def _null_bypass(self, key: Key, family: str, draw: int, null: Direction) -> float:
-        cell = f"selection/{self.sizes}/{key[0]}@{key[1]}/{family}/{draw}"
-        return self.lab.shared(cell, lambda: self._bypass(null))
-
-    def _bypass(self, direction: Direction) -> float:
-        """Mean openings score on harmful prompts with the direction ablated at every state."""
-        harmful = self.lab.tokens(self.prompts.validation[0])
-        removed = [Placement(ablate(direction.unit), self._everywhere)]
-        return float(refusal_scores(self.lab.model, harmful, removed).openings.mean())

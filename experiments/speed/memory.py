@@ -54,7 +54,7 @@ def stream(job: dict[str, Any]) -> dict[str, float]:
     tokens = tokenise(model, many(job["prompts"], job["n"]), job["style"])
     forget_peak()
     started = time.perf_counter()
-    capture_moments(model, tokens, all_sites(model.n_layers, streams))
+    capture_moments(model, tokens, sites=all_sites(model.n_layers, streams))
     return {"peak_mb": peak_mb(), "seconds": time.perf_counter() - started}
 
 

@@ -84,7 +84,7 @@ def take_turns(stage: Stage, key: str, ask: Callable[[str], None]) -> tuple[floa
     last = Site(model.n_layers - 1, "post")
     sites = [*(site for site in stage.sites if site.stream == "pre"), last]
     engine: dict[str, Pass] = {
-        "means": lambda: capture_moments(model, tokens, sites),
+        "means": lambda: capture_moments(model, tokens, sites=sites),
         "ablate": lambda: readout(model, tokens, stage.ablation),
     }
     found = alternate({ENGINE: [engine[key]], "peer": [lambda: ask(key)]}, stage.config.repeats)

@@ -107,7 +107,9 @@ class Stage:
     def direction(self) -> Direction:
         """Difference of class means half way up. What is written does not change what it costs."""
         site = Site(self.model.n_layers // 2, "pre")
-        states = (capture(self.model, t, [site])[:, 0, 0] for t in (self.harmful, self.harmless))
+        states = (
+            capture(self.model, t, sites=[site])[:, 0, 0] for t in (self.harmful, self.harmless)
+        )
         return mean_difference(*states, site)
 
     @cached_property
@@ -162,7 +164,7 @@ def capture_rows(stage: Stage) -> list[Row]:
     def ways() -> dict[str, list[Pass]]:
         batch = plain_ways.plain_batch(stage.model, stage.harmful)
         return {
-            ENGINE: [lambda: capture(stage.model, stage.harmful, stage.sites)],
+            ENGINE: [lambda: capture(stage.model, stage.harmful, sites=stage.sites)],
             BARE_BODY: [lambda: plain_ways.body_states(stage.plain, batch)],
         }
 
@@ -276,7 +278,7 @@ def steered(stage: Stage) -> list[list[int]]:
     """Greedy answers of a fixed length with the direction added half way up."""
     placed = stage.addition(Site(stage.model.n_layers // 2, "pre"))
     n = stage.config.n_new_tokens
-    return generate(stage.model, stage.harmful, n, placed, min_new_tokens=n)
+    return generate(stage.model, stage.harmful, placed, max_new_tokens=n, min_new_tokens=n)
 
 
 def generation_rows(stage: Stage) -> list[Row]:
@@ -344,7 +346,7 @@ def rate_rows(stage: Stage) -> list[Row]:
         square = torch.randn(size, size, generator=generator)
         square = square.to(stage.model.device, stage.model.dtype)
         return {
-            ENGINE: [lambda: capture(stage.model, stage.harmful, sites)],
+            ENGINE: [lambda: capture(stage.model, stage.harmful, sites=sites)],
             "peak": [lambda: torch.mm(square, square)],
         }
 

@@ -8,7 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from interp.errors import AssetError
+from interp.errors import AssetError, InterpError
+
+NOTHING_IS_KEPT = (
+    "Free some space, or set INTERP_CACHE to a folder on another disk; nothing half-written was "
+    "kept."
+)
 
 
 def is_disk_full(error: OSError) -> bool:
@@ -16,13 +21,19 @@ def is_disk_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def explain_full_disk(error: OSError, folder: Path) -> None:
-    """Raise AssetError when an OSError says that the disk is full; do nothing otherwise."""
-    if is_disk_full(error):
+@contextmanager
+def explaining_full_disk(
+    folder: Path, kind: type[InterpError] = AssetError, advice: str = NOTHING_IS_KEPT
+) -> Iterator[None]:
+    """Turn an OSError that says that the disk is full into an error of this kind, with advice."""
+    try:
+        yield
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
         free = shutil.disk_usage(folder).free
-        raise AssetError(
-            f"The disk is full while writing to {folder} ({free:,} bytes free). Free some space, "
-            "or set INTERP_CACHE to a folder on another disk; nothing half-written was kept."
+        raise kind(
+            f"The disk is full while writing to {folder} ({free:,} bytes free). {advice}"
         ) from error
 
 
@@ -33,11 +44,9 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     os.close(handle)
     temporary = Path(name)
     try:
-        write(temporary)
-        temporary.replace(path)
-    except OSError as error:
-        explain_full_disk(error, path.parent)
-        raise
+        with explaining_full_disk(path.parent):
+            write(temporary)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -48,12 +57,10 @@ def replace_folder(folder: Path) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        yield temporary
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
-    except OSError as error:
-        explain_full_disk(error, folder.parent)
-        raise
+        with explaining_full_disk(folder.parent):
+            yield temporary
+            if folder.exists():
+                shutil.rmtree(folder)
+            temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

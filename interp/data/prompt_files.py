@@ -131,9 +131,10 @@ def _csv(path: Path, text: str) -> Iterator[Entry]:
                 )
             yield f"line {reader.line_num}", row
     except csv.Error as error:
+        line = reader.reader.line_num  # DictReader's own is that of the last row that was whole
         raise DataError(
-            f"{path}, line {reader.line_num}: malformed CSV: {error}. Look for a quote that is "
-            "never closed, or save the prompts as .jsonl."
+            f"{path}, line {line}: malformed CSV: {error}. Look for a quote that is never closed, "
+            "or save the prompts as .jsonl."
         ) from error
 
 

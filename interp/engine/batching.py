@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import torch
 
-from interp.errors import ActivationError
+from interp.errors import ActivationError, is_out_of_memory
 from interp.models import LoadedModel
 from interp.prompts import Tokens
 
@@ -44,13 +44,6 @@ def batches(tokens: Tokens, budget: int, following: int = 0) -> Iterator[list[in
         used += size
     if rows:
         yield rows
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that a tensor did not fit, on a GPU or on the processor."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )
 
 
 def halving(rows: list[int], compute: Callable[[list[int]], T]) -> Iterator[tuple[list[int], T]]:

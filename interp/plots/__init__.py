@@ -1,27 +1,32 @@
 """One visual style for every figure, and one function per kind of figure.
 
-Each function takes a tidy table and the names of its columns and returns a `Figure` that needs no
-global backend: it can be saved, and a notebook shows it when it is the value of a cell. Columns
-`low`, `high`, `null_low` and `null_high` are drawn as bands or bars when the table has them.
+Each function takes a tidy table whose columns have fixed names, a title, which is one finding in at
+most two lines, and a caption for the rest. It returns a `Figure` that needs no global backend: it
+can be saved, and a notebook shows it when it is the value of a cell. Columns `low`, `high`,
+`null_low` and `null_high` are drawn as bands or bars when the table has them.
 """
 
-from interp.plots.angles import angle_curve
-from interp.plots.bars import bars_beside_marks
-from interp.plots.doses import dose_response
+from interp.plots.angles import angles, polar
+from interp.plots.answers import answers
+from interp.plots.bars import bars
+from interp.plots.doses import doses
 from interp.plots.heat_maps import matrix
-from interp.plots.intervals import rates
-from interp.plots.points import scatter
-from interp.plots.profiles import paired_profiles, profile_over_layers
-from interp.plots.strips import null_strip
+from interp.plots.intervals import intervals
+from interp.plots.points import points
+from interp.plots.profiles import profiles
+from interp.plots.states import states
+from interp.plots.strips import strip
 
 __all__ = [
-    "angle_curve",
-    "bars_beside_marks",
-    "dose_response",
+    "angles",
+    "answers",
+    "bars",
+    "doses",
+    "intervals",
     "matrix",
-    "null_strip",
-    "paired_profiles",
-    "profile_over_layers",
-    "rates",
-    "scatter",
+    "points",
+    "polar",
+    "profiles",
+    "states",
+    "strip",
 ]

@@ -14,36 +14,33 @@ from interp.plots.parts import add_legend, label_of, name_rows, set_title, wrapp
 from interp.plots.style import BLACK, FONT_SIZE, WIDTH, NotebookFigure, colours_of, figure_style
 
 
-def bars_beside_marks(
+def bars(
     table: pd.DataFrame,
     *,
-    panel: str,
     panel_labels: Mapping[str, str],
-    label: str,
-    value: str,
-    group: str,
     marks: Mapping[str, str],
     title: str,
+    caption: str = "",
     labels: Mapping[str, str] | None = None,
 ) -> Figure:
-    """Horizontal bars from zero, one per row of the table, with marks for what they are held to.
+    """Horizontal bars of `value`, one per row of the table, with marks for what they are held to.
 
-    A panel per key of `panel_labels` that the table has, whose text names its x axis; rows of one
-    `label` stand together, coloured by `group`. `marks` maps up to three columns to their names in
-    the legend: the first is drawn as a line across the bar, the others as open symbols.
+    A panel per key of `panel_labels` that the column `panel` has, whose text names its x axis; rows
+    of one `label` stand together, coloured by `group`. `marks` maps up to three columns to their
+    names in the legend: the first is drawn as a line across the bar, the others as open symbols.
     """
-    require(table, [panel, label, value, group, *marks])
-    colours = colours_of(values_of(table, group))
+    require(table, ["panel", "label", "value", "group", *marks])
+    colours = colours_of(values_of(table, "group"))
     panels = {
-        key: rows_where(table, panel, key) for key in panel_labels if key in set(table[panel])
+        key: rows_where(table, "panel", key) for key in panel_labels if key in set(table["panel"])
     }
-    sizes = [len(values_of(rows, label)) for rows in panels.values()]
+    sizes = [len(values_of(rows, "label")) for rows in panels.values()]
     with figure_style():
         figure = NotebookFigure(figsize=(WIDTH, 2.2 + 0.9 * sum(sizes)), layout="constrained")
-        set_title(figure, title)
+        set_title(figure, title, caption)
         axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=sizes)[:, 0]
         for axis, (key, rows) in zip(axes, panels.items(), strict=True):
-            _marked_bars(axis, rows, label, value, group, colours, list(marks))
+            _marked_bars(axis, rows, colours, list(marks))
             axis.set(xlabel=panel_labels[key])
         handles: dict[str, Any] = {
             label_of(name, labels or {}): Patch(color=colour, alpha=0.75)
@@ -67,22 +64,19 @@ _MARKS: tuple[dict[str, Any], ...] = (
 def _marked_bars(
     axis: Axes,
     table: pd.DataFrame,
-    label: str,
-    value: str,
-    group: str,
     colours: Mapping[Any, str],
     marks: Sequence[str],
 ) -> None:
     """Bars of one panel; rows of one label share its place, each with its number beside it."""
-    names = values_of(table, label)
+    names = values_of(table, "label")
     for index, name in enumerate(names):
-        rows = rows_where(table, label, name)
+        rows = rows_where(table, "label", name)
         step = 0.8 / len(rows)
         for place, row in enumerate(rows.to_dict("records")):
             at = index + (place - (len(rows) - 1) / 2) * step
-            axis.barh(at, row[value], height=step * 0.92, color=colours[row[group]], alpha=0.75)
+            axis.barh(at, row["value"], height=step * 0.92, color=colours[row["group"]], alpha=0.75)
             axis.annotate(
-                f"{row[value]:.2f}", (0, at), (5, 0), textcoords="offset points", va="center",
+                f"{row['value']:.2f}", (0, at), (5, 0), textcoords="offset points", va="center",
                 fontsize=FONT_SIZE - 2,
             )  # fmt: skip
             for mark, style in zip(marks, _MARKS, strict=False):

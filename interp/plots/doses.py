@@ -16,63 +16,50 @@ from interp.plots.parts import (
     label_of,
     line_handles,
     stacked_axes,
+    value_column,
 )
 from interp.plots.style import BLACK, FONT_SIZE, NULL_GREY, colours_of, figure_style
 
+FEW_POINTS = 8  # of one curve; with more, only the doses of its ends are named
 MANY_POINTS = 16  # of one curve; with more, its points are drawn small
 
 
-def dose_response(
+def doses(
     table: pd.DataFrame,
     *,
-    damage: str,
-    effect: str,
-    group: str,
     title: str,
     x_label: str,
     y_label: str,
-    dose: str | None = None,
-    null: str | None = "null",
-    panel: str | None = None,
+    caption: str = "",
     caps: Sequence[float] = (),
-    base: float | None = None,
-    log_x: bool = True,
     labels: Mapping[str, str] | None = None,
     null_label: str = "random directions",
 ) -> Figure:
-    """Effect against damage: a curve per operator in order of `dose`; rows whose `null` is true
-    are grey points.
+    """`effect` against `damage`: a curve per `group` in order of `dose`, whose ends are named.
 
-    With `panel`, the curves of each value of that column have a panel of their own, one above the
-    other, and the null is in all of them. `caps` are vertical lines at damage limits, `base` a
-    horizontal line at the unedited model. The damage axis is logarithmic above the smallest
+    Rows whose `null` is true are grey points. With a column `panel` the curves of each of its
+    values have a panel of their own, and the null is in all of them. `caps` are vertical lines at
+    damage limits; the unedited model is at zero. The damage axis is logarithmic above the smallest
     positive damage and linear below, so that zero damage has a place.
     """
-    named = [column for column in (dose, null, panel) if column]
-    require(table, [damage, effect, group, *named])
-    names = labels or {}
-    is_null = marked_rows(table, null)
+    require(table, ["damage", "effect", "group", "dose"])
+    names, panel = labels or {}, value_column(table, "panel")
+    is_null = marked_rows(table, value_column(table, "null"))
     real = table.loc[~is_null]
-    colours = colours_of(values_of(real, group))
+    colours = colours_of(values_of(real, "group"))
     keys = values_of(real, panel) if panel else [None]
     with figure_style():
-        figure, axes = stacked_axes(
-            title, len(keys), 2.5 + 2.7 * len(keys), sharex=True, sharey=True
-        )
+        height = 2.7 + 2.7 * len(keys)
+        figure, axes = stacked_axes(title, caption, len(keys), height, sharex=True, sharey=True)
         for axis, key in zip(axes, keys, strict=True):
-            _null_points(axis, table.loc[is_null], damage, effect)
+            _null_points(axis, table.loc[is_null])
             for name, colour in colours.items():
-                rows = rows_where(rows_where(real, panel, key), group, name)
-                rows = rows.sort_values(dose) if dose else rows
-                at, values = numbers(rows, damage), numbers(rows, effect)
-                size = 8 if len(rows) <= MANY_POINTS else 4
-                axis.plot(at, values, "o-", color=colour, markersize=size, zorder=3)
-                draw_error_bars(axis, rows, damage, colour)
+                rows = rows_where(rows_where(real, panel, key), "group", name)
+                _curve(axis, rows.sort_values("dose"), colour)
             for cap in caps:
                 axis.axvline(cap, color=BLACK, linewidth=1.2, linestyle=":")
-            if log_x:
-                _log_damage(axis, numbers(table, damage), caps)
-            finish_axes(axis, "", "" if panel else y_label, base, False, False)
+            _log_damage(axis, numbers(table, "damage"), caps)
+            finish_axes(axis, "", "" if panel else y_label, 0.0, False, False)
             axis.set_title("" if key is None else label_of(key, names))
         axes[-1].set_xlabel(x_label)
         if panel:
@@ -84,8 +71,20 @@ def dose_response(
     return figure
 
 
-def _null_points(axis: Axes, rows: pd.DataFrame, x: str, y: str) -> None:
-    at, values = numbers(rows, x), numbers(rows, y)
+def _curve(axis: Axes, rows: pd.DataFrame, colour: str) -> None:
+    at, values = numbers(rows, "damage"), numbers(rows, "effect")
+    axis.plot(at, values, "o-", color=colour, markersize=8 if len(rows) <= MANY_POINTS else 4)
+    draw_error_bars(axis, rows, "damage", colour)
+    named = range(len(rows)) if len(rows) <= FEW_POINTS else [0, len(rows) - 1]
+    for i in named:
+        axis.annotate(
+            f"{rows['dose'].iloc[i]:g}", (at[i], values[i]), (6, -12), textcoords="offset points",
+            color=colour, fontsize=FONT_SIZE - 3,
+        )  # fmt: skip
+
+
+def _null_points(axis: Axes, rows: pd.DataFrame) -> None:
+    at, values = numbers(rows, "damage"), numbers(rows, "effect")
     axis.plot(at, values, ".", color=NULL_GREY, alpha=0.6, zorder=1)
 
 

@@ -14,44 +14,45 @@ from matplotlib.text import Text
 
 from interp.errors import DataError
 from interp.plots.columns import numbers, require, rows_where, values_of
-from interp.plots.parts import label_of, set_title
+from interp.plots.parts import label_of, set_title, value_column
 from interp.plots.style import BLACK, FONT_SIZE, WIDTH, NotebookFigure, figure_style
+
+ABSENT = "#D0D0D0"
 
 
 def matrix(
     table: pd.DataFrame,
     *,
-    row: str,
-    column: str,
-    value: str,
     title: str,
     x_label: str,
     y_label: str,
     value_label: str,
-    panel: str | None = None,
+    caption: str = "",
     centre: float | None = 0.0,
     limits: tuple[float, float] | None = None,
     annotate: bool = False,
     labels: Mapping[str, str] | None = None,
 ) -> Figure:
-    """Heat map of a long table, diverging around `centre`, or sequential when that is None.
+    """Heat map of `value` by `row` and `column`, diverging around `centre`, sequential without one.
 
-    Rows and columns are sorted when numeric, else kept in order of appearance; absent cells are
-    grey. With `panel`, one map per value of that column, side by side with a common colour scale.
+    Rows and columns are sorted when numeric, else kept in order of appearance. Absent cells are
+    grey, and so are those that the null reaches (`reached` is true). With a column `panel` there is
+    a map per value, side by side with a common colour scale; with `section` rows of one section
+    stand together under its name.
     """
-    require(table, [row, column, value, *([panel] if panel else [])])
+    require(table, ["row", "column", "value"])
     names = labels or {}
+    panel = value_column(table, "panel")
     keys = values_of(table, panel) if panel else [None]
-    norm = _normalise(numbers(table, value), centre, limits)
+    norm = _normalise(numbers(table, "value"), centre, limits)
     with figure_style():
         wide = max(WIDTH, 5.2 * len(keys))
-        high = max(6.2 if len(keys) == 1 else 5.4, 2.0 + 0.24 * len(values_of(table, row)))
+        high = max(6.2 if len(keys) == 1 else 5.4, 2.2 + 0.24 * len(values_of(table, "row")))
         figure = NotebookFigure(figsize=(wide, high), layout="constrained")
-        set_title(figure, title)
+        set_title(figure, title, caption)
         axes = np.atleast_1d(figure.subplots(1, len(keys), sharey=True))
         for axis, key in zip(axes, keys, strict=True):
-            rows = rows_where(table, panel, key)
-            _heat_map(axis, rows, row, column, value, norm, centre is not None, annotate, names)
+            _heat_map(axis, rows_where(table, panel, key), norm, centre, annotate, names)
             axis.set(xlabel=x_label, title="" if key is None else label_of(key, names))
         axes[0].set_ylabel(y_label)
         figure.colorbar(axes[0].images[0], ax=list(axes), label=value_label, shrink=0.85)
@@ -61,28 +62,43 @@ def matrix(
 def _heat_map(
     axis: Axes,
     table: pd.DataFrame,
-    row: str,
-    column: str,
-    value: str,
     norm: Normalize,
-    diverging: bool,
+    centre: float | None,
     annotate: bool,
     names: Mapping[str, str],
 ) -> None:
-    rows, columns = values_of(table, row), values_of(table, column)
-    cells = table.pivot(index=row, columns=column, values=value).reindex(rows, columns=columns)
-    grid = np.asarray(cells, dtype=np.float64)
-    colour_map = matplotlib.colormaps["RdBu_r" if diverging else "viridis"].with_extremes(
-        bad="#BDBDBD"
-    )
-    axis.imshow(grid, norm=norm, cmap=colour_map, aspect="auto", interpolation="nearest")
+    rows, columns = values_of(table, "row"), values_of(table, "column")
+
+    def grid_of(value: str) -> np.ndarray:
+        cells = table.pivot(index="row", columns="column", values=value)
+        return np.asarray(cells.reindex(rows, columns=columns), dtype=np.float64)
+
+    grid = grid_of("value")
+    hidden = grid_of("reached") == 1 if "reached" in table else np.zeros(grid.shape, bool)
+    colours = matplotlib.colormaps["viridis" if centre is None else "RdBu_r"]
+    colours = colours.with_extremes(bad=ABSENT)
+    shown = np.where(hidden, np.nan, grid)
+    axis.imshow(shown, norm=norm, cmap=colours, aspect="auto", interpolation="nearest")
     _name_ticks(axis.xaxis, columns, names, at_most=12)
     _name_ticks(axis.yaxis, rows, names, at_most=32)
     for label in axis.get_xticklabels():
         label.set_rotation(90 if _is_crowded(axis.get_xticklabels()) else 0)
     axis.grid(False)
+    if "section" in table:
+        _part_sections(axis, table, rows)
     if annotate:
-        _annotate(axis, grid, norm, diverging)
+        _annotate(axis, shown, norm, centre is not None)
+
+
+def _part_sections(axis: Axes, table: pd.DataFrame, rows: Sequence[Any]) -> None:
+    """A line between sections of rows, and each section's name inside the map."""
+    section = table.drop_duplicates("row").set_index("row")["section"].reindex(rows).tolist()
+    starts = [i for i in range(len(rows)) if i == 0 or section[i] != section[i - 1]]
+    for start in starts:
+        if start:
+            axis.axhline(start - 0.5, color=BLACK, linewidth=2.0)
+        text = axis.text(-0.4, start - 0.42, str(section[start]), va="top", fontsize=FONT_SIZE - 3)
+        text.set_bbox({"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1.5})
 
 
 def _name_ticks(axis: Axis, values: Sequence[Any], names: Mapping[str, str], at_most: int) -> None:

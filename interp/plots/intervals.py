@@ -10,53 +10,69 @@ from matplotlib.figure import Figure
 from interp.plots.columns import has_numbers, numbers, require, rows_where, values_of
 from interp.plots.parts import (
     add_legend,
-    dot_handles,
     label_of,
     name_rows,
     null_handle,
     stacked_axes,
     wrapped,
 )
-from interp.plots.style import NULL_FILL, colours_of, figure_style
+from interp.plots.style import FONT_SIZE, NULL_FILL, colours_of, figure_style
 
 
-def rates(
+def intervals(
     table: pd.DataFrame,
     *,
-    label: str,
-    condition: str,
     title: str,
     x_label: str,
-    value: str = "value",
+    caption: str = "",
     limits: tuple[float, float] | None = (0.0, 1.0),
     null_label: str = "null, 95%",
     labels: Mapping[str, str] | None = None,
 ) -> Figure:
-    """Points with intervals, one row per `label`, one colour per `condition` (base and
-    interventions).
+    """Points with intervals, one row per `label`, one colour per `group`, each named beside it.
 
-    A row's null is a grey bar from `null_low` to `null_high`. For other measures than rates pass
-    `limits=None`.
+    A row's null is a grey bar from `null_low` to `null_high`. `limits` are those of a rate; pass
+    None for other measures.
     """
-    require(table, [label, condition, value])
+    require(table, ["label", "group", "value"])
     names = labels or {}
-    rows, colours = values_of(table, label), colours_of(values_of(table, condition))
+    rows, colours = values_of(table, "label"), colours_of(values_of(table, "group"))
     step = 0.7 / len(colours)
     with figure_style():
-        height = 1.9 + max(0.62, 0.3 * len(colours)) * len(rows)
-        figure, (axis,) = stacked_axes(title, 1, height)
+        height = 2.1 + max(0.62, 0.36 * len(colours)) * len(rows)
+        figure, (axis,) = stacked_axes(title, caption, 1, height)
         for index, (name, colour) in enumerate(colours.items()):
-            points = rows_where(table, condition, name)
-            heights = np.array([rows.index(v) for v in points[label]], dtype=np.float64)
+            points = rows_where(table, "group", name)
+            heights = np.array([rows.index(v) for v in points["label"]], dtype=np.float64)
             heights = heights + (index - (len(colours) - 1) / 2) * step
             _null_bars(axis, points, heights, step)
-            _interval_points(axis, points, value, heights, colour)
+            _interval_points(axis, points, heights, colour)
+            _name_points(axis, points, heights, label_of(name, names), colour, limits)
         name_rows(axis, [wrapped(label_of(row, names), 26) for row in rows])
         axis.set(xlabel=x_label)
         if limits is not None:
             axis.set_xlim(limits[0] - 0.02, limits[1] + 0.02)
-        add_legend(figure, dot_handles(colours, names) | null_handle(table, null_label))
+        add_legend(figure, null_handle(table, null_label))
     return figure
+
+
+def _name_points(
+    axis: Axes,
+    points: pd.DataFrame,
+    heights: np.ndarray,
+    name: str,
+    colour: str,
+    limits: tuple[float, float] | None,
+) -> None:
+    """The group's name above each point, on the side that has room."""
+    values = numbers(points, "value")
+    low, high = limits or (float(values.min()), float(values.max()))
+    for value, height in zip(values, heights, strict=True):
+        is_right = value > (low + high) / 2
+        axis.annotate(
+            name, (value, height), (-7 if is_right else 7, 7), textcoords="offset points",
+            ha="right" if is_right else "left", color=colour, fontsize=FONT_SIZE - 3,
+        )  # fmt: skip
 
 
 def _null_bars(axis: Axes, rows: pd.DataFrame, heights: np.ndarray, step: float) -> None:
@@ -65,10 +81,8 @@ def _null_bars(axis: Axes, rows: pd.DataFrame, heights: np.ndarray, step: float)
         axis.barh(heights, high - low, height=step * 0.9, left=low, **NULL_FILL)
 
 
-def _interval_points(
-    axis: Axes, rows: pd.DataFrame, value: str, heights: np.ndarray, colour: str
-) -> None:
-    values = numbers(rows, value)
+def _interval_points(axis: Axes, rows: pd.DataFrame, heights: np.ndarray, colour: str) -> None:
+    values = numbers(rows, "value")
     if has_numbers(rows, "low", "high"):
         low, high = numbers(rows, "low"), numbers(rows, "high")
         axis.hlines(heights, low, high, color=colour, linewidth=2.4)

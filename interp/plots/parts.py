@@ -11,8 +11,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from interp.errors import DataError
 from interp.plots.columns import has_numbers, numbers
-from interp.plots.style import BLACK, FONT_SIZE, NULL_FILL, WIDTH, NotebookFigure
+from interp.plots.style import (
+    BLACK,
+    CAPTION_SIZE,
+    FONT_SIZE,
+    NULL_FILL,
+    TITLE_LINES,
+    WIDTH,
+    NotebookFigure,
+)
 
 
 def wrapped(text: str, characters: int) -> str:
@@ -25,21 +34,54 @@ def label_of(value: Any, names: Mapping[str, str]) -> str:
     return names.get(str(value), str(value))
 
 
-def set_title(figure: Figure, title: str) -> None:
-    """The finding, left-aligned and wrapped to the figure's width."""
-    # A letter of this font is about .56 of its size wide; 72 points to the inch.
-    characters = int(figure.get_figwidth() * 72 / ((FONT_SIZE + 1) * 0.56))
-    figure.suptitle(wrapped(title, characters), x=0.01, ha="left", fontsize=FONT_SIZE + 1)
+def set_title(figure: Figure, title: str, caption: str = "") -> None:
+    """The finding above the figure, and in small letters below it what it was measured on.
+
+    Raises DataError for a title of more than two lines: details belong into the caption.
+    """
+    lines = wrapped(title, _letters(figure, FONT_SIZE + 1))
+    if lines.count("\n") >= TITLE_LINES:
+        raise DataError(f"The title takes more than {TITLE_LINES} lines: {title!r}. Shorten it.")
+    figure.suptitle(lines, x=0.01, ha="left", fontsize=FONT_SIZE + 1)
+    if caption:
+        small = wrapped(caption, _letters(figure, CAPTION_SIZE))
+        figure.text(0.01, 0.01, small, va="bottom", fontsize=CAPTION_SIZE, color="#555555")
+        _reserve(figure, 1 + small.count("\n"), CAPTION_SIZE)
+
+
+def _reserve(figure: Figure, n_lines: int, size: float) -> float:
+    """Keep the axes out of so many more lines at the bottom; return where these begin."""
+    engine = figure.get_layout_engine()
+    assert engine is not None  # every figure of ours has the constrained one
+    bottom = engine.get().get("rect", (0, 0, 1, 1))[1]
+    above = bottom + (n_lines * 1.45 + 0.6) * size / 72 / figure.get_figheight()
+    engine.set(rect=(0, above, 1, 1 - above))
+    return bottom
+
+
+def _letters(figure: Figure, size: float) -> int:
+    """How many letters fit side by side: one is about .56 of its size wide, 72 points an inch."""
+    return int(figure.get_figwidth() * 72 / (size * 0.56))
 
 
 def stacked_axes(
-    title: str, n_rows: int, height: float, sharex: bool = False, sharey: bool = False
+    title: str,
+    caption: str,
+    n_rows: int,
+    height: float,
+    sharex: bool = False,
+    sharey: bool = False,
 ) -> tuple[Figure, list[Axes]]:
     """A titled figure of the usual width, and its panels, one above the other."""
     figure = NotebookFigure(figsize=(WIDTH, height), layout="constrained")
-    set_title(figure, title)
+    set_title(figure, title, caption)
     axes = figure.subplots(n_rows, 1, sharex=sharex, sharey=sharey)
     return figure, list(np.atleast_1d(np.asarray(axes, dtype=object)))
+
+
+def value_column(table: pd.DataFrame, column: str) -> str | None:
+    """The column where the table has it, None where it is not divided by it."""
+    return column if column in table else None
 
 
 def _fill(axis: Axes, rows: pd.DataFrame, x: str, low: str, high: str, **style: Any) -> None:
@@ -118,4 +160,6 @@ def add_legend(figure: Figure, handles: Mapping[str, Any]) -> None:
     for columns in range(len(lengths), 0, -1):
         if sum(max(column) for column in np.array_split(lengths, columns)) <= budget:
             break
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
+    bottom = _reserve(figure, -(-len(lengths) // columns), FONT_SIZE - 1)
+    entries = handles.values(), handles.keys()
+    figure.legend(*entries, loc="lower center", ncols=columns, bbox_to_anchor=(0.5, bottom))

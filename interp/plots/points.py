@@ -6,48 +6,39 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from interp.plots.columns import numbers, require, rows_where, values_of
-from interp.plots.parts import add_legend, dot_handles, draw_error_bars, finish_axes, stacked_axes
-from interp.plots.style import FONT_SIZE, colours_of, figure_style
+from interp.plots.parts import (
+    add_legend,
+    dot_handles,
+    draw_error_bars,
+    finish_axes,
+    stacked_axes,
+    value_column,
+)
+from interp.plots.style import colours_of, figure_style
 
 
-def scatter(
+def points(
     table: pd.DataFrame,
     *,
-    x: str,
-    y: str,
     title: str,
     x_label: str,
     y_label: str,
-    group: str | None = None,
-    point_label: str | None = None,
+    caption: str = "",
     reference: float | None = None,
-    log_x: bool = False,
     labels: Mapping[str, str] | None = None,
 ) -> Figure:
-    """One point per row, a colour per `group`, with the text of `point_label` beside it where
-    given.
-    """
-    require(table, [x, y, *([group] if group else []), *([point_label] if point_label else [])])
-    keys = values_of(table, group) if group else [""]
-    colours = colours_of(keys)
+    """One point at `x` and `y` per row, a colour per `group` where there is one."""
+    require(table, ["x", "y"])
+    group = value_column(table, "group")
+    colours = colours_of(values_of(table, group) if group else [""])
     with figure_style():
-        figure, (axis,) = stacked_axes(title, 1, 5.2)
+        figure, (axis,) = stacked_axes(title, caption, 1, 5.2)
         for name, colour in colours.items():
             rows = rows_where(table, group, name)
-            axis.plot(
-                numbers(rows, x), numbers(rows, y), "o", color=colour, alpha=0.8, markersize=6
-            )
-            draw_error_bars(axis, rows, x, colour)
-        if point_label:
-            for _, point in table.iterrows():
-                axis.annotate(
-                    str(point[point_label]),
-                    (point[x], point[y]),
-                    xytext=(4, 4),
-                    textcoords="offset points",
-                    fontsize=FONT_SIZE - 3,
-                )
-        finish_axes(axis, x_label, y_label, reference, log_x, False)
+            at, values = numbers(rows, "x"), numbers(rows, "y")
+            axis.plot(at, values, "o", color=colour, alpha=0.8, markersize=6)
+            draw_error_bars(axis, rows, "x", colour)
+        finish_axes(axis, x_label, y_label, reference, False, False)
         if group:
             add_legend(figure, dot_handles(colours, labels or {}))
     return figure

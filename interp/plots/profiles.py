@@ -20,75 +20,46 @@ from interp.plots.parts import (
     line_handles,
     null_handle,
     stacked_axes,
+    value_column,
 )
 from interp.plots.style import GREEN, LINE_STYLES, colours_of, figure_style
 
 
-def profile_over_layers(
-    table: pd.DataFrame,
-    *,
-    y: str,
-    title: str,
-    y_label: str,
-    x: str = "depth",
-    x_label: str = "Depth (blocks)",
-    group: str | None = None,
-    stream: str | None = "stream",
-    labels: Mapping[str, str] | None = None,
-    null_label: str = "null, 95%",
-    reference: float | None = None,
-    log_y: bool = False,
-    log_x: bool = False,
-) -> Figure:
-    """Lines over layers (or any ordered x), a colour per `group` and a line style per `stream`.
-
-    Bands are the columns `low`/`high`; the null band is `null_low`/`null_high`, in grey.
-    `reference` is a horizontal line (chance, zero). `labels` maps values of the columns to the
-    names readers see.
-    """
-    with figure_style():
-        figure, axes = stacked_axes(title, 1, 4.6)
-        lines = _lines(table, group, stream)
-        _draw_lines(axes[0], table, x, y, lines)
-        finish_axes(axes[0], x_label, y_label, reference, log_x, log_y)
-        add_legend(figure, _lines_legend(table, lines, labels or {}, null_label))
-    return figure
-
-
-def paired_profiles(
+def profiles(
     table: pd.DataFrame,
     *,
     title: str,
-    panel_labels: Mapping[str, str],
-    y: str = "value",
-    x: str = "depth",
+    y_labels: str | Mapping[str, str],
+    caption: str = "",
     x_label: str = "Depth (blocks)",
-    panel: str = "panel",
-    group: str | None = "class",
-    stream: str | None = "stream",
     labels: Mapping[str, str] | None = None,
     null_label: str = "null, 95%",
-    references: Mapping[str, float] | None = None,
-    log_panels: Sequence[str] = (),
+    references: float | Mapping[str, float] | None = None,
+    log: bool | Sequence[str] = False,
 ) -> Figure:
-    """Profiles stacked over one x axis: one panel per key of `panel_labels`, whose text names its
-    y axis.
+    """Lines of `value` over `depth`, a colour per `group` and a line style per `stream`.
 
-    The rows of a panel have its key in the column `panel`; otherwise as in `profile_over_layers`.
+    With several `y_labels` there is a panel for each of their keys, one above the other, whose rows
+    have the key in the column `panel`; `references` are horizontal lines, `log` the panels with a
+    logarithmic axis (True: all). Bands are `low`/`high`, the null is `null_low`/`null_high` in
+    grey. `labels` maps values of the columns to the names that readers see.
     """
-    require(table, [panel])
-    absent = set(panel_labels) - set(table[panel])
+    panels = {"": y_labels} if isinstance(y_labels, str) else y_labels
+    if "panel" not in table:
+        table = table.assign(panel="")
+    absent = set(panels) - set(table["panel"])
     if absent:
-        raise DataError(f"The table has no rows for the panels {sorted(absent)} in '{panel}'.")
+        raise DataError(f"The table has no rows for the panels {sorted(absent)} in 'panel'.")
+    height = 4.8 if len(panels) == 1 else 2.5 * len(panels) + 1.1
     with figure_style():
-        figure, axes = stacked_axes(
-            title, len(panel_labels), 2.5 * len(panel_labels) + 0.9, sharex=True
-        )
+        figure, axes = stacked_axes(title, caption, len(panels), height, sharex=True)
         # Made from the whole table, so that a group keeps its colour in every panel.
-        lines = _lines(table, group, stream)
-        for axis, (key, y_label) in zip(axes, panel_labels.items(), strict=True):
-            _draw_lines(axis, rows_where(table, panel, key), x, y, lines)
-            finish_axes(axis, "", y_label, (references or {}).get(key), False, key in log_panels)
+        lines = _lines(table)
+        for axis, (key, y_label) in zip(axes, panels.items(), strict=True):
+            _draw_lines(axis, rows_where(table, "panel", key), lines)
+            shown = references.get(key) if isinstance(references, Mapping) else references
+            is_log = log if isinstance(log, bool) else key in log
+            finish_axes(axis, "", y_label, shown, False, is_log)
         axes[-1].set_xlabel(x_label)
         figure.align_ylabels(axes)
         add_legend(figure, _lines_legend(table, lines, labels or {}, null_label))
@@ -105,8 +76,9 @@ class _Lines:
     styles: Mapping[Any, Any]
 
 
-def _lines(table: pd.DataFrame, group: str | None, stream: str | None) -> _Lines:
-    require(table, [column for column in (group, stream) if column])
+def _lines(table: pd.DataFrame) -> _Lines:
+    require(table, ["depth", "value"])
+    group, stream = value_column(table, "group"), value_column(table, "stream")
     streams = values_of(table, stream) if stream else [None]
     if len(streams) > len(LINE_STYLES):
         raise DataError(f"{len(streams)} streams in one figure; at most {len(LINE_STYLES)}.")
@@ -114,18 +86,17 @@ def _lines(table: pd.DataFrame, group: str | None, stream: str | None) -> _Lines
     return _Lines(group, stream, colours, dict(zip(streams, LINE_STYLES, strict=False)))
 
 
-def _draw_lines(axis: Axes, table: pd.DataFrame, x: str, y: str, lines: _Lines) -> None:
+def _draw_lines(axis: Axes, table: pd.DataFrame, lines: _Lines) -> None:
     """Lines and bands of one panel, for the groups and streams that it has."""
-    require(table, [x, y])
     for name, colour in lines.colours.items():
         for kind, style in lines.styles.items():
             rows = rows_where(rows_where(table, lines.group, name), lines.stream, kind)
-            rows = rows.sort_values(x)
+            rows = rows.sort_values("depth")
             if len(rows):
-                at, values = numbers(rows, x), numbers(rows, y)
+                at, values = numbers(rows, "depth"), numbers(rows, "value")
                 axis.plot(at, values, color=colour, linestyle=style, zorder=3)
-                draw_null_band(axis, rows, x)
-                draw_band(axis, rows, x, colour)
+                draw_null_band(axis, rows, "depth")
+                draw_band(axis, rows, "depth", colour)
 
 
 def _lines_legend(

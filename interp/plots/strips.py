@@ -15,43 +15,42 @@ from interp.plots.columns import has_numbers, numbers, require, rows_where, valu
 from interp.plots.parts import add_legend, dot_handle, label_of, name_rows, stacked_axes
 from interp.plots.style import BLACK, NULL_FILL, NULL_GREY, VERMILLION, figure_style
 
+OBSERVED = "observed"
 
-def null_strip(
+
+def strip(
     table: pd.DataFrame,
     *,
-    value: str,
-    family: str,
     title: str,
     x_label: str,
-    observed: str = "observed",
-    zero: float | None = 0.0,
+    caption: str = "",
     labels: Mapping[str, str] | None = None,
 ) -> Figure:
     """The measured effect as a line, above every draw of each null family with its 95% range.
 
-    The row whose `family` is `observed` holds the measured effect; `low`/`high` give its
-    interval.
+    Columns `family` and `value`; the row of the family "observed" holds the measured effect, with
+    its interval in `low`/`high`.
     """
-    is_observed = _observed_rows(table, value, family, observed)
+    is_observed = _observed_rows(table)
     effect, nulls = table.loc[is_observed].iloc[:1], table.loc[~is_observed]
     draws = {
-        name: numbers(rows_where(nulls, family, name), value) for name in values_of(nulls, family)
+        name: numbers(rows_where(nulls, "family", name), "value")
+        for name in values_of(nulls, "family")
     }
     names = labels or {}
     with figure_style():
-        figure, (axis,) = stacked_axes(title, 1, 1.9 + 0.8 * len(draws))
+        figure, (axis,) = stacked_axes(title, caption, 1, 2.1 + 0.8 * len(draws))
         for index, values in enumerate(draws.values()):
             _strip(axis, index, values)
         if has_numbers(effect, "low", "high"):
             low, high = effect["low"].item(), effect["high"].item()
             axis.axvspan(low, high, color=VERMILLION, alpha=0.15, linewidth=0)
-        axis.axvline(effect[value].item(), color=VERMILLION, linewidth=2.4)
-        if zero is not None:
-            axis.axvline(zero, color=BLACK, linewidth=1.0, linestyle=":")
+        axis.axvline(effect["value"].item(), color=VERMILLION, linewidth=2.4)
+        axis.axvline(0.0, color=BLACK, linewidth=1.0, linestyle=":")
         name_rows(axis, [f"{label_of(k, names)}\n(n = {len(v)})" for k, v in draws.items()])
         axis.set(xlabel=x_label)
         handles: dict[str, Any] = {
-            label_of(observed, names): Line2D([], [], color=VERMILLION, linewidth=2.4),
+            label_of(OBSERVED, names): Line2D([], [], color=VERMILLION, linewidth=2.4),
             "null draw": dot_handle(NULL_GREY),
             "null, 95%": Patch(**NULL_FILL),
         }
@@ -59,12 +58,12 @@ def null_strip(
     return figure
 
 
-def _observed_rows(table: pd.DataFrame, value: str, family: str, observed: str) -> np.ndarray:
+def _observed_rows(table: pd.DataFrame) -> np.ndarray:
     """Rows of the measured effect among those of the nulls; DataError where there is none."""
-    require(table, [value, family])
-    is_observed = np.asarray(table[family] == observed, bool)
+    require(table, ["value", "family"])
+    is_observed = np.asarray(table["family"] == OBSERVED, bool)
     if not is_observed.any():
-        raise DataError(f"No row of '{family}' is '{observed}'; the measured effect is missing.")
+        raise DataError(f"No row of 'family' is '{OBSERVED}'; the measured effect is missing.")
     return is_observed
 
 

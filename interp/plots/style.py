@@ -24,6 +24,8 @@ CYCLE = (GREEN, PURPLE, ORANGE, SKY, BLUE, VERMILLION, BLACK, YELLOW)
 DPI = 150
 WIDTH = 8.0
 FONT_SIZE = 13
+CAPTION_SIZE = 10
+TITLE_LINES = 2  # a title is one finding
 _STYLE: dict[Any, Any] = {
     "font.size": FONT_SIZE,
     "axes.titlesize": FONT_SIZE,

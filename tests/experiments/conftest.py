@@ -1,8 +1,7 @@
-"""A small experiment on disk, and a bench with a tiny random model and made-up prompts."""
+"""Made-up experiments on disk, and a bench with a tiny random model and made-up prompts."""
 
-import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,66 +9,14 @@ import numpy as np
 import pytest
 
 from experiments.harness.labs import LabData
-from experiments.harness.registry import find_experiment, load_experiment
+from experiments.harness.registry import find_experiment
 from experiments.harness.runner import Plan
 from experiments.lab.cells import MemoryCells
 from experiments.lab.lab import Lab
 from interp.data.prompt_sets import ContrastSet, contrast, text_set
 from interp.models import LoadedModel
+from tests.made_up_experiments import write_experiments
 from tests.made_up_texts import numbered
-
-EXPERIMENT = '''
-"""A made-up experiment: mean norms of the residual stream, measured cell by cell."""
-
-from dataclasses import dataclass
-
-import pandas as pd
-from matplotlib.figure import Figure
-
-from experiments.config import ExperimentConfig
-from experiments.results import Estimate, Result
-from interp.sites import all_sites
-
-LIMIT = 0.5
-CLAIM = "Norms are positive."
-CRITERION = f"Supported if the mean norm is above {LIMIT}."
-HEADLINE = ("norm.mean",)
-
-
-@dataclass(frozen=True)
-class Config(ExperimentConfig):
-    """Norms of the stream."""
-
-    n_prompts: int = 4  # prompts that are measured
-
-
-PRESETS = {"smoke": Config(n_prompts=2), "quick": Config(), "full": Config(n_prompts=6)}
-
-
-def run(config, lab):
-    prompts = lab.splits.train.positive[: config.n_prompts]
-    sites = all_sites(lab.model.n_layers)
-    norms = []
-    for site in lab.progress(sites, "sites"):
-        measure = lambda: lab.activations(prompts, [site]).norm(dim=-1).mean().item()
-        norms.append(lab.cell(f"norm {site}", measure))
-    noise = lab.cell("noise", lambda: lab.rng("noise").normal(size=3))
-    table = pd.DataFrame({"depth": [site.depth for site in sites], "norm": norms})
-    mean = Estimate("norm.mean", sum(norms) / len(norms), low=noise[0], high=9.0, n=len(prompts))
-    estimates = (mean, Estimate("norm.absent", float("nan")))
-    found = {estimate.name: estimate for estimate in estimates}
-    return Result(verdict(found), estimates, {"profile": table}, f"The mean norm is {mean}.")
-
-
-def verdict(estimates):
-    return "supported" if estimates["norm.mean"].value > LIMIT else "rejected"
-
-
-def plot(result):
-    figure = Figure()
-    figure.subplots().plot(result.tables["profile"]["depth"], result.tables["profile"]["norm"])
-    return {"profile": figure}
-'''
 
 
 @dataclass
@@ -137,23 +84,19 @@ def bench(tiny_model: LoadedModel, made_up_prompts: ContrastSet) -> TinyBench:
 
 @pytest.fixture
 def experiments_folder(tmp_path: Path) -> Path:
-    """A folder with one experiment, 91_norms."""
-    folder = tmp_path / "experiments"
-    folder.mkdir()
-    (folder / "91_norms.py").write_text(textwrap.dedent(EXPERIMENT).lstrip())
-    return folder
+    """A folder with the experiments 91_norms and 92_pair."""
+    return write_experiments(tmp_path / "experiments")
 
 
 @pytest.fixture
 def make_plan(experiments_folder: Path, tmp_path: Path) -> Callable[..., Plan]:
-    """Plan of the experiment; keyword arguments change its settings."""
+    """Plan of an experiment, as its code now is; keyword arguments change its settings."""
 
-    def make(preset: str = "smoke", **changes: Any) -> Plan:
-        file = find_experiment("91", experiments_folder)
-        module = load_experiment("91", experiments_folder)
-        config = type(module.PRESETS[preset])(**{**vars(module.PRESETS[preset]), **changes})
-        folder = tmp_path / "results" / preset / "tiny" / file.name
-        return Plan(file, module, config, preset, folder)
+    def make(preset: str = "smoke", number: str = "91", **changes: Any) -> Plan:
+        experiment = find_experiment(number, experiments_folder)
+        config = replace(experiment.preset(preset), **changes)
+        folder = tmp_path / "results" / preset / "tiny" / experiment.name
+        return Plan(experiment, config, preset, folder)
 
     return make
 

@@ -104,8 +104,8 @@ def selected(world: World) -> Selection:
     )
     prompts = Prompts(train, rows, ((), ()), True, world.n_refused, 96)
     direction = Direction(torch.eye(4)[0], 1.0)
-    table = pd.DataFrame({"bypass": [world.bypass], "failed": "", "selected": True})
-    nulls = pd.DataFrame({"family": "isotropic", "effect": np.linspace(-0.5, 0.5, 10)})
+    table = pd.DataFrame({"bypass": [world.bypass], "kl": 0.0, "failed": "", "selected": True})
+    nulls = pd.DataFrame({"effect": np.linspace(-0.5, 0.5, 10), "kl": 0.0})
     return Selection(direction, torch.eye(4), torch.eye(4), table, 8.0, 0.0, prompts, nulls)
 
 

@@ -4,9 +4,9 @@ import io
 import json
 import subprocess
 import sys
+import time
 from importlib import metadata
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from rich.console import Console
@@ -14,20 +14,21 @@ from rich.console import Console
 from experiments.command import run as run_command
 from experiments.command.main import main
 from experiments.command.report import experiment_table
-from experiments.command.run import (
-    RunOptions,
-    SharedSettings,
-    flag_value,
-    make_plans,
-    parse_options,
-    split_names,
-)
+from experiments.command.run import flag_value, parse_options, split_names
 from experiments.harness.paths import model_label, results_root
-from experiments.harness.registry import FOLDER, experiment_files, load_experiment, select
-from experiments.harness.source import constant_text
-from experiments.lab.claims import Verdict
+from experiments.harness.registry import (
+    FOLDER,
+    benchmarks_in,
+    experiments_in,
+    find_experiment,
+    select,
+)
+from experiments.harness.run import RunOptions, SharedSettings, make_plans
+from experiments.lab.claims import VERDICTS
+from experiments.lab.config import ExperimentConfig
 from interp.data.prompt_sets import ContrastSet
 from interp.errors import ExperimentError
+from tests.made_up_experiments import write_experiments
 
 
 @pytest.fixture
@@ -151,7 +152,7 @@ def test_help_of_an_experiment_shows_its_settings(experiments_folder, capsys) ->
     shown = capsys.readouterr().out
     assert "--n-prompts" in shown
     assert "prompts that are measured" in shown
-    assert "Norms are positive." in shown
+    assert "91a: Norms are positive." in shown
 
 
 def test_experiments_and_flags_are_told_apart() -> None:
@@ -188,40 +189,60 @@ def test_experiments_and_flags_are_told_apart() -> None:
 )
 def test_settings_are_read_from_the_line(line, names, changed, monkeypatch) -> None:
     asked = []
-    monkeypatch.setattr(run_command, "run_experiments", lambda *given: asked.append(given) or 0)
+    monkeypatch.setattr(run_command, "run_experiments", lambda *given: asked.append(given) or [])
     assert main(["run", *line.split()]) == 0
-    files, options, config, _ = asked[0]
-    assert [file.number for file in files] == names.split()
+    chosen, options, config, _ = asked[0]
+    assert [one.number for one in chosen] == names.split()
     assert options.preset == "quick"
-    plain = load_experiment(names).PRESETS["quick"] if len(files) == 1 else SharedSettings()
+    plain = chosen[0].preset("quick") if len(chosen) == 1 else SharedSettings()
     assert {name: vars(config)[name] for name in changed} == changed
     same = vars(plain).keys() - changed - {"other_doses"}
     assert {name: vars(config)[name] for name in same} == {name: vars(plain)[name] for name in same}
 
 
 def test_a_seed_for_several_experiments_replaces_that_of_every_preset(tmp_path) -> None:
-    files = select(["01", "08"])
+    chosen = select(["01", "08"])
     for seed, expected in ((None, [0, 1]), (0, [0, 0]), (4, [4, 4])):
-        plans = make_plans(files, RunOptions(preset="full"), SharedSettings(seed), tmp_path, "x")
+        plans = make_plans(chosen, RunOptions(preset="full"), SharedSettings(seed), tmp_path, "x")
         assert [plan.config.seed for plan in plans] == expected
 
 
 def test_settings_start_from_the_preset(experiments_folder) -> None:
-    files = select(["91"], experiments_folder)
-    options, config = parse_options(files, ["--preset", "full", "--seed", "4"])
+    chosen = select(["91"], experiments_folder)
+    options, config = parse_options(chosen, ["--preset", "full", "--seed", "4"])
     assert options.preset == "full"
     assert vars(config) == {"seed": 4, "n_prompts": 6}
 
 
 def test_experiments_are_selected_by_number_name_or_all(experiments_folder) -> None:
-    for wanted in (["91"], ["norms"], ["91_norms"], ["all"], ["91", "norms"]):
-        assert [file.name for file in select(wanted, experiments_folder)] == ["91_norms"]
+    for wanted in (["91"], ["norms"], ["91_norms"], ["91", "norms"]):
+        assert [one.name for one in select(wanted, experiments_folder)] == ["91_norms"]
+    for wanted in (["all"], ["92", "all"], ["91", "pair"]):
+        assert [one.name for one in select(wanted, experiments_folder)] == ["91_norms", "92_pair"]
+    assert [one.name for one in select(["92", "91"], experiments_folder)] == ["92_pair", "91_norms"]
 
 
 def test_an_experiment_without_its_parts_is_refused(tmp_path) -> None:
-    (tmp_path / "07_bare.py").write_text('CLAIM = "x"\n')
-    with pytest.raises(ExperimentError, match="CRITERION, Config"):
-        load_experiment("07", tmp_path)
+    (tmp_path / "07_bare.py").write_text("CLAIMS = ()\nConfig = object\n")
+    bare = find_experiment("07", tmp_path)
+    with pytest.raises(ExperimentError, match=r"07_bare\.py lacks PRESETS, verdicts"):
+        bare.preset("smoke")
+    with pytest.raises(ExperimentError, match=r"07_bare\.py lacks run"):
+        bare.run(ExperimentConfig(), None)  # type: ignore[arg-type]
+    (tmp_path / "08_half").mkdir()
+    (tmp_path / "08_half" / "protocol.py").write_text(
+        "CLAIMS = ()\nConfig = verdicts = object\nPRESETS = {'smoke': 1}\n"
+    )
+    with pytest.raises(ExperimentError, match="08_half: PRESETS lacks quick, full"):
+        find_experiment("08", tmp_path).preset("smoke")
+
+
+def test_folders_of_experiments_elsewhere_do_not_meet(tmp_path) -> None:
+    for name in ("one", "two"):
+        write_experiments(tmp_path / name)
+    first, second = (find_experiment("92", tmp_path / name) for name in ("one", "two"))
+    assert first.part("run").Config is first.protocol.Config
+    assert first.protocol.Config is not second.protocol.Config
 
 
 def test_labels_of_models() -> None:
@@ -246,15 +267,16 @@ def test_results_go_to_the_folder_named_by_the_environment(tmp_path, monkeypatch
 
 
 def test_the_real_experiments_state_claims_that_can_be_read() -> None:
-    for file in experiment_files():
-        assert len(file.claim) > 20, file.name
-        module = load_experiment(file.number)
-        assert constant_text(*project_of(file.path), "CRITERION") == module.CRITERION
+    for experiment in experiments_in():
+        letters = "abcde"[: len(experiment.claims)]
+        assert [c.key for c in experiment.claims] == [f"{experiment.number}{x}" for x in letters]
+        for claim in experiment.claims:
+            assert min(map(len, (claim.notes, claim.statement, claim.criterion))) > 20, claim.key
 
 
 IMPORTS = """
 import sys
-from experiments.cli import main
+from experiments.command.main import main
 
 for line in sys.argv[1:]:
     try:
@@ -269,17 +291,19 @@ for line in sys.argv[1:]:
 def test_help_and_lists_import_nothing_heavy() -> None:
     lines = ["--help", "--version", "list", "list --help", "report --help", "models", "data --help"]
     lines += ["notebooks --help", "run --help", "run all --help", "run 05 06 --preset smoke --help"]
-    command = [
-        sys.executable,
-        "-c",
-        IMPORTS,
-        *lines,
-        "run",
-        "run --n-prompts 3 05",
-        "run 5 --dtype x",
-    ]
+    lines += [f"run {one.number} --help" for one in (*experiments_in(), *benchmarks_in())]
+    lines += ["run", "run --n-prompts 3 05", "run 5 --dtype x"]
+    command = [sys.executable, "-c", IMPORTS, *lines]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_help_of_an_experiment_comes_at_once() -> None:
+    command = [sys.executable, "-m", "experiments", "run", "05", "--help"]
+    started = time.monotonic()
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "--doses" in shown
+    assert time.monotonic() - started < 3  # a third of that on a machine that does nothing else
 
 
 def test_the_help_names_what_an_option_takes(capsys) -> None:
@@ -299,10 +323,14 @@ def test_the_version_names_what_numbers_depend_on(capsys) -> None:
     assert {"python", "torch", "transformer-lens"} <= shown.keys()
 
 
-def test_a_benchmark_is_listed_without_a_verdict() -> None:
+def test_a_benchmark_is_listed_without_a_verdict(tmp_path) -> None:
+    folder = tmp_path / "full" / "m" / "speed"
+    folder.mkdir(parents=True)
+    content = {"experiment": "speed", "preset": "full", "mechanics": False, "claims": []}
+    met = {"name": "targets.met", "value": 5.0, "n": 8}
+    (folder / "result.json").write_text(json.dumps({**content, "estimates": [met]}))
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(experiment_table(results_root(), ["full"]))
-    rows = console.export_text().splitlines()
-    speed = [row for row in rows[rows.index(next(r for r in rows if "│ speed" in r)) :]]
-    assert "targets met" in speed[0]
-    assert not any(verdict in row for row in speed for verdict in get_args(Verdict))
+    console.print(experiment_table(tmp_path, ["full"]))
+    (row,) = [row for row in console.export_text().splitlines() if "│ speed" in row]
+    assert "m (full): 5 of 8 targets met" in row
+    assert not any(verdict in row for verdict in VERDICTS)

@@ -1,5 +1,6 @@
 """The hash of the code that measures: what changes it, and what does not."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -10,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from experiments.harness.code_hash import code_hash, counted
-from experiments.harness.registry import benchmark_files, experiment_files, find_experiment
-from experiments.harness.source import constant_text, project_of
+from experiments.harness.registry import Experiment, benchmarks_in, experiments_in
 from interp.errors import ExperimentError
 
 SOURCES = {
@@ -41,45 +41,80 @@ SOURCES = {
     "interp/unused.py": "def unused(): return 1",
     "interp/stats.py": "import numpy as np\ndef mean(x):\n    return np.mean(x)",
     "interp/typed.py": "class Typed: pass",
-    "interp/registry.py": "SETS = {'a': 1}",
-    "interp/data.py": "from interp.registry import SETS\ndef read(): return SETS",
+    "interp/assets/registry.py": "SETS = {'a': 1}",
+    "interp/data/sets.py": "from interp.assets.registry import SETS\ndef read(): return SETS",
     "interp/plots/__init__.py": "from interp.plots.bars import bars",
     "interp/plots/bars.py": "def bars(): return 'red'",
     "experiments/__init__.py": "",
-    "experiments/estimates.py": "from .limits import LIMIT\ndef estimate(x): return x > LIMIT",
-    "experiments/limits.py": "LIMIT = 0.5",
-    "experiments/figures.py": "def draw(): return 'green'",
-    "experiments/x_plots.py": "from experiments.cli import main\ndef draw(): return 'blue'",
-    "experiments/cli.py": "def main(): pass",
+    "experiments/lab/__init__.py": "",
+    "experiments/lab/claims.py": "def decide(x): return x",
+    "experiments/lab/estimates.py": "from .limits import LIMIT\ndef estimate(x): return x > LIMIT",
+    "experiments/lab/limits.py": "LIMIT = 0.5",
+    "experiments/figures.py": "from experiments.harness import run\ndef draw(): return 'green'",
+    "experiments/harness/run.py": "def run(): pass",
     "experiments/05_x.py": '''
         """An experiment."""
         from __future__ import annotations
         from typing import TYPE_CHECKING
         import interp.stats
-        from interp import capture, data, plots
+        from interp import capture, plots
+        from interp.data import sets
         from interp.engine import run_body
-        from experiments import figures, x_plots
-        from experiments.estimates import estimate
+        from experiments import figures
+        from experiments.lab.claims import decide
+        from experiments.lab.estimates import estimate
         if TYPE_CHECKING:
             from interp.typed import Typed
 
-        FIGURES = (plots.bars, x_plots.draw, figures.draw)
+        CLAIMS = ("above 0",)
+        MINUTES = {"smoke": 1}
+        PRESETS: dict[str, int] = {"smoke": 2}
+        DRAWN = (plots.bars, figures.draw)
 
         def run(lab: Typed):
             """Measure."""
-            return estimate(interp.stats.mean(run_body(capture(data.read()))))
+            return estimate(interp.stats.mean(run_body(capture(sets.read()))))
+
+        def verdicts(estimates):
+            return decide(estimates > 0)
 
         def plot(result):
-            return [draw() for draw in FIGURES]
+            return [draw() for draw in DRAWN]
 
         def bar_figure(result):
             return 1
     ''',
+    "experiments/06_y/__init__.py": "",
+    "experiments/06_y/protocol.py": """
+        from experiments.lab.claims import decide
+        CLAIMS = ("above 0",)
+        MINUTES = {"smoke": 1}
+        PRESETS = {"smoke": 2}
+        DOSES = (1, 2)
+
+        def verdicts(estimates):
+            return decide(estimates > 0)
+    """,
+    "experiments/06_y/measure.py": "from interp import stats\ndef measure(x): return stats.mean(x)",
+    "experiments/06_y/run.py": """
+        from . import measure
+        from .protocol import DOSES
+
+        def run(config, lab):
+            return measure.measure(DOSES)
+    """,
+    "experiments/06_y/figures.py": """
+        from interp import plots
+        from .protocol import CLAIMS
+
+        def plot(result):
+            return plots.bars(CLAIMS)
+    """,
 }
 COUNTED = {
     "experiments.05_x",
-    "experiments.estimates",
-    "experiments.limits",
+    "experiments.lab.estimates",
+    "experiments.lab.limits",
     "interp",
     "interp.engine.body",
     "interp.engine.capture",
@@ -128,40 +163,39 @@ def test_what_counts_is_what_measures(sources) -> None:
     found = counted(sources.root / sources.start, sources.root, drawing=False)
     assert set(found) == COUNTED
     drawn = counted(sources.root / sources.start, sources.root)
-    # x_plots imports the command line too, but uses nothing of it.
-    assert set(drawn) - COUNTED == {
-        "interp.plots.bars",
-        "experiments.x_plots",
-        "experiments.figures",
-    }
+    # figures imports the harness too, but uses nothing of it.
+    assert set(drawn) - COUNTED == {"interp.plots.bars", "experiments.figures"}
 
 
 def reflow_imports(sources: Sources) -> None:
     sources.replace(
         sources.start,
-        "from interp import capture, data, plots\n",
-        "from interp import (\n    plots,\n    data,\n)\nfrom interp import capture\n",
+        "from interp import capture, plots\n",
+        "from interp import (\n    plots,\n)\nfrom interp import capture\n",
     )
 
 
 def import_elsewhere(sources: Sources) -> None:
-    sources.replace(sources.start, "from interp import capture, data, plots\n", "")
+    sources.replace(
+        sources.start, "from interp import capture, plots\n", "from interp import plots\n"
+    )
+    sources.replace(sources.start, "from interp.data import sets\n", "")
     sources.replace(
         sources.start,
         "    return estimate(",
-        "    from interp.engine.capture import capture\n    from interp import data\n"
+        "    from interp.engine.capture import capture\n    from interp.data import sets\n"
         "    return estimate(",
     )
 
 
 def import_absolutely(sources: Sources) -> None:
-    sources.replace("experiments/estimates.py", "from .limits", "from experiments.limits")
+    sources.replace("experiments/lab/estimates.py", "from .limits", "from experiments.lab.limits")
 
 
 def move_a_module(sources: Sources) -> None:
-    sources.move("experiments/limits.py", "interp/deep/limits.py")
+    sources.move("experiments/lab/limits.py", "interp/deep/limits.py")
     sources.write("interp/deep/__init__.py", '"""Deep."""')
-    sources.replace("experiments/estimates.py", "from .limits", "from interp.deep.limits")
+    sources.replace("experiments/lab/estimates.py", "from .limits", "from interp.deep.limits")
 
 
 def rename_a_package(sources: Sources) -> None:
@@ -170,36 +204,38 @@ def rename_a_package(sources: Sources) -> None:
 
 
 def move_the_experiment(sources: Sources) -> None:
-    sources.move("experiments/05_x.py", "experiments/05_x/protocol.py")
-    sources.start = "experiments/05_x/protocol.py"
-    sources.move("experiments/estimates.py", "experiments/05_x/estimates.py")
-    sources.replace("experiments/05_x/estimates.py", "from .limits", "from ..limits")
-    sources.replace(sources.start, "from experiments.estimates", "from .estimates")
-
-
-def move_the_assets(sources: Sources) -> None:
-    sources.move("interp/registry.py", "interp/assets/registry.py")
-    sources.replace_everywhere("interp.assets.fetch.registry", "interp.assets.fetch.registry")
+    sources.move("experiments/05_x.py", "experiments/05_x/run.py")
+    sources.start = "experiments/05_x/run.py"
+    sources.move("experiments/lab/estimates.py", "experiments/05_x/estimates.py")
+    sources.replace("experiments/05_x/estimates.py", "from .limits", "from ..lab.limits")
+    sources.replace(sources.start, "from experiments.lab.estimates", "from .estimates")
 
 
 def register_a_data_set(sources: Sources) -> None:
-    sources.replace("interp/registry.py", "'a': 1", "'a': 1, 'b': 2")
-    sources.replace("interp/data.py", "def read", "def read_b(): return SETS['b']\ndef read")
+    sources.replace("interp/assets/registry.py", "'a': 1", "'a': 1, 'b': 2")
+    sources.replace("interp/data/sets.py", "def read", "def read_b(): return SETS['b']\ndef read")
 
 
 def edit_docstrings_and_comments(sources: Sources) -> None:
     sources.replace(sources.start, '"""Measure."""', '"""Measure it."""')
     sources.replace("interp/engine/capture.py", '"""States."""', "")
     sources.replace("interp/engine/body.py", "# twice", "# the double")
-    sources.replace("experiments/limits.py", "LIMIT = 0.5", 'LIMIT = 0.5\n"""A share."""')
+    sources.replace("experiments/lab/limits.py", "LIMIT = 0.5", 'LIMIT = 0.5\n"""A share."""')
 
 
 def edit_plots(sources: Sources) -> None:
     sources.replace("interp/plots/bars.py", "red", "green")
-    sources.replace("experiments/x_plots.py", "blue", "green")
     sources.replace(sources.start, "def plot(result):", "def plot(result):\n    import math")
     sources.replace(sources.start, "return 1", "return 2")
     sources.replace("experiments/figures.py", "green", "red")
+
+
+def claim_and_judge_otherwise(sources: Sources) -> None:
+    sources.replace(sources.start, "above 0", "above 1")
+    sources.replace(sources.start, "estimates > 0", "estimates > 1")
+    sources.replace(sources.start, '{"smoke": 1}', '{"smoke": 1, "full": 60}')
+    sources.replace(sources.start, '{"smoke": 2}', '{"smoke": 3}')
+    sources.replace("experiments/lab/claims.py", "return x", "return not x")
 
 
 def import_for_type_checking(sources: Sources) -> None:
@@ -229,10 +265,10 @@ def list_another_name(sources: Sources) -> None:
         move_a_module,
         rename_a_package,
         move_the_experiment,
-        move_the_assets,
         register_a_data_set,
         edit_docstrings_and_comments,
         edit_plots,
+        claim_and_judge_otherwise,
         import_for_type_checking,
         list_another_name,
     ],
@@ -247,7 +283,7 @@ def test_it_stays_when_nothing_else_is_computed(sources, change: Callable[[Sourc
     ("file", "old", "new"),
     [
         ("experiments/05_x.py", "estimate(interp", "not estimate(interp"),
-        ("experiments/limits.py", "0.5", "0.6"),  # a relative import
+        ("experiments/lab/limits.py", "0.5", "0.6"),  # a relative import
         ("interp/engine/late.py", "1", "2"),  # a relative import in a function
         ("interp/engine/capture.py", "model + LATE", "model - LATE"),  # through a lazy face
         ("interp/engine/body.py", "2 * x", "3 * x"),  # through a package
@@ -267,9 +303,9 @@ def test_it_changes_with_what_is_computed(sources, file: str, old: str, new: str
 
 
 def test_taking_another_thing_by_the_same_name_changes_it(sources) -> None:
-    sources.write("experiments/limits.py", "LIMIT = 0.5\nOTHER = 0.6")
+    sources.write("experiments/lab/limits.py", "LIMIT = 0.5\nOTHER = 0.6")
     before = sources.hash()
-    sources.replace("experiments/estimates.py", "import LIMIT", "import OTHER as LIMIT")
+    sources.replace("experiments/lab/estimates.py", "import LIMIT", "import OTHER as LIMIT")
     assert sources.hash() != before
 
 
@@ -287,9 +323,35 @@ def test_drawing_has_a_hash_of_its_own(sources) -> None:
     reflow_imports(sources)
     rename_a_package(sources)
     assert sources.hash(drawing=True) == before
-    edit_plots(sources)
-    assert sources.hash(drawing=True) != before
-    assert sources.hash() == numbers
+    for edit in (edit_plots, claim_and_judge_otherwise):
+        before = sources.hash(drawing=True)
+        edit(sources)
+        assert sources.hash(drawing=True) != before
+        assert sources.hash() == numbers
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "measures"),
+    [
+        ("protocol.py", '("above 0",)', '("above 1",)', False),
+        ("protocol.py", "estimates > 0", "estimates > 1", False),
+        ("protocol.py", '{"smoke": 1}', '{"smoke": 9}', False),
+        ("protocol.py", '{"smoke": 2}', '{"smoke": 9}', False),
+        ("protocol.py", "(1, 2)", "(1, 2, 3)", True),
+        ("figures.py", "plots.bars(CLAIMS)", "plots.bars(CLAIMS[:1])", False),
+        ("measure.py", "mean(x)", "mean(-x)", True),
+        ("run.py", "measure.measure(DOSES)", "measure.measure(DOSES[:1])", True),
+    ],
+)
+def test_of_a_folder_the_run_counts_and_the_rest_of_it_is_judged_and_drawn(
+    sources, file, old, new, measures
+) -> None:
+    package = Experiment("06", "06_y", sources.root / "experiments" / "06_y")
+    numbers, drawn = package.code(drawing=False), package.code(drawing=True)
+    assert numbers != drawn
+    sources.replace(f"experiments/06_y/{file}", old, new)
+    assert (package.code(drawing=False) != numbers) == measures
+    assert package.code(drawing=True) != drawn
 
 
 def test_a_name_that_nothing_gives_is_an_error(sources) -> None:
@@ -298,58 +360,26 @@ def test_a_name_that_nothing_gives_is_an_error(sources) -> None:
         sources.hash()
 
 
-def test_constants_are_read_through_relative_imports_and_packages(tmp_path) -> None:
-    experiment = tmp_path / "experiments" / "05_x"
-    experiment.mkdir(parents=True)
-    (experiment / "limits.py").write_text("LIMIT = 0.5")
-    (experiment / "protocol.py").write_text(
-        "from .limits import LIMIT as MOST\nCRITERION = f'Above {MOST}.'"
-    )
-    assert constant_text(*project_of(experiment / "protocol.py"), "CRITERION") == "Above 0.5."
-
-
-@pytest.mark.parametrize("name", [file.name for file in experiment_files()])
-def test_no_experiment_depends_on_plots_assets_or_the_command_line(name: str) -> None:
-    modules = set(counted(find_experiment(name).path, drawing=False))
+@pytest.mark.parametrize("experiment", experiments_in(), ids=lambda one: one.name)
+def test_no_experiment_depends_on_plots_assets_or_the_harness(experiment) -> None:
+    modules = set(counted(experiment.path / "run.py", drawing=False))
     assert {"interp.activations", "interp.stats", "experiments.lab.lab"} <= modules
-    shown = (
-        "cli",
-        "run_command",
-        "runner",
-        "progress",
-        "report",
-        "saving",
-        "notebooks",
-        "registry",
-    )
-    brought = (
-        "assets",
-        "cache",
-        "data",
-        "downloads",
-        "files",
-        "hub",
-        "literals",
-        "registry",
-        "wheels",
-    )
-    out = {f"experiments.{part}" for part in shown} | {f"interp.{part}" for part in brought}
-    assert not out & modules
-    assert not [module for module in modules if "plots" in module]
+    out = re.compile(r".*\b(plots|figures|assets|harness|command|notebook|progress|claims)\b.*")
+    assert not [module for module in modules if out.match(module)]
     assert len(modules) < 50
 
 
 def test_every_experiment_and_benchmark_is_hashed() -> None:
-    files = [*experiment_files(), *benchmark_files()]
-    hashes = {code_hash(file.path, drawing=drawing) for file in files for drawing in (True, False)}
-    assert len(hashes) == 2 * len(files)
+    known = [*experiments_in(), *benchmarks_in()]
+    hashes = {one.code(drawing=drawing) for one in known for drawing in (True, False)}
+    assert len(hashes) == 2 * len(known)
 
 
 def test_hashing_is_quick() -> None:
     code = (
-        "import time; from experiments.code_hash import code_hash;"
-        "from experiments.registry import find_experiment; path = find_experiment('05').path;"
-        "started = time.process_time(); code_hash(path, drawing=False);"
+        "import time; from experiments.harness.registry import find_experiment;"
+        "experiment = find_experiment('05');"
+        "started = time.process_time(); experiment.code(drawing=False);"
         "print(time.process_time() - started)"
     )
     runs = [subprocess.check_output([sys.executable, "-c", code], text=True) for _ in range(3)]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from experiments.command.main import main
-from experiments.harness.durations import MINUTES, announce, estimate, in_words, weights
-from experiments.harness.registry import PRESET_NAMES, benchmark_files, experiment_files
+from experiments.harness.durations import announce, estimate, in_words, weights
+from experiments.harness.registry import PRESET_NAMES, benchmarks_in, experiments_in
 from interp.assets.registry import DEFAULT_MODEL, models
 
 
@@ -20,10 +20,13 @@ def save(folder: Path, model: str, seconds: float, age: int = 0) -> None:
     os.utime(path, (1e9 - age, 1e9 - age))
 
 
-def test_every_experiment_and_preset_is_in_the_table() -> None:
-    names = [file.name for file in (*experiment_files(), *benchmark_files())]
-    assert list(MINUTES) == names
-    assert all(set(minutes) == set(PRESET_NAMES) for minutes in MINUTES.values())
+@pytest.mark.parametrize(
+    "experiment", [*experiments_in(), *benchmarks_in()], ids=lambda one: one.name
+)
+def test_every_protocol_says_how_long_its_presets_take(experiment) -> None:
+    minutes = experiment.protocol.MINUTES
+    assert set(minutes) == set(PRESET_NAMES)
+    assert 0 < minutes["smoke"] < minutes["quick"] < minutes["full"]
 
 
 def test_the_newest_result_of_the_same_model_counts(make_plan, tmp_path) -> None:
@@ -47,11 +50,16 @@ def test_results_of_another_model_are_scaled_by_the_weights(make_plan, tmp_path)
     assert estimate(plan, "some/hub-id", [root]) == (10, "measured on smollm2-135m")
 
 
-def test_without_results_the_table_counts_or_nothing_is_known(make_plan, monkeypatch) -> None:
-    plan = make_plan()
-    assert estimate(plan, DEFAULT_MODEL, []) == (0, "not run here before")
-    monkeypatch.setitem(MINUTES, "91_norms", {"smoke": 2})  # type: ignore[attr-defined]
-    assert estimate(plan, DEFAULT_MODEL, []) == (120, "measured on tiny-random")
+def test_without_results_the_protocols_minutes_count_or_nothing_is_known(make_plan) -> None:
+    assert estimate(make_plan(), DEFAULT_MODEL, []) == (0, "not run here before")
+    smoke = make_plan(number="92")
+    assert estimate(smoke, "tiny-random", []) == (6, "measured on tiny-random")
+    full = make_plan(preset="full", number="92")
+    assert estimate(full, DEFAULT_MODEL, []) == (120, f"measured on {DEFAULT_MODEL}")
+    seconds, source = estimate(full, "smollm2-135m", [])
+    share = models()["smollm2-135m"].bytes / models()[DEFAULT_MODEL].bytes
+    assert seconds == pytest.approx(120 * share)
+    assert source == f"scaled from {DEFAULT_MODEL}"
 
 
 def test_what_was_begun_takes_at_most_as_long(make_plan, tmp_path) -> None:

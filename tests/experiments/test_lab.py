@@ -3,17 +3,25 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from experiments.harness.labs import load_data
 from experiments.lab import lab as lab_module
-from experiments.lab.cells import FileCells
+from experiments.lab.cells import FileCells, MemoryCells
+from experiments.lab.lab import Lab
 from experiments.lab.progress import Silent
 from interp.activations import capture
+from interp.data import sets
 from interp.data.prompt_sets import text_set
+from interp.directions import Direction, mean_difference
+from interp.errors import DataError
+from interp.nulls import FAMILIES
 from interp.prompts import tokenise
 from interp.sites import all_sites
 from interp.tiny import tiny_random_model
@@ -30,21 +38,19 @@ def test_shared_cells_are_measured_once_per_run_and_kept_by_each(bench, tmp_path
 
 
 def test_data_is_told_apart_by_what_it_reads_now(monkeypatch, made_up_prompts) -> None:
-    sets = {
-        name: text_set(name, [f"A {name}.", "The sea."], "none") for name in ("advbench", "tasks")
-    }
+    read = {name: text_set(name, [f"A {name}."], "none") for name in ("advbench", "tasks")}
     monkeypatch.setattr("interp.data.sets.contrast_set", lambda name: made_up_prompts)
-    monkeypatch.setattr("interp.data.sets.advbench", lambda: sets["advbench"])
-    monkeypatch.setattr("interp.data.sets.tasks", lambda: sets["tasks"])
+    monkeypatch.setattr("interp.data.sets.advbench", lambda: read["advbench"])
+    monkeypatch.setattr("interp.data.sets.tasks", lambda: read["tasks"])
     monkeypatch.setattr("interp.data.sets.wikipedia", lambda: pytest.fail("was read"))
     first = load_data()
     assert first.sha256_of("made-up", 0) == made_up_prompts.sha256
-    before = {name: first.sha256_of(name, 0) for name in sets}
-    sets["tasks"] = text_set("tasks", ["Another task."], "none")
-    assert first.sha256_of("tasks", 0) == before["tasks"]  # read once
+    before = {name: first.sha256_of(f"{name} test", 0) for name in read}
+    read["tasks"] = text_set("tasks", ["Another task."], "none")
+    assert first.sha256_of("tasks test", 0) == before["tasks"]  # read once
     now = load_data()
-    assert now.sha256_of("advbench", 0) == before["advbench"]
-    assert now.sha256_of("tasks", 0) != before["tasks"]
+    assert now.sha256_of("advbench test", 0) == before["advbench"]
+    assert now.sha256_of("tasks test", 0) != before["tasks"]
 
 
 def test_plain_cells_are_not_shared(bench, tmp_path) -> None:
@@ -60,7 +66,7 @@ def test_activations_do_not_depend_on_what_was_asked_before(bench) -> None:
     prompts = lab.splits.train.positive[:5]
     late = lab.activations(prompts, sites[4:], (-1, -2))
     whole = lab.activations(prompts, sites, (-1, -2))
-    plain = capture(lab.model, tokenise(lab.model, prompts), sites, (-1, -2))
+    plain = capture(lab.model, tokenise(lab.model, prompts), sites=sites, positions=(-1, -2))
     assert torch.equal(whole[:, 4:], late)
     assert torch.allclose(whole, plain, atol=1e-5)
 
@@ -94,3 +100,56 @@ def test_randomness_depends_on_purpose_and_seed_alone(bench) -> None:
     draws = [lab.rng(purpose).normal() for purpose in ("a", "b", "a")]
     assert draws[0] == draws[2] != draws[1]
     assert not np.isclose(bench.lab(1).rng("a").normal(), draws[0])
+
+
+def test_any_registered_set_is_given_by_name_and_recorded(lab, monkeypatch) -> None:
+    made_up = text_set("advbench", ["One.", "Two.", "Three."], "none")
+    monkeypatch.setitem(sets._TEXTS, "advbench", lambda offline: made_up)
+    assert lab.used == ()
+    for _ in range(2):
+        assert lab.data("advbench").texts == ("One.", "Two.", "Three.")
+    assert lab.used == ({"name": "advbench", "sha256": made_up.sha256, "n": 3},)
+    with pytest.raises(DataError, match="'advbenhc'; did you mean 'advbench'"):
+        lab.data("advbenhc")
+
+
+@dataclass
+class Taken:
+    """A direction with the states that it was taken from."""
+
+    direction: Direction
+    positive: Float[Tensor, "positive d_model"]
+    negative: Float[Tensor, "negative d_model"]
+
+
+def test_nulls_are_of_all_families_orthogonal_and_reproducible_by_purpose(lab) -> None:
+    positive, negative = torch.randn(2, 9, 16, generator=torch.Generator().manual_seed(0))
+    taken = Taken(mean_difference(positive + 1, negative), positive + 1, negative)
+
+    def drawn(purpose: str, lab: Lab = lab, n: int = 4) -> Float[Tensor, "draw d_model"]:
+        return torch.stack([null.unit for _, _, null in lab.nulls(taken, n, purpose)])
+
+    found = lab.nulls(taken, 4, "a")
+    assert [(family, number) for family, number, _ in found] == [
+        (family, number) for family in FAMILIES for number in range(4)
+    ]
+    assert len(FAMILIES) == 3
+    units = drawn("a")
+    assert torch.allclose(units.norm(dim=-1), torch.ones(12))
+    assert (units @ taken.direction.unit).abs().max() < 1e-5
+    cosines = units @ units.T - torch.eye(12)
+    assert cosines.abs().max() < 0.99  # no two are the same, in no two families
+    assert torch.equal(drawn("a"), units)
+    assert torch.equal(drawn("a", n=2).view(3, 2, -1), units.view(3, 4, -1)[:, :2])
+    assert not torch.isclose(drawn("b"), units).all(-1).any()
+    other = copy.copy(lab)
+    other.seed = 1
+    assert not torch.isclose(drawn("a", other), units).all(-1).any()
+
+
+def test_directions_belong_to_the_experiment_that_saves_them(lab) -> None:
+    first, second = (lab.for_experiment(MemoryCells()) for _ in range(2))
+    direction = mean_difference(torch.ones(2, 4), torch.zeros(2, 4))
+    first.save_direction("refusal", direction)
+    assert first.directions == {"refusal": direction}
+    assert second.directions == {}

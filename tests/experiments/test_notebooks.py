@@ -7,11 +7,12 @@ from typing import Any
 import nbformat
 import pytest
 
-from experiments import notebook as notebooks
+from experiments.command import notebooks
+from experiments.command.notebooks import execute_copies
 from experiments.harness.paths import project_root, saved_label
 from experiments.harness.runner import run_plans
 from experiments.lab.results import Result
-from experiments.notebook import about, estimates, execute_copies, figure, observation, show
+from experiments.notebook import about, estimates, figure, observation, show
 from interp.errors import ExperimentError
 from interp.tiny import tiny_huggingface
 
@@ -46,10 +47,10 @@ def notebook(folder: Path, *code: str) -> Path:
 def test_a_saved_result_is_shown(saved, experiments_folder) -> None:
     result = show("91", "tiny", "smoke", out=saved, folder=experiments_folder)
     text = str(about(result).data)
-    assert "Norms are positive." in text
-    assert "above 0.5" in text
-    assert "Verdict: supported" in text
+    assert text.startswith("Measured on tiny-random, `smoke` preset.")
     assert "no finding" in text  # random weights
+    assert "> norms grow\n\n**91a.** Norms are positive. **Supported.**" in text
+    assert "written before the run</summary>\n\nSupported if the mean norm is above 0.5" in text
     assert str(observation(result).data).startswith("The mean norm is")
     assert len(figure(result, "profile", experiments_folder).axes) == 1
     with pytest.raises(ExperimentError, match="did you mean 'profile'"):
@@ -246,6 +247,21 @@ def test_a_failing_notebook_is_named_and_leaves_no_copy(saved, tmp_path) -> None
     with pytest.raises(ExperimentError, match=r"91_norms\.ipynb failed: ValueError: broken cell"):
         execute_copies(saved, "smoke", "tiny", source.parent)
     assert not (saved / "smoke" / "tiny" / "notebooks").exists()
+
+
+def test_in_place_the_notebooks_themselves_are_executed(tmp_path, monkeypatch) -> None:
+    source = notebook(tmp_path / "books", "1")
+    (source.parent / "scratch.ipynb").write_text("left alone")
+
+    def executed(path, variables):
+        assert variables == {}
+        book = nbformat.read(path, as_version=4)
+        book.cells[0].source = "2"
+        return book
+
+    monkeypatch.setattr(notebooks, "executed", executed)
+    assert notebooks.execute_in_place(source.parent) == [source]
+    assert nbformat.read(source, as_version=4).cells[0].source == "2"
 
 
 def test_notebooks_without_results_say_so(saved, tmp_path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments.command.report import BEGIN, END, refresh_readme
-from experiments.harness.registry import load_experiment
+from experiments.harness.registry import find_experiment
 from experiments.harness.runner import Plan, run_plans
 from experiments.harness.store import load_result
 
@@ -39,14 +39,13 @@ def test_the_example_experiment_runs(bench, tmp_path: Path) -> None:
     folder = tmp_path / "experiments"
     folder.mkdir()
     (folder / "31_norm_growth.py").write_text(example_experiment())
-    module = load_experiment("31", folder)
-    from experiments.harness.registry import find_experiment
-
-    file = find_experiment("31", folder)
-    plan = Plan(file, module, module.PRESETS["smoke"], "smoke", tmp_path / "31_norm_growth")
+    example = find_experiment("31", folder)
+    plan = Plan(example, example.preset("smoke"), "smoke", tmp_path / "31_norm_growth")
     (outcome,) = run_plans([plan], bench, say=str)
     assert outcome.status == "measured", outcome.error
-    assert load_result(plan.folder)["growth"].n == 4
+    result = load_result(plan.folder)
+    assert result["growth"].n == 4
+    assert result.verdicts.keys() == {"31a"}
 
 
 def test_the_other_example_is_python_and_imports_what_exists() -> None:

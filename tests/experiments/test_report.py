@@ -1,4 +1,4 @@
-"""Tables of verdicts, rebuilt from result.json files alone."""
+"""Verdicts by claim, rebuilt from result.json files alone."""
 
 import json
 from pathlib import Path
@@ -6,10 +6,18 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from experiments.command.report import experiment_table, print_report, write_report
+from experiments.command.report import (
+    BEGIN,
+    END,
+    LEGEND,
+    experiment_table,
+    print_report,
+    refresh_readme,
+    write_report,
+)
 from experiments.harness.code_hash import code_hash
 from experiments.harness.provenance import git
-from experiments.harness.summaries import committed, headlines, read_summary, summaries
+from experiments.harness.summaries import committed, read_summary, summaries
 
 ESTIMATE = {
     "name": "norm.mean",
@@ -23,6 +31,14 @@ ESTIMATE = {
     "mde": None,
     "unit": "nats",
 }
+SHOWN = "norm.mean 1.23 nats [1, 1.5], null [-0.1, 0.1]"
+CLAIM = {
+    "key": "91a",
+    "notes": "norms\n  grow",
+    "statement": "Norms | are positive.",
+    "criterion": "Supported if above 0.5.",
+    "estimates": ["norm.mean", "other", "absent"],
+}
 
 
 @pytest.fixture
@@ -30,8 +46,8 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "results"
 
 
-def save(root: Path, preset: str, model: str, verdict: str, **changes) -> Path:
-    """A made-up result of experiment 91_norms, with one figure."""
+def save(root: Path, preset: str, model: str, *verdicts: str, **changes) -> Path:
+    """A made-up result of experiment 91_norms, with a verdict on 91a and others, and a figure."""
     folder = root / preset / model / "91_norms"
     folder.mkdir(parents=True)
     source = root.parent / "experiments" / "91_norms.py"
@@ -39,12 +55,14 @@ def save(root: Path, preset: str, model: str, verdict: str, **changes) -> Path:
         "experiment": "91_norms",
         "code": code_hash(source, drawing=False) if source.is_file() else "",
         "preset": preset,
-        "verdict": verdict,
+        "claims": [
+            {**CLAIM, "key": f"91{letter}", "verdict": verdict}
+            for letter, verdict in zip("abcd", verdicts, strict=False)
+        ],
         "mechanics": False,
         "style": "template",
-        "criterion": "Supported if above 0.5.",
         "observation": "It was | found.",
-        "estimates": [ESTIMATE, {**ESTIMATE, "name": "other", "value": None}],
+        "estimates": [ESTIMATE, {"name": "other", "value": None}],
         **changes,
     }
     (folder / "result.json").write_text(json.dumps(content))
@@ -52,56 +70,96 @@ def save(root: Path, preset: str, model: str, verdict: str, **changes) -> Path:
     return folder
 
 
-def test_headlines_are_those_the_experiment_names(root, experiments_folder) -> None:
-    save(root, "full", "m", "supported")
-    (found,) = summaries(root, "full")
-    expected = "norm.mean 1.23 nats [1, 1.5] (null [-0.1, 0.1], n = 12)"
-    assert headlines(found, experiments_folder) == [expected]
-    other = [estimate for estimate in headlines(found, root)]
-    assert other[1].startswith("other not measured")
+def shown(root: Path, experiments_folder: Path, *presets: str) -> tuple[list[str], list[str]]:
+    """Lines of `interp list`, and of `interp report` for the first preset."""
+    lines = []
+    for draw in (
+        lambda console: console.print(experiment_table(root, presets, experiments_folder)),
+        lambda console: print_report(root, presets[0], None, console, experiments_folder),
+    ):
+        console = Console(record=True, width=240)
+        draw(console)
+        lines.append(console.export_text().splitlines())
+    return lines[0], lines[1]
 
 
-def test_readme_has_verdicts_estimates_and_links(root, experiments_folder) -> None:
-    save(root, "full", "a", "supported")
-    save(root, "full", "b", "rejected", style="newline")
+def test_readme_has_signs_estimates_and_links(root, experiments_folder) -> None:
+    save(root, "full", "a", "supported", "inconclusive")
+    save(root, "full", "b", "rejected", "untestable", style="newline")
     path = write_report(root, "full", experiments_folder)
     text = path.read_text()
     assert path == root / "README.md"
-    assert "| [91_norms](#91_norms) | supported | rejected |" in text
-    assert "[profile](full/a/91_norms/profile.png)" in text
-    assert "b (style: newline)" in text
-    assert "Norms are positive." in text
-    assert "Supported if above 0.5." in text
-    assert "norm.mean 1.23 nats" in text
+    assert "| | a | b |\n|---|---|---|\n" in text
+    assert "| [91a](#91a) | ✓ | ✗ |\n| [91b](#91b) | ~ | – |\n" in text
+    assert LEGEND == (
+        "✓ supported, ✗ rejected, ~ inconclusive, – untestable; ° measured by earlier code; an "
+        "empty cell has not been run."
+    )
+    assert LEGEND in text
+    assert "### 91a\n\n> norms grow\n\n**Claim.** Norms | are positive." in text
+    assert "**Criterion.** Supported if above 0.5." in text
+    # The estimates that decide, those that are there.
+    assert f"- a: ✓ **supported**. {SHOWN}; other not measured" in text
+    assert f"- b (style: newline): – **untestable**. {SHOWN}" in text
+    assert "*a.* It was | found. [profile](full/a/91_norms/profile.png)" in text
+    assert "## Speed" in text
+
+
+def test_the_projects_readme_gets_the_statements_too(root, experiments_folder) -> None:
+    readme = root.parent / "README.md"
+    readme.write_text(f"before {BEGIN} old {END} after")
+    assert refresh_readme(readme, root, experiments_folder)
+    assert "No results yet" in readme.read_text()
+    save(root, "full", "a", "supported")
+    write_report(root, "full", experiments_folder)
+    text = readme.read_text()
+    assert text.startswith(f"before {BEGIN}\n| | claim | a |\n|---|---|---|\n")
+    assert "| [91a](results/README.md#91a) | Norms \\| are positive. | ✓ |" in text
+    assert text.endswith(f"{LEGEND}\n{END} after")
+    assert not refresh_readme(readme, root, experiments_folder)
 
 
 def test_settings_that_are_not_the_presets_stand_beside_the_verdict(
     root, experiments_folder
 ) -> None:
     save(root, "full", "a", "supported")
-    save(root, "full", "b", "rejected", changed={"n_sources": 14})
+    changed = {"n_sources": 14, "n_null": 20}
+    save(root, "full", "b", "rejected", changed=changed)
     text = write_report(root, "full", experiments_folder).read_text()
-    assert "| [91_norms](#91_norms) | supported | rejected (n_sources 14) |" in text
-    assert "| b (n_sources 14) | rejected |" in text
-
-    save(root, "full", "c", "rejected", changed={"n_sources": 14, "n_null": 20, "n_targets": 14})
-    text = write_report(root, "full", experiments_folder).read_text()
-    assert "rejected (n_sources 14) | rejected (n_sources 14, 2 more) |" in text
-    assert "| c (n_sources 14, n_null 20, n_targets 14) | rejected |" in text
+    assert "- a: ✓" in text
+    assert "- b (n_sources 14, n_null 20): ✗ **rejected**" in text
+    (summary,) = summaries(root, "full", "b")
+    assert summary.changed(most=1) == " (n_sources 14, 1 more)"
 
 
 def test_verdicts_by_earlier_code_are_marked(root, experiments_folder) -> None:
     save(root, "full", "a", "supported", code="earlier")
     save(root, "full", "b", "rejected")
     text = write_report(root, "full", experiments_folder).read_text()
-    assert "| supported, measured by earlier code | rejected |" in text
-    assert "| a | supported, measured by earlier code |" in text
-    console = Console(record=True, width=200)
-    console.print(experiment_table(root, ("full",), experiments_folder))
-    print_report(root, "full", None, console, experiments_folder)
-    shown = console.export_text()
-    assert "a (full): supported, measured by earlier code" in shown
-    assert shown.count("measured by earlier code") == 3  # in the list, and reproduced, committed
+    assert "| [91a](#91a) | ✓° | ✗ |" in text
+    assert "- a: ✓° **supported**" in text
+    listed, printed = shown(root, experiments_folder, "full")
+    assert "a (full): ✓° supported" in "\n".join(listed)
+    assert "b (full): ✗ rejected" in "\n".join(listed)
+    (row,) = [line for line in printed if "✓" in line]
+    assert row.count("✓° supported") == 2  # reproduced, and committed
+
+
+def test_a_claim_is_shown_as_present_code_states_it(root, experiments_folder) -> None:
+    other = {**CLAIM, "statement": "As it was.", "verdict": "rejected"}
+    save(root, "full", "a", "supported")
+    save(root, "full", "b", code="earlier", claims=[other])
+    text = write_report(root, "full", experiments_folder).read_text()
+    assert "Norms | are positive." in text
+    assert "As it was." not in text
+    assert "| [91a](#91a) | ✓ | ✗° |" in text
+
+
+def test_a_claim_that_a_result_does_not_have_is_an_empty_cell(root, experiments_folder) -> None:
+    save(root, "full", "a", "supported", "rejected")
+    save(root, "full", "b", "rejected")
+    text = write_report(root, "full", experiments_folder).read_text()
+    assert "| [91b](#91b) | ✗ |  |" in text
 
 
 def test_readme_is_the_same_when_built_again(root, experiments_folder) -> None:
@@ -115,19 +173,19 @@ def test_random_weights_are_never_in_the_table_of_verdicts(root, experiments_fol
     text = write_report(root, "smoke", experiments_folder).read_text()
     assert (root / "smoke" / "README.md").is_file()
     assert "Random weights only" in text
-    assert "| [91_norms]" not in text
-    assert "mechanics only" in text
+    assert "| [91a]" not in text
+    assert "- tiny-random, random weights: mechanics only: ✓ **supported**" in text
 
 
 def test_reproduced_verdicts_stand_beside_the_committed(root, experiments_folder) -> None:
     save(root, "full", "m", "supported")
-    folder = save(root, "quick", "m", "inconclusive")
-    console = Console(record=True, width=200)
-    print_report(root, "quick", None, console, experiments_folder)
-    text = console.export_text()
-    row = next(line for line in text.splitlines() if "91_norms" in line)
-    assert row.index("inconclusive") < row.index("supported")
-    assert str(folder / "profile.png") in text
+    folder = save(root, "quick", "m", "inconclusive", "rejected")
+    _, printed = shown(root, experiments_folder, "quick")
+    first, second = (line for line in printed if "91" in line and "│" in line)
+    assert first.index("~ inconclusive") < first.index("✓ supported")
+    assert second.index("✗ rejected") < second.index("none")
+    assert SHOWN in first
+    assert f"{folder}: profile" in printed
 
 
 def test_committed_is_what_git_has_not_what_lies_on_disk(root) -> None:
@@ -138,22 +196,24 @@ def test_committed_is_what_git_has_not_what_lies_on_disk(root) -> None:
     git("add", ".", folder=root_repository)
     who = ("-c", "user.name=t", "-c", "user.email=t@example.org")
     git(*who, "commit", "-q", "-m", "x", folder=root_repository)
-    content = json.loads((folder / "result.json").read_text())
-    (folder / "result.json").write_text(json.dumps({**content, "verdict": "rejected"}))
+    text = (folder / "result.json").read_text()
+    (folder / "result.json").write_text(text.replace('"supported"', '"rejected"'))
     found = committed(folder)
     assert found is not None
-    assert found.verdict == "supported"
+    assert found.verdicts == {"91a": "supported"}
 
 
 def test_list_shows_claims_and_verdicts_so_far(root, experiments_folder) -> None:
     save(root, "quick", "m", "rejected")
     save(root, "smoke", "tiny-random", "supported", mechanics=True)
-    console = Console(record=True, width=200)
-    console.print(experiment_table(root, ("smoke", "quick", "full"), experiments_folder))
-    text = console.export_text()
-    assert "Norms are positive." in text
-    assert "m (quick): rejected" in text
-    assert "tiny-random" not in text
+    listed, _ = shown(root, experiments_folder, "smoke", "quick", "full")
+    (row,) = [line for line in listed if "91a" in line]
+    assert "91a Norms are positive." in row  # as the experiment states it
+    assert "m (quick): ✗ rejected" in row
+    (row,) = [line for line in listed if "92b" in line]
+    assert "92b The means differ by a million." in row
+    assert "none" in row
+    assert "tiny-random" not in "\n".join(listed)
 
 
 def test_a_folder_that_is_being_saved_is_left_out(root) -> None:
@@ -163,7 +223,16 @@ def test_a_folder_that_is_being_saved_is_left_out(root) -> None:
     assert summaries(root, "full") == []
 
 
+def test_results_from_before_there_were_claims_count_as_none(root, experiments_folder) -> None:
+    folder = save(root, "full", "m", "supported")
+    content = json.loads((folder / "result.json").read_text())
+    del content["claims"]
+    (folder / "result.json").write_text(json.dumps({**content, "verdict": "supported"}))
+    assert summaries(root, "full") == []
+    assert committed(folder) is None
+    assert "No results yet" in write_report(root, "full", experiments_folder).read_text()
+
+
 def test_no_results_says_what_to_run(root, experiments_folder) -> None:
-    console = Console(record=True, width=200)
-    print_report(root, "quick", None, console, experiments_folder)
-    assert "interp run all --preset quick" in console.export_text()
+    _, (line,) = shown(root, experiments_folder, "quick")
+    assert "interp run all --preset quick" in line

@@ -15,6 +15,7 @@ from experiments import run
 from experiments.command.main import main
 from experiments.harness import run as run_function
 from experiments.harness.labs import LabData
+from experiments.harness.registry import find_experiment
 from experiments.harness.run import with_settings
 from experiments.lab.config import ExperimentConfig
 from experiments.lab.results import Result
@@ -22,6 +23,7 @@ from interp.data.prompt_sets import ContrastSet
 from interp.errors import DataError, ExperimentError, InterpError, ModelError
 from interp.models import from_huggingface
 from interp.tiny import tiny_huggingface, tiny_random_model
+from tests.made_up_experiments import rewrite
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def measurements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     run_plan = runner.run_plan
 
     def count(plan, *rest, **options) -> Result:
-        names.append(plan.file.name)
+        names.append(plan.experiment.name)
         return run_plan(plan, *rest, **options)
 
     monkeypatch.setattr(runner, "run_plan", count)
@@ -99,7 +101,7 @@ def test_settings_style_prompts_and_folder_are_the_commands(
         ({"preset": "smok"}, ExperimentError, "did you mean 'smoke'"),
         ({"style": "new-line"}, ExperimentError, "did you mean 'newline'"),
         ({"n_promts": 3}, ExperimentError, "91_norms has no setting 'n_promts'; did you mean 'n_p"),
-        ({"n_prompts": "3"}, ExperimentError, "n_prompts cannot be '3'; expected int"),
+        ({"n_prompts": "3"}, ExperimentError, "n_prompts is '3'; expected a whole number"),
         ({"model": "smollm2-153m"}, ModelError, "smollm2-135m"),
         ({"model": torch.nn.Linear(1, 1)}, ModelError, "cannot be a Linear; expected a name"),
         ({"positive": "a.txt"}, ExperimentError, "both --positive"),
@@ -184,6 +186,29 @@ def test_the_dtype_of_a_loaded_model_counts(given, monkeypatch) -> None:
     assert len(measured) == 2
 
 
+def test_a_registered_set_that_was_read_makes_the_result_stale_when_it_changes(
+    given, tmp_path, experiments_folder, monkeypatch
+) -> None:
+    file = tmp_path / "adv_bench.prompt"
+    file.write_text("seeds: [{value: Break the lock}, {value: Sell the vase}]")
+    monkeypatch.setattr("interp.data.sets.fetch_data_file", lambda *_, **__: file)
+    site = '    site = Site(2, "mid")'
+    reading = f'    assert len(lab.data("advbench")) > 1\n{site}'
+    rewrite(find_experiment("92", experiments_folder), site, reading, "run.py")
+    result = run("92", **given)
+    assert result.run is not None
+    read = {entry["name"]: entry["n"] for entry in result.run.data}
+    assert read == {"advbench": 2, "made-up": 60}
+    measured = measurements(monkeypatch)
+    run("92", **given)
+    assert measured == []
+    file.write_text("seeds: [{value: Break the lock}, {value: Buy the vase}]")
+    again = run("92", **given)
+    assert measured == ["92_pair"]
+    assert again.run is not None
+    assert again.run.data[0]["sha256"] != result.run.data[0]["sha256"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Kinds(ExperimentConfig):
     """A setting of every kind."""
@@ -199,17 +224,17 @@ def test_settings_are_of_the_kinds_that_are_annotated() -> None:
     assert with_settings(Kinds(), given, "x") == Kinds(share=1, most=3, steps=(0.5, 2), raw=True)
     assert with_settings(Kinds(most=1), {"most": None}, "x") == Kinds()
     for wrong in ({"share": "1"}, {"most": 2.5}, {"steps": 1.0}, {"raw": 1}, {"seed": True}):
-        with pytest.raises(ExperimentError, match=f"{next(iter(wrong))} cannot be"):
+        with pytest.raises(ExperimentError, match=f"^{next(iter(wrong))} is "):
             with_settings(Kinds(), wrong, "x")
 
 
 def test_run_is_the_function_and_imports_nothing_before_it_is_asked_for() -> None:
     assert experiments.run is run_function.run
     code = (
-        "import sys, experiments, experiments.run_command;"
-        "heavy = {'torch', 'pandas', 'transformers'} & set(sys.modules); assert not heavy, heavy;"
-        "import experiments.run_function; assert 'torch' not in sys.modules;"
-        "assert callable(experiments.run)"
+        "import sys, experiments, experiments.command.run, experiments.harness.run;"
+        "heavy = {'torch', 'pandas', 'numpy', 'matplotlib', 'transformers'} & set(sys.modules);"
+        "assert not heavy, heavy; assert callable(experiments.run);"
+        "assert experiments.run is experiments.harness.run.run"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

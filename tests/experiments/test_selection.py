@@ -10,6 +10,7 @@ from experiments.lab.rules import MIN_PAIRS, lacks_behaviour
 from experiments.lab.selection import (
     N_NULLS,
     Prompts,
+    Selection,
     answering_prompts,
     candidate_positions,
     candidate_sites,
@@ -20,6 +21,7 @@ from experiments.lab.selection import (
     select_direction,
     with_constraints,
 )
+from interp.directions import Direction
 from interp.sites import Site
 
 
@@ -69,23 +71,30 @@ def test_without_any_effect_something_is_chosen_and_is_no_direction() -> None:
     assert chosen_of(bypass=[2.0, 1.0]) == 1
 
 
-def draws(*means: float) -> pd.DataFrame:
-    """Ten draws per family around each mean, with a spread of about .3 nats."""
-    return pd.DataFrame(
-        [
-            {"family": f"family {i}", "effect": mean + x}
-            for i, mean in enumerate(means)
-            for x in np.linspace(-0.5, 0.5, 10)
-        ]
+NULL = np.linspace(-0.5, 0.5, 10)  # a spread of about .3 nats
+
+
+def test_a_direction_has_to_beat_the_nulls_and_the_search() -> None:
+    assert search_p(3.0, NULL, 16) < 0.05
+    assert search_p(1.2, NULL, 1) < 0.05 < search_p(1.2, NULL, 100)
+    assert search_p(0.4, NULL, 1) == 1.0
+    assert search_p(3.0, np.zeros(10), 1) == 1.0
+    assert search_p(3.0, NULL[:2], 1) == 1.0
+
+
+def test_nulls_that_do_more_damage_do_not_count() -> None:
+    null = pd.DataFrame({"family": "isotropic", "effect": [*NULL, 9.0], "kl": [*[0.05] * 10, 0.3]})
+    harmless, harmful = (
+        pd.DataFrame({"bypass": [0.0], "kl": [kl], "failed": "", "selected": True})
+        for kl in (0.2, 0.4)
     )
-
-
-def test_a_direction_has_to_beat_every_family_and_the_search() -> None:
-    assert search_p(3.0, draws(0.0), 16) < 0.05
-    assert search_p(3.0, draws(0.0, 2.4), 16) > 0.05
-    assert search_p(1.2, draws(0.0), 1) < 0.05 < search_p(1.2, draws(0.0), 100)
-    assert search_p(0.4, draws(0.0), 1) == 1.0
-    assert search_p(3.0, draws(0.0).assign(effect=0.0), 1) == 1.0
+    for table, found in ((harmless, True), (harmful, False)):
+        unit = torch.eye(4)[0]
+        prompts = Prompts(((), ()), ((), ()), ((), ()), True, 20, 20)
+        chosen = Selection(
+            Direction(unit, 1.0), unit[None], unit[None], table, 8.0, 0.0, prompts, null
+        )
+        assert chosen.found == found
 
 
 def test_the_best_of_many_random_directions_is_rarely_called_found() -> None:
@@ -93,9 +102,8 @@ def test_the_best_of_many_random_directions_is_rarely_called_found() -> None:
     rng = np.random.default_rng(0)
     found = 0
     for _ in range(200):
-        null = pd.DataFrame({"family": np.repeat(["a", "b", "c"], N_NULLS)})
-        null["effect"] = rng.standard_normal(3 * N_NULLS)
-        found += search_p(rng.standard_normal(16).max(), null, 16) < 0.05
+        null, candidates = rng.standard_normal(3 * N_NULLS), rng.standard_normal(16)
+        found += search_p(candidates.max(), null, 16) < 0.05
     assert found <= 10
 
 

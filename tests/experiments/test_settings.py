@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from experiments.command.main import main
-from experiments.harness.registry import load_experiment
+from experiments.harness.registry import find_experiment
 from experiments.lab.config import Count, ExperimentConfig, Seed, check, expected, fits
 from interp.errors import ExperimentError
 
@@ -27,7 +27,7 @@ LEAST = {
         2: "n_train n_harmful n_harmless n_null_prompts n_text text_tokens n_answer_kl",
     },
     "06": {
-        0: "n_null_other n_extractions n_generated n_generated_null",
+        0: "n_null_other n_generated n_generated_null",
         1: "n_sources n_set_starts far_layers n_null n_null_set n_null_prompts n_permutations "
         "max_new_tokens",
         2: "n_prompts n_targets",
@@ -55,7 +55,7 @@ TUPLES += [("08", "magnitude_factors")]
 
 
 def config_of(number: str) -> Any:
-    return load_experiment(number).Config
+    return find_experiment(number).protocol.Config
 
 
 def refused(number: str, name: str, value: object) -> str:
@@ -120,7 +120,7 @@ def test_all_problems_are_named_at_once_and_in_words() -> None:
 
 def test_a_copy_with_other_settings_is_checked_as_well() -> None:
     with pytest.raises(ExperimentError, match="n_prompts is 0; expected None or a whole number"):
-        dataclasses.replace(load_experiment("01").PRESETS["quick"], n_prompts=0)
+        dataclasses.replace(find_experiment("01").preset("quick"), n_prompts=0)
 
 
 def test_what_a_type_does_not_limit_is_left_alone() -> None:

@@ -25,7 +25,7 @@ def test_left_padded_batches_equal_single_prompts(family: str) -> None:
     hf_model, _ = tiny_huggingface(family, n_layers=3)
     tokens = tokenise(model, PROMPTS)
     sites, positions = all_sites(3, ("pre", "mid", "post")), (-1, -4)
-    found = capture(model, tokens, sites, positions)
+    found = capture(model, tokens, sites=sites, positions=positions)
     for row, ids in enumerate(tokens.sequences()):
         states = plain_forward(hf_model, ids)[1]
         wanted = torch.stack([states[site][list(positions)] for site in sites])
@@ -36,8 +36,8 @@ def test_capture_sees_the_stream_after_a_write(tiny_model: LoadedModel) -> None:
     tokens = tokenise(tiny_model, PROMPTS)
     vector = torch.arange(32.0)
     push = Placement(Add(vector), (Site(1, "mid"),))
-    before = capture(tiny_model, tokens, [Site(1, "pre"), Site(1, "mid")])
-    after = capture(tiny_model, tokens, [Site(1, "pre"), Site(1, "mid")], placements=[push])
+    before = capture(tiny_model, tokens, sites=[Site(1, "pre"), Site(1, "mid")])
+    after = capture(tiny_model, tokens, [push], sites=[Site(1, "pre"), Site(1, "mid")])
     assert torch.allclose(after[:, 0], before[:, 0], atol=1e-5)
     assert torch.allclose(after[:, 1], before[:, 1] + vector, atol=1e-4)
 
@@ -48,8 +48,8 @@ def test_streaming_statistics_equal_stacked_ones(
 ) -> None:
     tokens = tokenise(tiny_model, prompts)
     sites = all_sites(4)
-    stacked = capture(tiny_model, tokens, sites, (-1, -2)).double()
-    moments = capture_moments(tiny_model, tokens, sites, (-1, -2))
+    stacked = capture(tiny_model, tokens, sites=sites, positions=(-1, -2)).double()
+    moments = capture_moments(tiny_model, tokens, sites=sites, positions=(-1, -2))
     assert moments.n == len(prompts)
     assert torch.allclose(moments.mean, stacked.mean(0), atol=1e-5)
     assert torch.allclose(moments.variance, stacked.var(0), atol=1e-5)
@@ -62,8 +62,8 @@ def test_streaming_over_many_batches(tiny_model: LoadedModel) -> None:
     prompts = [f"Number {n} in words" + "!" * (n % 7) for n in range(300)]
     tokens = tokenise(tiny_model, prompts)
     assert len(list(batches(tokens, TOKENS_ON_CPU))) > 3
-    stacked = capture(tiny_model, tokens, [Site(3, "post")]).double()
-    moments = capture_moments(tiny_model, tokens, [Site(3, "post")])
+    stacked = capture(tiny_model, tokens, sites=[Site(3, "post")]).double()
+    moments = capture_moments(tiny_model, tokens, sites=[Site(3, "post")])
     assert torch.allclose(moments.variance, stacked.var(0), atol=1e-6)
 
 
@@ -71,7 +71,7 @@ def test_ablated_directions_are_gone_from_the_capture(tiny_model: LoadedModel) -
     tokens = tokenise(tiny_model, PROMPTS)
     unit = torch.nn.functional.normalize(torch.ones(32), dim=0)
     sites = (Site(2, "pre"), Site(2, "mid"))
-    states = capture(tiny_model, tokens, sites, placements=[Placement(ablate(unit), sites)])
+    states = capture(tiny_model, tokens, [Placement(ablate(unit), sites)], sites=sites)
     assert (states @ unit).abs().max() < 1e-5
 
 
@@ -79,10 +79,10 @@ def test_nan_is_an_error_that_names_the_site(tiny_model: LoadedModel) -> None:
     tokens = tokenise(tiny_model, PROMPTS)
     spoil = Placement(Add(torch.full((32,), float("nan"))), (Site(2, "mid"),))
     with pytest.raises(ActivationError, match=r"tiny-random at 2\.mid"):
-        capture(tiny_model, tokens, all_sites(4), placements=[spoil])
+        capture(tiny_model, tokens, [spoil], sites=all_sites(4))
     check_finite(torch.zeros(2, 1, 1, 3), [Site(0, "pre")], "x")
 
 
 def test_positions_outside_the_shortest_prompt_are_refused(tiny_model: LoadedModel) -> None:
     with pytest.raises(ActivationError, match="shortest prompt"):
-        capture(tiny_model, tokenise(tiny_model, PROMPTS), [Site(0, "pre")], (-99,))
+        capture(tiny_model, tokenise(tiny_model, PROMPTS), sites=[Site(0, "pre")], positions=(-99,))

@@ -97,14 +97,14 @@ def test_capture_stops_after_the_last_site_and_spares_the_tree(model) -> None:
     for site, expected in ((Site(1, "post"), {0: n, 1: n}), (Site(2, "pre"), {0: n, 1: n})):
         engine_of(model).residuals.forget()
         with tokens_run(model) as run:
-            capture(model, tokens, [site])
+            capture(model, tokens, sites=[site])
         assert run == expected
 
 
 def test_what_a_stopped_pass_hands_on_is_not_taken_for_the_states_above(model) -> None:
     tokens = tokenise(model, PROMPTS)
     wanted = readout(tiny_random_model(), tokens).log_probs
-    capture(model, tokens, [Site(1, "pre")])
+    capture(model, tokens, sites=[Site(1, "pre")])
     assert torch.allclose(readout(model, tokens).log_probs, wanted, atol=1e-5)
 
 
@@ -176,14 +176,14 @@ def everything(model: LoadedModel, tokens: Tokens) -> list[Tensor]:
         Placement(ablate(torch.ones(32)), tuple(everywhere(4))),
         Placement(Add(torch.arange(32.0) / 9), (Site(2, "mid"),), (-1, 0)),
     ]
-    found = readout(model, tokens, placements, CONTINUATIONS)
+    found = readout(model, tokens, placements, continuations=CONTINUATIONS)
     sites, positions = [Site(1, "pre"), Site(2, "mid"), Site(3, "post")], (-1, -3)
-    answers = generate(model, tokens, 5, placements)
+    answers = generate(model, tokens, placements, max_new_tokens=5)
     return [
         found.log_probs,
         found.continuations,
         text_log_probs(model, tokens, placements),
-        capture(model, tokens, sites, positions, placements),
+        capture(model, tokens, placements, sites=sites, positions=positions),
         torch.tensor([len(answer) for answer in answers]),
         torch.tensor([token for answer in answers for token in answer]),
     ]
@@ -213,15 +213,15 @@ def test_a_family_that_cannot_be_packed_is_run_plainly_and_named_once(
 
 def test_sampling_follows_the_distribution_and_its_seed(tiny_model: LoadedModel) -> None:
     tokens = tokenise(tiny_model, ["Why is the sky blue?"] * 2000)
-    drawn = generate(tiny_model, tokens, 1, temperature=1.0, seed=3)
-    assert drawn == generate(tiny_model, tokens, 1, temperature=1.0, seed=3)
-    assert drawn != generate(tiny_model, tokens, 1, temperature=1.0, seed=4)
+    drawn = generate(tiny_model, tokens, max_new_tokens=1, temperature=1.0, seed=3)
+    assert drawn == generate(tiny_model, tokens, max_new_tokens=1, temperature=1.0, seed=3)
+    assert drawn != generate(tiny_model, tokens, max_new_tokens=1, temperature=1.0, seed=4)
     expected = readout(tiny_model, tokens[:1]).log_probs[0].exp()
     counts = torch.bincount(torch.tensor([a[0] for a in drawn if a]), minlength=len(expected))
     error = (expected * (1 - expected) / 2000).sqrt()
     assert ((counts / 2000 - expected).abs() <= 5 * error + 1e-3).all()
-    cold = generate(tiny_model, tokens[:3], 6, temperature=1e-4)
-    assert cold == generate(tiny_model, tokens[:3], 6)
+    cold = generate(tiny_model, tokens[:3], max_new_tokens=6, temperature=1e-4)
+    assert cold == generate(tiny_model, tokens[:3], max_new_tokens=6)
 
 
 def test_an_answer_can_be_kept_from_ending_early(tiny_model: LoadedModel) -> None:
@@ -229,7 +229,7 @@ def test_an_answer_can_be_kept_from_ending_early(tiny_model: LoadedModel) -> Non
     towards_end = tiny_model.head[end] / tiny_model.head[end].norm()
     placement = Placement(Add(1e4 * towards_end), (Site(3, "post"),))
     tokens = tokenise(tiny_model, PROMPTS)
-    answers = generate(tiny_model, tokens, 7, [placement], min_new_tokens=4)
+    answers = generate(tiny_model, tokens, [placement], max_new_tokens=7, min_new_tokens=4)
     assert [len(answer) for answer in answers] == [4, 4, 4]
     assert not any(end in answer for answer in answers)
 

@@ -177,7 +177,7 @@ def assert_readout_is_plain(
     placements: Sequence[Placement],
     continuations: Sequence[Sequence[int]] = (),
 ) -> None:
-    found = readout(model, tokens, placements, continuations)
+    found = readout(model, tokens, placements, continuations=continuations)
     assert found.continuations.shape == (len(tokens), len(continuations))
     for row, prompt in enumerate(tokens.sequences()):
         assert_near(found.log_probs[row], plain_log_probs(hf_model, prompt, placements)[-1])
@@ -205,7 +205,7 @@ def assert_capture_is_plain(
     sites: Sequence[Site] = ALL_SITES,
     positions: Sequence[int] = (-1,),
 ) -> None:
-    found = capture(model, tokens, sites, positions, placements)
+    found = capture(model, tokens, placements, sites=sites, positions=positions)
     for row, prompt in enumerate(tokens.sequences()):
         states = plain_forward(hf_model, prompt, edits_of(placements, len(prompt)))[1]
         wanted = torch.stack([states[site][list(positions)] for site in sites])
@@ -353,8 +353,8 @@ def test_captures_equal_the_plain_forward_and_moments_equal_captures(
     offsets = st.integers(-int(tokens.lengths.min()), -1)
     positions = data.draw(st.lists(offsets, min_size=1, max_size=3, unique=True))
     assert_capture_is_plain(model, hf_model, tokens, placements, sites, positions)
-    stacked = capture(model, tokens, sites, positions, placements).double()
-    moments = capture_moments(model, tokens, sites, positions, placements)
+    stacked = capture(model, tokens, placements, sites=sites, positions=positions).double()
+    moments = capture_moments(model, tokens, placements, sites=sites, positions=positions)
     scale = stacked.square().mean().clamp_min(1)
     assert moments.n == len(tokens)
     assert_near(moments.mean / scale, stacked.mean(0) / scale)
@@ -372,7 +372,7 @@ def test_continuation_kl_equals_the_kl_of_plain_forwards(
     placements = data.draw(placements_on(tokens))
     random = Random(data.draw(SEEDS))
     answers = [drawn_ids(random, data.draw(st.integers(0, 5))) for _ in range(len(tokens))]
-    found = continuation_kl(engine_model(variant), tokens, answers, placements)
+    found = continuation_kl(engine_model(variant), tokens, placements, answers=answers)
     hf_model = plain_model(variant)
     for row, (prompt, answer) in enumerate(zip(tokens.sequences(), answers, strict=True)):
         base = plain_answer_log_probs(hf_model, prompt, (), answer)
@@ -403,7 +403,7 @@ def test_cached_generation_equals_greedy_generation_by_full_recomputation(
     ends = Random(data.draw(SEEDS)).sample(range(VOCABULARY), data.draw(st.sampled_from([0, 60])))
     finished: list[int] = []
     with ended_by(model, ends):
-        answers = generate(model, tokens, n, placements, finished.append)
+        answers = generate(model, tokens, placements, max_new_tokens=n, progress=finished.append)
         assert sum(finished) == len(answers) == len(tokens)
         for prompt, answer in zip(tokens.sequences(), answers, strict=True):
             wanted, tied = plain_generation(model, hf_model, prompt, placements, n)
@@ -671,13 +671,13 @@ Call = Callable[[LoadedModel, Tokens, Sequence[Placement]], object]
 ANY_CALL: dict[str, Call] = {
     "readout": readout,
     "text": text_log_probs,
-    "capture": lambda m, t, p: capture(m, t, ALL_SITES, (-1,), p),
-    "moments": lambda m, t, p: capture_moments(m, t, ALL_SITES, (-1,), p),
+    "capture": lambda m, t, p: capture(m, t, p, sites=ALL_SITES, positions=(-1,)),
+    "moments": lambda m, t, p: capture_moments(m, t, p, sites=ALL_SITES, positions=(-1,)),
 }
 ANSWERING_CALL: dict[str, Call] = {
-    "continuations": lambda m, t, p: readout(m, t, p, [[40, 41], [40, 42, 43]]),
-    "generation": lambda m, t, p: generate(m, t, 4, p),
-    "answers": lambda m, t, p: continuation_kl(m, t, [[40, 41]] * len(t), p),
+    "continuations": lambda m, t, p: readout(m, t, p, continuations=[[40, 41], [40, 42, 43]]),
+    "generation": lambda m, t, p: generate(m, t, p, max_new_tokens=4),
+    "answers": lambda m, t, p: continuation_kl(m, t, p, answers=[[40, 41]] * len(t)),
 }
 
 

@@ -64,7 +64,7 @@ def test_interventions_everywhere_and_composed_equal_the_plain_forward(family: s
     sites = tuple(everywhere(3))
     placements = [Placement(remove, sites), Placement(push, (Site(2, "mid"),))]
     edits = {site: remove for site in sites} | {Site(2, "mid"): lambda h: push(remove(h))}
-    found = readout(model, tokens, placements, CONTINUATIONS)
+    found = readout(model, tokens, placements, continuations=CONTINUATIONS)
     for row, ids in enumerate(tokens.sequences()):
         for column, continuation in enumerate(CONTINUATIONS):
             log_probs = plain_forward(hf_model, ids + continuation, edits)[0].log_softmax(-1)
@@ -113,7 +113,7 @@ def test_cached_generation_equals_full_recomputation(family: str, positions) -> 
     hf_model, _ = tiny_huggingface(family, n_layers=2)
     tokens = tokenise(model, PROMPTS)
     push, site = Add(3 * vectors(1)[0]), Site(1, "mid")
-    answers = generate(model, tokens, 6, [Placement(push, (site,), positions)])
+    answers = generate(model, tokens, [Placement(push, (site,), positions)], max_new_tokens=6)
     for ids, answer in zip(tokens.sequences(), answers, strict=True):
 
         def edit(h: Tensor, start: int = len(ids)) -> Tensor:
@@ -134,7 +134,7 @@ def test_generation_stops_rows_at_the_end_token(tiny_model: LoadedModel) -> None
     towards_end = tiny_model.head[end] / tiny_model.head[end].norm()
     push = Placement(Add(1e4 * towards_end), (Site(3, "post"),))
     tokens = tokenise(tiny_model, PROMPTS)
-    assert generate(tiny_model, tokens, 5, [push]) == [[], [], []]
+    assert generate(tiny_model, tokens, [push], max_new_tokens=5) == [[], [], []]
 
 
 def test_text_damage_is_zero_without_a_change_and_right_with_one(tiny_model: LoadedModel) -> None:
@@ -143,7 +143,7 @@ def test_text_damage_is_zero_without_a_change_and_right_with_one(tiny_model: Loa
     assert torch.allclose(none.kl, torch.zeros(3).double(), atol=1e-7)
     act, sites = ablate(vectors(1)[0]), tuple(everywhere(4))
     base = text_log_probs(tiny_model, tokens, budget=50)
-    damage = text_damage(tiny_model, tokens, [Placement(act, sites)], base)
+    damage = text_damage(tiny_model, tokens, [Placement(act, sites)], base=base)
     hf_model, _ = tiny_huggingface()
     for row, ids in enumerate(tokens.sequences()):
         base = plain_forward(hf_model, ids)[0].log_softmax(-1)[:-1]
@@ -162,7 +162,7 @@ def test_text_damage_is_zero_without_a_change_and_right_with_one(tiny_model: Loa
 def test_continuation_kl_averages_over_the_answer(tiny_model: LoadedModel) -> None:
     tokens, answers = tokenise(tiny_model, PROMPTS), [[5, 6, 7], [9], [11, 12]]
     act, sites = ablate(vectors(1)[0]), tuple(everywhere(4))
-    found = continuation_kl(tiny_model, tokens, answers, [Placement(act, sites)])
+    found = continuation_kl(tiny_model, tokens, [Placement(act, sites)], answers=answers)
     hf_model, _ = tiny_huggingface()
     for row, (ids, answer) in enumerate(zip(tokens.sequences(), answers, strict=True)):
         window = slice(len(ids) - 1, len(ids) - 1 + len(answer))

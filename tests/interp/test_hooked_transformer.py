@@ -55,7 +55,7 @@ def tokens(recorded: dict[str, Tensor]) -> Tokens:
 def test_reads_at_every_site_and_position_agree(model, tokens, recorded) -> None:
     positions = range(-tokens.ids.shape[1], 0)
     sites = all_sites(3, STREAMS)
-    found = capture(model, tokens, sites, positions)[0]
+    found = capture(model, tokens, sites=sites, positions=positions)[0]
     for site, state in zip(sites, found, strict=True):
         wanted = recorded[f"read.{site.layer}.{site.stream}"][0]
         assert torch.allclose(state, wanted, atol=1e-5), site

@@ -102,6 +102,24 @@ def test_prompts_that_cannot_be_read_are_errors(tiny_model: LoadedModel) -> None
         tokenise_text(tiny_model, ["word", "x"], 4)
 
 
+@pytest.mark.parametrize(
+    ("text", "found"), [("tea \ud800", r"U\+D800 \(half"), ("t\0a", r"U\+0000 \(a NUL\)")]
+)
+def test_characters_that_are_no_text_are_errors(tiny_model: LoadedModel, text, found) -> None:
+    for read in (tokenise, tokenise_text):
+        with pytest.raises(PromptError, match=f"Prompt 1 .*holds {found}"):
+            read(tiny_model, ["what is tea?", text])
+
+
+def test_a_tokenizer_that_fails_is_a_prompt_error(tiny_model: LoadedModel) -> None:
+    def broken(text: str, add_special_tokens: bool) -> None:
+        raise Exception("Unk token not found")
+
+    model = replace(tiny_model, tokenizer=broken)
+    with pytest.raises(PromptError, match=r"tokenizer of tiny-random cannot read 'tea'.*Unk token"):
+        tokenise(model, ["tea"], "none")
+
+
 def test_text_is_cut_and_untemplated(tiny_model: LoadedModel) -> None:
     tokens = tokenise_text(tiny_model, ["The sea is salt.", "A river is not."], max_tokens=6)
     assert [tiny_model.tokenizer.decode(ids) for ids in tokens.sequences()] == ["The se", "A rive"]

@@ -189,8 +189,8 @@ def test_perplexity_of_a_uniform_guess():
 
 def test_answers_are_decoded_in_prompt_order(tiny_model):
     tokens = tokenise(tiny_model, PROMPTS)
-    together = scores.answers(tiny_model, tokens, max_new_tokens=5)
-    alone = [scores.answers(tiny_model, tokens[[i]], max_new_tokens=5)[0] for i in range(3)]
+    together = generation.answers(tiny_model, tokens, max_new_tokens=5)
+    alone = [generation.answers(tiny_model, tokens[[i]], max_new_tokens=5)[0] for i in range(3)]
     assert together == alone
     assert all(isinstance(answer, str) for answer in together)
 

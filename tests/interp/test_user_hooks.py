@@ -115,7 +115,7 @@ def assert_readout_is_the_bridges(model: LoadedModel, tokens: Tokens) -> None:
 
 
 def assert_capture_is_the_bridges(model: LoadedModel, tokens: Tokens) -> None:
-    found = capture(model, tokens, SITES, (-1, -2))
+    found = capture(model, tokens, sites=SITES, positions=(-1, -2))
     for row, ids in enumerate(tokens.sequences()):
         wanted = bridge_states(model, ids, SITES)[:, [-1, -2]]
         assert torch.allclose(found[row], wanted, atol=1e-4)
@@ -191,7 +191,7 @@ def test_answers_under_a_users_hook(family, point, act, models) -> None:
     model = models[family]
     tokens = tokenise(model, PROMPTS)
     with hook(model, point, act):
-        answers = generate(model, tokens, 6)
+        answers = generate(model, tokens, max_new_tokens=6)
         assert answers == [bridge_answer(model, ids, 6) for ids in tokens.sequences()]
 
 
@@ -217,7 +217,7 @@ def test_damage_to_answers_under_a_users_hook(family, point, act, models) -> Non
     tokens, answers = tokenise(model, PROMPTS), [[5, 6, 7], [9], []]
     push = [Placement(Add(torch.arange(32.0) / 9), (Site(2, "pre"),))]
     with hook(model, point, act):
-        found = continuation_kl(model, tokens, answers, push)
+        found = continuation_kl(model, tokens, push, answers=answers)
         for row, (ids, answer) in enumerate(zip(tokens.sequences(), answers, strict=True)):
             before = [ids + answer[:n] for n in range(max(1, len(answer)))]
             base = torch.stack([bridge_log_probs(model, each)[-1] for each in before])
@@ -348,7 +348,11 @@ def test_a_hook_that_would_not_fire_is_refused_by_name(name: str, models) -> Non
     clean = readout(model, tokens).log_probs
     handle = UNRUN[name](model)
     try:
-        for call in (readout, lambda m, t: generate(m, t, 2), lambda m, t: capture(m, t, SITES)):
+        for call in (
+            readout,
+            lambda m, t: generate(m, t, max_new_tokens=2),
+            lambda m, t: capture(m, t, sites=SITES),
+        ):
             with pytest.raises(ActivationError, match=rf"{name} cannot be honoured.*ln_final"):
                 call(model, tokens)
     finally:
@@ -373,7 +377,7 @@ def test_a_users_hook_acts_before_ours_at_the_same_point(family: str, stream, mo
     theirs = ("blocks.2.hook_attn_out" if stream == "mid" else site.hook_name, Edit(tilted))
     with model.bridge.hooks(fwd_hooks=[theirs]):
         found = readout(model, tokens, ours).log_probs
-        states = capture(model, tokens, [site], placements=ours)[:, 0, 0]
+        states = capture(model, tokens, ours, sites=[site])[:, 0, 0]
     for row, ids in enumerate(tokens.sequences()):
         hooks = [theirs, *write_hooks(ours)]
         assert torch.allclose(found[row], bridge_log_probs(model, ids, hooks)[-1], atol=1e-4)
@@ -427,11 +431,14 @@ def test_answers_are_the_same_when_their_progress_is_measured_by_a_readout(model
     model = models["llama"]
     tokens = tokenise(model, [*PROMPTS, "Sing.", "Go away"])
     ours = [Placement(Add(torch.arange(32.0) / 9), (Site(1, "mid"),))]
-    wanted, clean = generate(model, tokens, 12, ours), readout(model, tokens).log_probs
+    wanted, clean = (
+        generate(model, tokens, ours, max_new_tokens=12),
+        readout(model, tokens).log_probs,
+    )
     measured: list[Tensor] = []
 
     def measure(finished: int) -> None:
         measured.append(readout(model, tokens).log_probs)
 
-    assert generate(model, tokens, 12, ours, measure) == wanted
+    assert generate(model, tokens, ours, max_new_tokens=12, progress=measure) == wanted
     assert all(torch.equal(each, clean) for each in measured) and measured

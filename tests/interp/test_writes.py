@@ -45,7 +45,7 @@ def test_hooks_in_a_users_pass_equal_the_engine(family: str, stream, positions) 
     model = tiny_random_model(family)
     tokens, ours = tokenise(model, PROMPTS), placements(stream, positions)
     wanted = readout(model, tokens, ours).log_probs
-    states = capture(model, tokens, READ, (-1, -2, -3), ours)
+    states = capture(model, tokens, ours, sites=READ, positions=(-1, -2, -3))
     ids, mask = padded(tokens)
     with torch.inference_mode():
         logits = model.bridge.run_with_hooks(ids, attention_mask=mask, fwd_hooks=write_hooks(ours))
@@ -65,9 +65,9 @@ def test_hooks_in_cached_generation_of_the_bridge_equal_the_engine(stream, tiny_
     ids = torch.tensor(tokens.sequences())
     with tiny_model.bridge.hooks(fwd_hooks=write_hooks(ours)):
         found = tiny_model.bridge.generate(ids, 5, do_sample=False, verbose=False)
-    answer = generate(tiny_model, tokens, 5, ours)[0]
+    answer = generate(tiny_model, tokens, ours, max_new_tokens=5)[0]
     assert found[0, ids.shape[1] :][: len(answer)].tolist() == answer != []
-    assert generate(tiny_model, tokens, 5)[0] != answer
+    assert generate(tiny_model, tokens, max_new_tokens=5)[0] != answer
 
 
 @pytest.mark.parametrize("positions", ["prompt", "generated", (0,), (-1, 0), (2,)])

@@ -10,18 +10,32 @@ import pandas as pd
 import pytest
 
 from experiments.harness.saving import COMPLETE, check_writable, recover, replacing
-from experiments.harness.store import finite, load_result, read_table, write_json, write_tables
+from experiments.harness.store import (
+    finite,
+    load_result,
+    read_table,
+    saved,
+    write_json,
+    write_tables,
+)
 from experiments.lab.cells import FileCells, MemoryCells
 from experiments.lab.estimate import Estimate
 from experiments.lab.results import Result, RunInfo
 from interp.errors import ExperimentError
 
+CLAIM = {
+    "key": "91a",
+    "notes": "norms grow",
+    "statement": "Norms are positive.",
+    "criterion": "Supported if above 0.5.",
+    "estimates": ["a.b"],
+    "criterion_sha256": "c0ffee",
+    "criterion_revision": None,
+    "verdict": "rejected",
+}
 RUN = RunInfo(
     experiment="91_norms",
-    claim="Norms are positive.",
-    criterion="Supported if above 0.5.",
-    criterion_sha256="c0ffee",
-    criterion_revision=None,
+    claims=(CLAIM,),
     config={"seed": 0},
     preset="smoke",
     style="template",
@@ -40,8 +54,8 @@ RUN = RunInfo(
 def result(**changes) -> Result:
     table = pd.DataFrame({"site": ["0.pre", "none"], "value": [0.1 + 0.2, math.nan], "n": [3, 4]})
     estimates = (Estimate("a.b", 0.1 + 0.2, 0.1, 0.5, n=3, unit="nats"), Estimate("c", math.nan))
-    settings = {"verdict": "rejected", "estimates": estimates, "tables": {"x": table}, "run": RUN}
-    return Result(**{**settings, **changes})
+    settings = {"verdicts": {"91a": "rejected"}, "tables": {"x": table}, "run": RUN}
+    return Result(**{"estimates": estimates, **settings, **changes})
 
 
 def test_a_saved_result_is_read_back_equal(tmp_path: Path) -> None:
@@ -54,7 +68,9 @@ def test_a_saved_result_is_read_back_equal(tmp_path: Path) -> None:
     assert math.isnan(loaded["c"].value)
     assert loaded["c"].low is None
     pd.testing.assert_frame_equal(loaded.tables["x"], original.tables["x"], check_exact=True)
-    assert (loaded.verdict, loaded.observation) == ("rejected", "Ten nats, å.")
+    assert loaded.verdicts == {"91a": "rejected"}
+    assert loaded.observation == "Ten nats, å."
+    assert loaded.directions == {}
 
 
 def test_result_json_has_the_documented_keys_and_no_nan(tmp_path: Path) -> None:
@@ -62,11 +78,11 @@ def test_result_json_has_the_documented_keys_and_no_nan(tmp_path: Path) -> None:
     text = (tmp_path / "result.json").read_text()
     content = json.loads(text)
     documented = (
-        "experiment claim criterion verdict estimates config preset model data seed versions "
-        "revision seconds peak_memory_mb criterion_sha256 criterion_revision observation mechanics "
-        "fingerprint"
+        "experiment claims estimates config preset style model data seed versions revision seconds "
+        "peak_memory_mb observation mechanics fingerprint drawing changed code"
     )
-    assert set(documented.split()) <= set(content)
+    assert set(content) == set(documented.split())
+    assert content["claims"] == [CLAIM]
     assert "NaN" not in text
     assert content["estimates"][1]["value"] is None
     keys = "name value low high null_low null_high n p mde unit"
@@ -78,9 +94,7 @@ def test_unknown_estimate_is_named_with_the_nearest() -> None:
         result()["a.d"]
 
 
-def test_verdict_and_estimate_names_are_checked() -> None:
-    with pytest.raises(ExperimentError, match="'maybe'"):
-        result(verdict="maybe")
+def test_two_estimates_of_one_name_are_refused() -> None:
     twice = (Estimate("same", 1.0), Estimate("same", 2.0))
     with pytest.raises(ExperimentError, match="same"):
         result(estimates=twice)
@@ -204,6 +218,14 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         check_writable(tmp_path / "file" / "results")
 
 
-def test_there_is_no_result_in_an_empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(ExperimentError, match="no result"):
-        load_result(tmp_path / "nothing")
+def test_there_is_no_result_in_an_empty_folder_and_in_one_without_claims(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text('{"verdict": "supported", "fingerprint": "f"}')
+    for folder in (tmp_path / "nothing", tmp_path):
+        assert saved(folder) == {}
+        with pytest.raises(ExperimentError, match="no result"):
+            load_result(folder)
+
+
+def test_a_result_that_was_never_run_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(ExperimentError, match="its `run` is empty"):
+        write_json(result(run=None), tmp_path)
