@@ -19,9 +19,10 @@ BEGIN, END = "<!-- claims: written by interp report -->", "<!-- end of claims --
 SIGNS: Mapping[Verdict, str] = dict(zip(VERDICTS, ("✓", "✗", "~", "–"), strict=True))
 STYLES: Mapping[Verdict, str] = dict(zip(VERDICTS, ("green", "red", "yellow", "dim"), strict=True))
 EARLIER = "°"
+MARKED = f"{EARLIER} measured by earlier code"
 LEGEND = (
     ", ".join(f"{SIGNS[verdict]} {verdict}" for verdict in VERDICTS)
-    + f"; {EARLIER} measured by earlier code; an empty cell has not been run."
+    + f"; {MARKED}; an empty cell has not been run."
 )
 
 
@@ -167,7 +168,8 @@ def _relative(path: Path, base: Path) -> str:
 
 def verdict_table(root: Path, preset: str, model: str | None, folder: Path = FOLDER) -> Table:
     """Verdicts of a preset beside the committed full ones of the same model."""
-    table = Table(title=f"Verdicts: {preset} beside the committed {COMMITTED_PRESET} results")
+    title = f"Verdicts: {preset} beside the committed {COMMITTED_PRESET} results"
+    table = Table(title=title, caption=MARKED)
     for column in ("claim", "model", preset, f"committed {COMMITTED_PRESET}"):
         table.add_column(column, overflow="fold")
     table.add_column(f"decided by ({preset})", overflow="fold")
@@ -211,7 +213,7 @@ def print_report(
 
 def experiment_table(root: Path, presets: Sequence[str], folder: Path = FOLDER) -> Table:
     """Every claim, and its verdicts per model and preset; of benchmarks the targets they met."""
-    table = Table(title="Experiments")
+    table = Table(title="Experiments", caption=MARKED)
     table.add_column("experiment", no_wrap=True)
     table.add_column("claim", overflow="fold")
     table.add_column("found so far", overflow="fold")

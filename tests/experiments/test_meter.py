@@ -10,10 +10,10 @@ from experiments.lab.meter import BASE, FIRST_WORDS, Edit, Meter, share
 from experiments.lab.passages import Passages
 from interp.directions import Direction, direction_from
 from interp.errors import ExperimentError
-from interp.generation import generate
+from interp.generation import answers, generate
 from interp.predict import continuation_kl, readout
 from interp.prompts import tokenise
-from interp.scores import answers, classify, kl_divergence, log_odds, refusal_scores
+from interp.scores import classify, kl_divergence, log_odds, refusal_scores
 from interp.sites import Site
 from interp.weights import orthogonalised
 
@@ -84,7 +84,7 @@ def test_answers_are_classes_and_first_words_of_the_greedy_ones(
         assert meter.answers("harmful", edit) == [classify(answer) for answer in whole]
         assert meter.first_words("harmful", edit) == [" ".join(a.split()) for a in whole]
     whole = ["I'm sorry, but I cannot help\nwith any of that", "Certainly! Take", ""]
-    monkeypatch.setattr("experiments.lab.meter.answers", lambda *_: whole)
+    monkeypatch.setattr("experiments.lab.meter.answers", lambda *_, **__: whole)
     assert meter.answers("harmless") == [classify(answer) for answer in whole]
     words = meter.first_words("harmless")
     assert words == ["I'm sorry, but I cannot help with any", "Certainly! Take", ""]
@@ -140,14 +140,18 @@ def test_what_was_measured_is_read_back(
     file = tmp_path / "cells.jsonl"
     found = everything(meter_on(lab.for_experiment(FileCells(file, "f"))), edits)
     for name in ("answers", "generate", "readout", "refusal_scores", "continuation_kl"):
-        monkeypatch.setattr(f"experiments.lab.meter.{name}", lambda *_: pytest.fail("ran again"))
-    monkeypatch.setattr(Passages, "damage", lambda *_: pytest.fail("ran again"))
+        monkeypatch.setattr(
+            f"experiments.lab.meter.{name}", lambda *_, **__: pytest.fail("ran again")
+        )
+    monkeypatch.setattr(Passages, "damage", lambda *_, **__: pytest.fail("ran again"))
     assert everything(meter_on(lab.for_experiment(FileCells(file, "f"))), edits) == found
 
 
 def test_no_whole_answer_is_kept(lab: Lab, edits: list[Edit], tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("experiments.lab.meter.answers", lambda *_: ["one two three " * 5] * 3)
-    monkeypatch.setattr("experiments.lab.meter.generate", lambda *_: [[77, 78, 79]] * 3)
+    monkeypatch.setattr(
+        "experiments.lab.meter.answers", lambda *_, **__: ["one two three " * 5] * 3
+    )
+    monkeypatch.setattr("experiments.lab.meter.generate", lambda *_, **__: [[77, 78, 79]] * 3)
     file = tmp_path / "cells.jsonl"
     everything(meter_on(lab.for_experiment(FileCells(file, "f"))), edits)
     kept = file.read_text()
@@ -168,7 +172,9 @@ def test_only_a_shared_meter_serves_other_experiments(
     lab: Lab, edits: list[Edit], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = meter_on(lab, shared=True).scores("harmful", edits[1])
-    monkeypatch.setattr("experiments.lab.meter.refusal_scores", lambda *_: pytest.fail("ran again"))
+    monkeypatch.setattr(
+        "experiments.lab.meter.refusal_scores", lambda *_, **__: pytest.fail("ran again")
+    )
     other = lab.for_experiment(MemoryCells())
     again = meter_on(other, shared=True).scores("harmful", edits[1])
     assert np.array_equal(again.openings, found.openings)

@@ -1,16 +1,14 @@
 """What the README shows works: its example experiment runs, its paths exist, its markers stand."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from experiments.command.new import new_experiment
 from experiments.command.report import BEGIN, END, refresh_readme
-from experiments.harness.registry import find_experiment
-from experiments.harness.runner import Plan, run_plans
-from experiments.harness.store import load_result
+from interp.sites import Site
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,38 +18,22 @@ def code_blocks() -> list[str]:
     return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-def example_experiment() -> str:
-    (source,) = [block for block in code_blocks() if "31_norm_growth" in block]
-    return source
+def test_the_example_experiment_is_what_interp_new_writes(tmp_path: Path) -> None:
+    (shown,) = [block for block in code_blocks() if "31_norm_growth" in block]
+    for folder in ("experiments", "notebooks", "tests/experiments"):
+        (tmp_path / folder).mkdir(parents=True)
+    experiment, *_ = new_experiment("31", "norm_growth", tmp_path)
+    assert shown == f"# experiments/31_norm_growth.py\n{experiment.read_text(encoding='utf-8')}"
 
 
-@pytest.mark.parametrize("check", ["check", "format --diff"])
-def test_the_example_experiment_passes_the_lint_of_the_repository(check: str) -> None:
-    command = f"-m ruff {check} --stdin-filename experiments/31_norm_growth.py -".split()
-    ruff = [sys.executable, *command]
-    found = subprocess.run(
-        ruff, input=example_experiment(), cwd=ROOT, text=True, capture_output=True
-    )
-    assert found.returncode == 0, found.stdout + found.stderr
-
-
-def test_the_example_experiment_runs(bench, tmp_path: Path) -> None:
-    folder = tmp_path / "experiments"
-    folder.mkdir()
-    (folder / "31_norm_growth.py").write_text(example_experiment())
-    example = find_experiment("31", folder)
-    plan = Plan(example, example.preset("smoke"), "smoke", tmp_path / "31_norm_growth")
-    (outcome,) = run_plans([plan], bench, say=str)
-    assert outcome.status == "measured", outcome.error
-    result = load_result(plan.folder)
-    assert result["growth"].n == 4
-    assert result.verdicts.keys() == {"31a"}
-
-
-def test_the_other_example_is_python_and_imports_what_exists() -> None:
-    (source,) = [block for block in code_blocks() if "31_norm_growth" not in block]
-    compile(source, "README.md", "exec")
-    exec("\n".join(line for line in source.splitlines() if line.startswith("from")), {})
+def test_the_example_of_the_library_works(tiny_model, monkeypatch, capsys) -> None:
+    (shown,) = [block for block in code_blocks() if "31_norm_growth" not in block]
+    monkeypatch.setattr("interp.models.load", lambda name: tiny_model)
+    names: dict[str, Any] = {}
+    exec(shown.replace("17.mid", "2.mid"), names)
+    assert names["refusal"].site == Site(2, "mid")
+    assert names["logits"].shape[-1] == len(tiny_model.tokenizer)
+    assert len(capsys.readouterr().out.splitlines()) == 2
 
 
 def test_every_link_leads_somewhere() -> None:
