@@ -21,6 +21,10 @@ N_TOKENS = 6
 FIRST_TOKENS = [40, 70, 101]
 
 
+def ran_again(*_: object, **__: object) -> None:
+    pytest.fail("ran again")
+
+
 @pytest.fixture
 def direction() -> Direction:
     vector = torch.randn(32, generator=torch.Generator().manual_seed(0))
@@ -143,7 +147,7 @@ def test_what_was_measured_is_read_back(
         monkeypatch.setattr(
             f"experiments.lab.meter.{name}", lambda *_, **__: pytest.fail("ran again")
         )
-    monkeypatch.setattr(Passages, "damage", lambda *_, **__: pytest.fail("ran again"))
+    monkeypatch.setattr(Passages, "damage", ran_again)
     assert everything(meter_on(lab.for_experiment(FileCells(file, "f"))), edits) == found
 
 
