@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 # statistics would need beside the weights. Both read these variables when they first multiply.
 for _name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
     os.environ.setdefault(_name, "64")
+# Threads that wait for others spin by default: beside another busy process a pass takes several
+# times as long. OpenMP reads this when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if TYPE_CHECKING:
     from interp.activations import Moments, capture, capture_moments

@@ -1,237 +1,203 @@
-"""Measurements of experiment 05: answers and scores of prompts under an edit, each one a cell.
+"""Model passes of experiment 05: both edits of a direction, on answers, openings scores and text.
 
-An edit is ablation of a direction at every state, addition of a vector at one site, or
-orthogonalised weights. Of an answer only its class is kept; of a prompt only the start of its hash.
+Of an answer only its class and its first words are kept; of a prompt the start of its hash.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from experiments.lab.lab import Lab
+from experiments.lab.meter import BASE, Edit, Meter, share
 from experiments.lab.passages import Passages
-from interp import nulls
-from interp.directions import Direction, mean_difference
-from interp.errors import ExperimentError
-from interp.generation import generate
-from interp.interventions import Add, Placement, Scale, ablate
-from interp.predict import continuation_kl, readout
-from interp.scores import RefusalReadout, classify, kl_divergence, log_odds, refusal_scores
-from interp.sites import Site, everywhere
-from interp.weights import orthogonalised
+from experiments.lab.selection import Prompts, Selection
+from interp.data.near_duplicates import without_near_duplicates
+from interp.directions import Direction, cosine, mean_difference
+from interp.errors import DataError, ExperimentError, ModelError
+from interp.scores import learn_refusal_tokens, log_odds, threshold_for
+from interp.weights import residual_writers
+
+from .protocol import COEFFICIENTS, CRITERION_FAMILIES, Config
+
+CLASSES = ("harmful", "harmless")
+AGAIN = "again"  # in place of a null family: the direction, from half of the train prompts
+N_TOKEN_PROMPTS = 60  # train prompts per class that first tokens of refusals are learnt on
+# Per edit of a direction, the prompts whose openings score it is to move, and which way.
+WANTED = {"ablation": ("harmful/few", -1.0), "addition": ("harmless/few", 1.0)}
+
+Edits = Mapping[str, Edit]  # "ablation" and "addition" of a direction, "weights" where possible
 
 
-@dataclass(frozen=True, eq=False)
-class Edit:
-    """A named edit: placements, or a basis that is taken out of the weights."""
+def meter_for(config: Config, lab: Lab, prompts: Prompts) -> Meter:
+    """Test prompts that are no near-duplicates of those the direction is chosen on, and text.
 
-    name: str
-    placements: tuple[Placement, ...] = ()
-    basis: Float[Tensor, "k d_model"] | None = None
-
-
-BASE = Edit("base")
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """Where a direction is from and what its nulls are drawn from."""
-
-    direction: Direction
-    positive: Float[Tensor, "sample d_model"]  # train activations at the direction's site
-    negative: Float[Tensor, "sample d_model"]
-    coefficient: float  # of the direction's own length, when it is added
-
-    @property
-    def site(self) -> Site:
-        """The direction's own site."""
-        if self.direction.site is None:
-            raise ExperimentError("A direction without a site cannot be added at its own site.")
-        return self.direction.site
-
-    def null_directions(self, family: str, n: int, seed: int) -> list[Direction]:
-        """Random directions of one family, at the direction's norm and site."""
-        return nulls.of_family(family, self.direction, self.positive, self.negative, n, seed)
-
-    def again(self, rng: np.random.Generator) -> Direction:
-        """The direction extracted from a random half of each class."""
-        halves = [
-            part[rng.permutation(len(part))[: max(2, len(part) // 2)]]
-            for part in (self.positive, self.negative)
-        ]
-        return mean_difference(*halves, self.direction.site, self.direction.position)
+    Sets: harmful, contrast, harmless; the first of harmful and of harmless ones that random
+    directions are scored on (/few) and answer (/answered), and for KL (/kl); train, validation.
+    """
+    splits = (lab.splits.train, lab.splits.validation)
+    chosen_on = [prompt for part in splits for prompt in (*part.positive, *part.negative)]
+    sizes = zip(CLASSES, (config.n_harmful, config.n_harmless), strict=True)
+    sets = {on: drawn(lab, on, chosen_on, n) for on, n in sizes}
+    few = min(config.n_null_prompts, *map(len, sets.values()))
+    uses = {"few": few, "answered": config.n_null_answers, "kl": config.n_answer_kl}
+    sets |= {f"{on}/{use}": sets[on][:n] for use, n in uses.items() for on in CLASSES}
+    contrast = [p for p in lab.splits.test.positive if p not in lab.harmful_test.texts]
+    sets["contrast"] = tuple(contrast[: config.n_contrast])
+    for on, texts, rows in zip(CLASSES, prompts.train, prompts.train_rows, strict=True):
+        sets[f"train/{on}"] = tuple(texts[i] for i in rows[:N_TOKEN_PROMPTS])
+    sets["validation/harmful"], sets["validation/harmless"] = prompts.validation
+    order = lab.rng("05.text").permutation(len(lab.text))[: config.n_text]
+    passages = Passages(lab.model, tuple(lab.text[i] for i in order), config.text_tokens)
+    return Meter(lab, sets, passages, config.answer_tokens)
 
 
-@dataclass(frozen=True, eq=False)
-class Bench:
-    """The lab with the prompts of one run."""
-
-    lab: Lab
-    prompts: Mapping[str, tuple[str, ...]]  # harmful, contrast, harmless: test prompts
-    null_prompts: int  # of harmful and of harmless, for random directions
-    answer_tokens: int
-    passages: Passages
-    _base: dict[str, RefusalReadout] = field(default_factory=dict)
-
-    def removing(self, unit: Float[Tensor, " d_model"], name: str = "ablated") -> Edit:
-        """Ablation at every state of the stream."""
-        return Edit(name, (Placement(ablate(unit), self._everywhere),))
-
-    def scaling(self, unit: Float[Tensor, " d_model"], factor: float) -> Edit:
-        """Multiplication of the component along `unit` at every state; 0 is ablation."""
-        return Edit(f"scaled/{factor:g}", (Placement(Scale(unit, factor), self._everywhere),))
-
-    def orthogonalising(self, unit: Float[Tensor, " d_model"]) -> Edit:
-        """The direction taken out of every matrix that writes to the stream."""
-        return Edit("orthogonalised", (), ablate(unit).basis)
-
-    @cached_property
-    def _everywhere(self) -> tuple[Site, ...]:
-        return tuple(everywhere(self.lab.model.n_layers, self.lab.model.info.has_mid))
-
-    @contextmanager
-    def _editing(self, edit: Edit) -> Iterator[None]:
-        if edit.basis is None:
-            yield
-            return
-        with orthogonalised(self.lab.model, edit.basis):
-            yield
-
-    def classes(self, key: str, prompts: Sequence[str], edit: Edit) -> list[str]:
-        """Class of the greedy answer to each prompt."""
-        return self.lab.cell(f"answers/{key}", lambda: self._classes(prompts, edit))
-
-    def _classes(self, prompts: Sequence[str], edit: Edit) -> list[str]:
-        model, tokens = self.lab.model, self.lab.tokens(prompts)
-        with self._editing(edit):
-            answers = generate(model, tokens, edit.placements, max_new_tokens=self.answer_tokens)
-        texts = (model.tokenizer.decode(ids, skip_special_tokens=True) for ids in answers)
-        return [classify(text) for text in texts]
-
-    def table(
-        self, name: str, edit: Edit, refusal_tokens: Sequence[int], answered: bool = True
-    ) -> pd.DataFrame:
-        """One row per test prompt of a set under an edit, without any text.
-
-        Columns: set, prompt (start of the text's sha256), condition, answer (class; missing unless
-        `answered`), openings (nats), log_odds (nats; NaN without refusal tokens), kl of the next
-        token (nats).
-        """
-        key = f"{name}/{edit.name}"
-        answers = self.classes(key, self.prompts[name], edit) if answered else None
-        scores = self.lab.cell(f"scores/{key}", lambda: self._scores(name, edit, refusal_tokens))
-        return pd.DataFrame(
-            {
-                "set": name,
-                "prompt": [prompt_id(prompt) for prompt in self.prompts[name]],
-                "condition": edit.name,
-                "answer": answers,
-                "openings": np.array(scores["openings"], dtype=np.float64),
-                "log_odds": np.array(scores["log_odds"], dtype=np.float64),
-                "kl": np.array(scores["kl"], dtype=np.float64),
-            }
+def drawn(lab: Lab, on: str, chosen_on: Sequence[str], n: int) -> tuple[str, ...]:
+    """`n` of the test prompts of a class, or all where there are fewer, drawn with the seed."""
+    texts = lab.harmful_test if on == "harmful" else lab.harmless_test
+    unseen = without_near_duplicates(texts, chosen_on).texts
+    if len(unseen) < 2:
+        raise ExperimentError(
+            f"Of {len(texts)} {on} test prompts {len(unseen)} differ from the prompts the "
+            "direction is chosen on; at least 2 are needed. Give more varied prompts."
         )
+    return tuple(unseen[i] for i in lab.rng(f"05.{on}").permutation(len(unseen))[:n])
 
-    def _scores(self, name: str, edit: Edit, refusal_tokens: Sequence[int]) -> dict[str, Any]:
-        model, tokens, base = self.lab.model, self.lab.tokens(self.prompts[name]), self.base(name)
-        if edit is BASE:
-            found = base
-        else:
-            with self._editing(edit):
-                found = refusal_scores(model, tokens, edit.placements)
-        odds = log_odds(found.log_probs, refusal_tokens) if refusal_tokens else None
-        return {
-            "openings": found.openings.tolist(),
-            "log_odds": [float("nan")] * len(tokens) if odds is None else odds.tolist(),
-            "kl": kl_divergence(base.log_probs, found.log_probs).tolist(),
+
+def edits_of(direction: Direction, coefficient: float, key: str = "") -> dict[str, Edit]:
+    """Ablation at every state and addition at its own site, of any direction, named by a key."""
+    return {
+        "ablation": Edit(f"ablated{key}", (direction.ablate(),)),
+        "addition": Edit(f"added{key}", (direction.add(coefficient),)),
+    }
+
+
+def tested_edits(lab: Lab, direction: Direction, coefficient: float) -> Edits:
+    """Both edits, and orthogonalised weights, but where a norm follows them (Gemma 2 and 3)."""
+    edits = edits_of(direction, coefficient)
+    try:
+        residual_writers(lab.model)
+    except ModelError:
+        return edits
+    return {**edits, "weights": Edit.orthogonalising(direction.unit)}
+
+
+def coefficient_rates(meter: Meter, direction: Direction) -> pd.DataFrame:
+    """Shares of refused and incoherent answers to harmless validation prompts, by coefficient."""
+    rows = []
+    for coefficient in COEFFICIENTS:
+        edit = edits_of(direction, coefficient, f"/{coefficient:g}")["addition"]
+        found = meter.answers("validation/harmless", edit)
+        shares = {wanted: share(found, wanted) for wanted in ("refused", "incoherent")}
+        rows.append({"coefficient": coefficient, **shares, "n": len(found)})
+    return pd.DataFrame(rows)
+
+
+def refusal_tokens(meter: Meter, prompts: Prompts) -> tuple[list[int], float]:
+    """First tokens of refusals, and the log-odds (nats) that best divide validation prompts.
+
+    No tokens, and NaN, where too few answers are refused, or refusals show in no first token.
+    """
+    if not prompts.filtered:
+        return [], float("nan")
+
+    def read(split: str) -> tuple[Float[Tensor, "sample vocab"], Bool[Tensor, " sample"]]:
+        """Log probabilities of the next token, and whether the prompt is harmful."""
+        harmful, harmless = (meter.next_token(f"{split}/{on}", BASE) for on in CLASSES)
+        labels = torch.arange(len(harmful) + len(harmless)) < len(harmful)
+        return torch.cat([harmful, harmless]), labels
+
+    def measure() -> tuple[list[int], float]:
+        """Learnt on train prompts."""
+        try:
+            tokens = learn_refusal_tokens(*read("train"))
+        except DataError:
+            return [], float("nan")
+        log_probs, harmful = read("validation")
+        return tokens, threshold_for(log_odds(log_probs, tokens).numpy(), harmful.numpy())
+
+    tokens, threshold = meter.lab.cell("refusal tokens", measure)
+    return tokens, threshold
+
+
+def scored(meter: Meter, edits: Edits, first_tokens: Sequence[int]) -> pd.DataFrame:
+    """Answers and scores of every test prompt under every edit, without any text.
+
+    Columns: set, prompt (start of the text's sha256), condition, answer (class), openings (nats),
+    log_odds (nats; NaN without first tokens), kl of the next token (nats). Ablated answers to
+    harmless prompts say nothing about refusal: they are missing.
+    """
+    sets = [on for on in ("harmful", "contrast", "harmless") if meter.prompts[on]]
+    plan = [(on, edit) for edit in (BASE, edits["ablation"]) for on in sets]
+    plan += [("harmless", edits["addition"])]
+    plan += [("harmful", edits["weights"])] if "weights" in edits else []
+    parts = []
+    for on, edit in meter.lab.progress(plan, "answering test prompts"):
+        answered = (on, edit) != ("harmless", edits["ablation"])
+        scores = meter.scores(on, edit, kl=True, first_tokens=first_tokens)
+        columns = {
+            "set": on,
+            "prompt": prompt_ids(meter.prompts[on]),
+            "condition": edit.name,
+            "answer": meter.answers(on, edit) if answered else None,
+            "openings": scores.openings,
+            "log_odds": scores.log_odds if first_tokens else np.nan,
+            "kl": scores.kl,
         }
-
-    def base(self, name: str) -> RefusalReadout:
-        """The unedited model on a set of test prompts, read once."""
-        if name not in self._base:
-            tokens = self.lab.tokens(self.prompts[name])
-            self._base[name] = refusal_scores(self.lab.model, tokens)
-        return self._base[name]
-
-    def openings(self, key: str, kind: str, edit: Edit) -> list[float]:
-        """Openings score of the prompts that random directions are measured on."""
-        prompts = self.prompts[kind][: self.null_prompts]
-        return self.lab.cell(
-            f"openings/{kind}/{key}",
-            lambda: refusal_scores(
-                self.lab.model, self.lab.tokens(prompts), edit.placements
-            ).openings.tolist(),
-        )
-
-    def effects(self, key: str, source: Source, direction: Direction) -> dict[str, np.ndarray]:
-        """Effect per prompt, nats: fall under ablation (harmful), rise when added (harmless)."""
-        vector = source.coefficient * direction.vector
-        removed = self.openings(key, "harmful", self.removing(direction.unit))
-        added = self.openings(key, "harmless", adding(vector, source.site))
-        return {
-            "ablation": np.array(self.openings("base", "harmful", BASE)) - np.array(removed),
-            "addition": np.array(added) - np.array(self.openings("base", "harmless", BASE)),
-        }
-
-    def text(self, key: str, edit: Edit) -> dict[str, list[float]]:
-        """KL(base || edited) and losses per passage of ordinary text, in nats per token."""
-        return self.lab.cell(f"text/{key}", lambda: self._text(edit))
-
-    def _text(self, edit: Edit) -> dict[str, list[float]]:
-        damage = self.passages.damage(edit.placements)
-        return {
-            "kl": damage.kl.tolist(),
-            "loss": damage.loss.tolist(),
-            "base_loss": damage.base_loss.tolist(),
-        }
-
-    def answer_kl(self, edits: Sequence[Edit], n: int) -> dict[str, list[float]]:
-        """KL(base || edited) per harmless prompt over the tokens of the base model's answer."""
-        return self.lab.cell("answer_kl", lambda: self._answer_kl(edits, n))
-
-    def _answer_kl(self, edits: Sequence[Edit], n: int) -> dict[str, list[float]]:
-        model, tokens = self.lab.model, self.lab.tokens(self.prompts["harmless"][:n])
-        answers = generate(model, tokens, max_new_tokens=self.answer_tokens)
-        return {
-            edit.name: continuation_kl(model, tokens, edit.placements, answers=answers)
-            .clamp_min(0)
-            .tolist()
-            for edit in edits
-        }
-
-    def distance(self, first: Edit, second: Edit, n: int) -> list[float]:
-        """KL(first || second) of the next token on harmful prompts."""
-        return self.lab.cell(
-            f"distance/{first.name}/{second.name}", lambda: self._distance(first, second, n)
-        )
-
-    def _distance(self, first: Edit, second: Edit, n: int) -> list[float]:
-        tokens = self.lab.tokens(self.prompts["harmful"][:n])
-        found = []
-        for edit in (first, second):
-            with self._editing(edit):
-                found.append(readout(self.lab.model, tokens, edit.placements).log_probs)
-        return kl_divergence(*found).tolist()
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True)
 
 
-def adding(vector: Float[Tensor, " d_model"], site: Site, name: str = "added") -> Edit:
-    """Addition at one site, at every token."""
-    return Edit(name, (Placement(Add(vector), (site,)),))
+def effects(meter: Meter, edits: Edits) -> dict[str, Float[np.ndarray, " sample"]]:
+    """Wanted change of the openings score per prompt, nats: fall on harmful, rise on harmless."""
+    return {
+        kind: sign * (meter.scores(on, edits[kind]).openings - meter.scores(on).openings)
+        for kind, (on, sign) in WANTED.items()
+        if kind in edits
+    }
 
 
-def prompt_id(prompt: str) -> str:
-    """First 10 digits of the text's sha256: names a prompt without quoting it."""
-    return hashlib.sha256(prompt.encode()).hexdigest()[:10]
+def drawn_directions(
+    meter: Meter, selection: Selection, coefficient: float, config: Config
+) -> pd.DataFrame:
+    """What random directions do, and the direction extracted again from halves of the prompts.
+
+    Columns: family (AGAIN: extracted again), draw, cosine with the direction, ablation, addition
+    (mean effects, nats), harmful_rate and harmless_rate (refusal when ablated and when added),
+    ablation_damage and addition_damage (mean KL on text, nats per token); NaN where not measured.
+    """
+    rng = meter.lab.rng("05.re_extraction")
+    again = [(AGAIN, i, from_halves(selection, rng)) for i in range(config.n_reextractions)]
+    drawn = [*meter.lab.nulls(selection, config.n_nulls, "05.nulls"), *again]
+    rows = []
+    for family, draw, direction in meter.lab.progress(drawn, "random directions"):
+        edits = edits_of(direction, coefficient, f"/{family}/{draw}")
+        row = {"family": family, "draw": draw, "cosine": cosine(direction, selection.direction)}
+        row |= {kind: values.mean() for kind, values in effects(meter, edits).items()}
+        answering = draw < config.n_null_generated and family != AGAIN
+        damaging = draw < config.n_dose_nulls and family in CRITERION_FAMILIES
+        for on, (kind, edit) in zip(CLASSES, edits.items(), strict=True):
+            refused = meter.refused(f"{on}/answered", edit) if answering else np.nan
+            damage = meter.text(edit)["kl"].mean() if damaging else np.nan
+            row |= {f"{on}_rate": refused, f"{kind}_damage": damage}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
-def share(classes: Sequence[str], wanted: str) -> float:
-    """Share of answers of one class."""
-    return sum(c == wanted for c in classes) / len(classes)
+def from_halves(selection: Selection, rng: np.random.Generator) -> Direction:
+    """The direction extracted from a random half of each class."""
+    positive, negative = (
+        part[rng.permutation(len(part))[: max(2, len(part) // 2)]]
+        for part in (selection.positive, selection.negative)
+    )
+    chosen = selection.direction
+    return mean_difference(positive, negative, chosen.site, chosen.position)
+
+
+def prompt_ids(prompts: Sequence[str]) -> list[str]:
+    """First 10 digits of each text's sha256: names a prompt without quoting it."""
+    return [hashlib.sha256(prompt.encode()).hexdigest()[:10] for prompt in prompts]

@@ -1,6 +1,6 @@
 """Statistics of experiment 06: which sources transfer, how far, and what explains it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,53 +8,34 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from experiments.lab.estimate import Estimate
-from interp.alignment import Coefficient, qap_regression, rank_correlation
+from experiments.lab.meter import Meter
+from interp import stats
 from interp.directions import cosine
 from interp.nulls import FAMILIES
-from interp.stats import (
-    minimum_detectable_effect_mean,
-    minimum_detectable_effect_rate,
-    null_interval,
-    permutation_p,
-)
+from interp.permutation import Coefficient, qap_regression, rank_correlation
 
-from .measure import AGAIN, Cell, Setup
-from .protocol import OPERATORS, Operator
+from .measure import MAIN_DOSE, Setup
+from .protocol import NULL_PERCENTILE, OPERATORS, OWN_SHARE, Operator
 
 N_RESAMPLES = 2000
-
-
-@dataclass(frozen=True)
-class Rule:
-    """The criterion's constants, which the experiment states."""
-
-    far_layers: int  # from here on a target counts as elsewhere
-    own_share: float  # least far effect, as a share of the own
-    percentile: float  # of the nulls
+Draws = Float[np.ndarray, " draw"]
 
 
 @dataclass(frozen=True, eq=False)
 class Transfer:
-    """Effects of one operator at one dose over single layers, in nats, and those of the nulls."""
+    """Effects of one operator over single layers, in nats, and those of random directions."""
 
-    sources: tuple[int, ...]
-    layers: tuple[int, ...]
+    sources: Sequence[int]
+    layers: Sequence[int]
     effects: Float[np.ndarray, "source layer sample"]
-    null: Float[np.ndarray, "draw layer"]
-    families: tuple[str, ...]  # of each draw
-    rule: Rule
+    null: Float[np.ndarray, "draw source layer"]  # each draw in the place of every source
+    families: Sequence[str]  # of each draw
+    far_layers: int  # from here on a layer counts as elsewhere
 
     @property
     def means(self) -> Float[np.ndarray, "source layer"]:
         """Mean effect over prompts."""
         return self.effects.mean(axis=-1)
-
-    @property
-    def null_as_sources(self) -> Float[np.ndarray, "draw source layer"]:
-        """Each null draw in the place of every source."""
-        return np.broadcast_to(
-            self.null[:, None, :], (len(self.null), len(self.sources), len(self.layers))
-        )
 
     def own(self, means: Float[np.ndarray, "*draw source layer"]) -> np.ndarray:
         """Effect at the source's own layer, [*draw source]."""
@@ -64,50 +45,93 @@ class Transfer:
     def far(self, means: Float[np.ndarray, "*draw source layer"]) -> np.ndarray:
         """Median effect over the far layers, [*draw source]; NaN for a source that has none."""
         distance = np.abs(np.subtract.outer(self.sources, self.layers))
-        near = np.broadcast_to(distance < self.rule.far_layers, means.shape)
+        near = np.broadcast_to(distance < self.far_layers, means.shape)
         return np.ma.median(np.ma.masked_array(means, near), axis=-1).filled(np.nan)
 
     def threshold(self, null: Float[np.ndarray, "draw source"]) -> Float[np.ndarray, " source"]:
         """The highest of the families' percentiles, per source."""
-        families = np.array(self.families)
-        top = self.rule.percentile
-        return np.max([np.percentile(null[families == f], top, axis=0) for f in FAMILIES], axis=0)
+        drawn = [null[np.array(self.families) == family] for family in FAMILIES]
+        return np.max([np.percentile(draws, NULL_PERCENTILE, axis=0) for draws in drawn], axis=0)
 
     def present(self, means: Float[np.ndarray, "*draw source layer"]) -> Bool[np.ndarray, "..."]:
         """Whether the own effect is above the null, [*draw source]."""
-        return self.own(means) > self.threshold(self.own(self.null_as_sources))
+        return self.own(means) > self.threshold(self.own(self.null))
 
     def passing(self, means: Float[np.ndarray, "*draw source layer"]) -> Bool[np.ndarray, "..."]:
         """Whether the far effect is above the null and a fair part of the own, [*draw source]."""
         far = self.far(means)
-        above = far > self.threshold(self.far(self.null_as_sources))
-        return above & (far >= self.rule.own_share * self.own(means))
+        above = far > self.threshold(self.far(self.null))
+        return above & (far >= OWN_SHARE * self.own(means))
 
 
-def transfer(
-    cells: Sequence[Cell], setup: Setup, operator: Operator, dose: str, rule: Rule
-) -> Transfer:
-    """Arrays of one operator and dose over single layers."""
-    singles = [
-        c
-        for c in cells
-        if (c.job.operator, c.job.dose, c.job.target.kind) == (operator, dose, "single")
-    ]
-    real = {(c.job.source, c.job.target.name): c.effects for c in singles if c.job.is_transfer}
-    drawn = {
-        (c.job.family, c.job.draw, c.job.target.name): c.effects.mean()
-        for c in singles
-        if c.job.source is None
-    }
-    draws = list(dict.fromkeys((family, draw) for family, draw, _ in drawn))
+def of_kind(
+    cells: pd.DataFrame, operator: Operator, kind: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The cells of the sources and those of the nulls, at the criterion's dose."""
+    dose = MAIN_DOSE[operator]
+    found = cells.query(f"operator == '{operator}' and dose == '{dose}' and kind == '{kind}'")
+    return found.query("source.notna()"), found.query("source.isna()")
+
+
+def transfer(cells: pd.DataFrame, setup: Setup, operator: Operator, far_layers: int) -> Transfer:
+    """One operator over single layers, which the cells hold in the order of the targets."""
+    real, drawn = of_kind(cells, operator, "single")
+    shape = len(setup.sources), len(setup.singles), -1
+    null = drawn["effect"].to_numpy().reshape(len(setup.singles), -1).T
     return Transfer(
-        sources=setup.sources,
-        layers=setup.layers,
-        effects=np.array([[real[s, str(x)] for x in setup.layers] for s in setup.sources]),
-        null=np.array([[drawn[family, i, str(x)] for x in setup.layers] for family, i in draws]),
-        families=tuple(family for family, _ in draws),
-        rule=rule,
+        setup.sources,
+        setup.singles,
+        np.stack(real["effects"].tolist()).reshape(shape),
+        np.repeat(null[:, None], len(setup.sources), axis=1),
+        drawn["family"].tolist()[: len(null)],
+        far_layers,
     )
+
+
+def base_estimates(meter: Meter) -> Iterator[Estimate]:
+    """Openings score of the unedited model per class; there is no null of a base value."""
+    for operator, name in zip(OPERATORS, ("harmless", "harmful"), strict=True):
+        base = stats.bootstrap_mean(meter.scores(operator).openings)
+        yield Estimate.of(f"openings.{name}.base", base, unit="nats")
+
+
+def transfer_estimates(
+    operator: Operator, t: Transfer, rng: np.random.Generator
+) -> Iterator[Estimate]:
+    """Shares of sources, own and far effects, and their ratio, with intervals over prompts.
+
+    The thresholds that the nulls set are held fixed while prompts are resampled. The ratio is that
+    of the sources whose behaviour is present; its null is a random direction's far effect over the
+    source's own effect. NaN without such sources.
+    """
+    drawn, n_sources, n = resampled(t.effects, rng), len(t.sources), t.effects.shape[-1]
+    measured = t.means, drawn, t.null
+    least = stats.minimum_detectable_effect_rate(n_sources, 0.5)
+    for name, test in (("passing", t.passing), ("present", t.present)):
+        shares = (test(means).mean(-1) for means in measured)
+        yield estimate(f"sources_{name}.{operator}", *shares, n_sources, "share of sources", least)
+    for name, effect in (("own", t.own), ("far", t.far)):
+        sizes = (middle(effect(means)) for means in measured)
+        yield estimate(f"{name}_effect.{operator}", *sizes, n, "nats", sensitivity(t.effects))
+    name, unit, present = f"far_share_of_own.{operator}", "share of own effect", t.present(t.means)
+    ratios = (
+        middle(t.far(far)[..., present] / t.own(own)[..., present])
+        for far, own in ((t.means, t.means), (drawn, drawn), (t.null, t.means))
+    )
+    yield estimate(name, *ratios, int(present.sum()), unit)
+
+
+def estimate(
+    name: str, value: float, draws: Draws, null: Draws, n: int, unit: str, mde: float | None = None
+) -> Estimate:
+    """A value with the 95% ranges of its resamples and of its null, and its p among the null.
+
+    Without ranges and p where value or null are NaN: nothing lies far enough away.
+    """
+    if not (np.isfinite(value) and np.isfinite(null).all()):
+        return Estimate(name, float(value), n=n, mde=mde, unit=unit)
+    interval = stats.Interval(float(value), *np.percentile(draws, (2.5, 97.5)).tolist(), n)
+    return Estimate.of(name, interval, null=null, mde=mde, unit=unit)
 
 
 def resampled(
@@ -119,140 +143,39 @@ def resampled(
     return np.moveaxis(effects @ weights.T, -1, 0)
 
 
-def estimate(
-    name: str,
-    value: float,
-    draws: np.ndarray,
-    null: np.ndarray,
-    n: int,
-    unit: str,
-    mde: float | None = None,
-) -> Estimate:
-    """A value with the 95% ranges of its resamples and of its null, and its p among the null.
-
-    Range and p are NaN where value or null are: nothing lies far enough away.
-    """
-    low, high = np.percentile(draws, (2.5, 97.5)).tolist()
-    if not (np.isfinite(null).all() and np.isfinite(value)):
-        return Estimate(name, float(value), low, high, np.nan, np.nan, n, np.nan, mde, unit)
-    p = permutation_p(float(value), null)
-    return Estimate(name, float(value), low, high, *null_interval(null), n, p, mde, unit)
-
-
-def transfer_estimates(operator: Operator, t: Transfer, rng: np.random.Generator) -> list[Estimate]:
-    """Shares of sources, own and far effects, and their ratio, with intervals over prompts.
-
-    The thresholds that the nulls set are held fixed while prompts are resampled.
-    """
-    drawn, as_null = resampled(t.effects, rng), t.null_as_sources
-    n_sources, n = len(t.sources), t.effects.shape[-1]
-    least = minimum_detectable_effect_rate(n_sources, 0.5)
-    shares = [
-        estimate(
-            f"sources_{name}.{operator}",
-            test(t.means).mean(),
-            test(drawn).mean(-1),
-            test(as_null).mean(-1),
-            n_sources,
-            "share of sources",
-            least,
-        )
-        for name, test in (("passing", t.passing), ("present", t.present))
-    ]
-    sizes = [
-        estimate(
-            f"{name}_effect.{operator}",
-            float(middle(of(t.means))),
-            middle(of(drawn)),
-            middle(of(as_null)),
-            n,
-            "nats",
-            sensitivity(t.effects),
-        )
-        for name, of in (("own", t.own), ("far", t.far))
-    ]
-    return [*shares, *sizes, ratio_estimate(operator, t, drawn)]
-
-
 def sensitivity(effects: Float[np.ndarray, "*cell sample"]) -> float:
     """Minimum detectable effect of the average over cells, from its spread over prompts."""
     per_prompt = effects.reshape(-1, effects.shape[-1]).mean(axis=0)
-    return minimum_detectable_effect_mean(float(per_prompt.std(ddof=1)), len(per_prompt))
+    return stats.minimum_detectable_effect_mean(float(per_prompt.std(ddof=1)), len(per_prompt))
 
 
 def middle(values: Float[np.ndarray, "*draw source"]) -> Float[np.ndarray, "*draw"]:
     """Median over the sources that have a value; NaN where none has."""
     known = np.isfinite(values).all(axis=tuple(range(values.ndim - 1)))
-    return (
-        np.median(values[..., known], axis=-1)
-        if known.any()
-        else np.full(values.shape[:-1], np.nan)
-    )
-
-
-def ratio_estimate(
-    operator: Operator, t: Transfer, drawn: Float[np.ndarray, "draw source layer"]
-) -> Estimate:
-    """Median over the sources whose behaviour is present of far effect over own effect.
-
-    The null is a random direction's far effect over the source's own effect. NaN without sources.
-    """
-    name, unit = f"far_share_of_own.{operator}", "share of own effect"
-    present = t.present(t.means)
-    if not present.any():
-        return Estimate(name, np.nan, n=0, unit=unit)
-    own = t.own(t.means)[present]
-    again = t.far(drawn)[:, present] / t.own(drawn)[:, present]
-    null = t.far(t.null_as_sources)[:, present] / own
-    value = float(middle(t.far(t.means)[present] / own))
-    return estimate(name, value, middle(again), middle(null), len(own), unit)
+    if not known.any():
+        return np.full(values.shape[:-1], np.nan)
+    return np.median(values[..., known], axis=-1)
 
 
 def set_estimate(
-    cells: Sequence[Cell], operator: Operator, kind: str, rng: np.random.Generator
+    cells: pd.DataFrame, operator: Operator, kind: str, rng: np.random.Generator
 ) -> Estimate:
     """Median over sources and sets of a kind, against the same median of the nulls."""
-    chosen = [c for c in cells if (c.job.operator, c.job.target.kind) == (operator, kind)]
-    effects = np.array([c.effects for c in chosen if c.job.is_transfer])
-    drawn = pd.DataFrame(
-        [(c.job.family, c.job.draw, c.effects.mean()) for c in chosen if c.job.source is None],
-        columns=["family", "draw", "effect"],
-    )
-    return estimate(
-        f"set_effect.{operator}.{kind.replace(' ', '_')}",
-        float(np.median(effects.mean(-1))),
-        np.median(resampled(effects, rng), axis=-1),
-        drawn.groupby(["family", "draw"])["effect"].median().to_numpy(),
-        effects.shape[-1],
-        "nats",
-        sensitivity(effects),
-    )
+    real, drawn = of_kind(cells, operator, kind)
+    effects = np.stack(real["effects"].tolist())
+    draws = np.median(resampled(effects, rng), axis=-1)
+    null = drawn.groupby(["family", "draw"])["effect"].median().to_numpy()
+    name, value = set_name(operator, kind), np.median(effects.mean(-1))
+    return estimate(name, value, draws, null, effects.shape[-1], "nats", sensitivity(effects))
 
 
-def extraction_estimates(cells: Sequence[Cell], operator: Operator) -> list[Estimate]:
-    """Median over sources for each fresh extraction: mean and range over the extractions.
-
-    There is no null: it says how far the choice of train prompts moves the effects. Empty without
-    extractions.
-    """
-    again = [c for c in cells if c.job.family == AGAIN and c.job.operator == operator]
-    found = []
-    for name, is_own in (("own", True), ("far", False)):
-        rows = [
-            (c.job.draw, c.effects.mean())
-            for c in again
-            if (c.job.target.layers == (c.job.source,)) == is_own
-        ]
-        if rows:
-            medians = pd.DataFrame(rows, columns=["draw", "effect"]).groupby("draw")["effect"]
-            m = medians.median().to_numpy()
-            name = f"reextracted_{name}_effect.{operator}"
-            found.append(Estimate(name, m.mean(), m.min(), m.max(), n=len(m), unit="nats"))
-    return found
+def set_name(operator: Operator, kind: str) -> str:
+    """Name of the estimate of a kind of sets."""
+    return f"set_effect.{operator}.{kind.replace(' ', '_')}"
 
 
 def explanations(
-    setup: Setup, operator: Operator, t: Transfer, n_permutations: int, seed: int
+    operator: Operator, t: Transfer, setup: Setup, n_permutations: int, seed: int
 ) -> list[Estimate]:
     """QAP regression of the effect on cosine, distance and depth, among layers that are sources.
 
@@ -261,48 +184,27 @@ def explanations(
     if len(t.sources) < 4:
         return []
     nodes = np.array(t.sources, dtype=np.float64)
-    columns = [t.layers.index(layer) for layer in t.sources]
-    directions = [setup.directions[layer] for layer in t.sources]
+    directions = [setup.layers[source].direction for source in t.sources]
     predictors = {
         "cosine": np.array([[cosine(a, b) for b in directions] for a in directions]),
         "distance": np.abs(np.subtract.outer(nodes, nodes)),
         "target_depth": np.tile(nodes, (len(nodes), 1)),
     }
-    terms = qap_regression(t.means[:, columns], predictors, n_permutations, seed)
+    effects = t.means[:, [t.layers.index(source) for source in t.sources]]
+    terms = qap_regression(effects, predictors, n_permutations, seed)
     return [of_coefficient(f"qap.{operator}.{term.name}", term, "sd per sd") for term in terms]
+
+
+def generated_estimates(table: pd.DataFrame, n_permutations: int) -> Iterator[Estimate]:
+    """Spearman's rho of the openings effect with the change of the refusal rate, per operator."""
+    for operator in OPERATORS:
+        effect, change = table.query(f"group == '{operator}'")[["effect", "change"]].to_numpy().T
+        if len(effect) > 3 and np.ptp(change) > 0:
+            rho = rank_correlation(effect, change, n_permutations, seed=0)
+            yield of_coefficient(f"generated.{operator}", rho, "Spearman's rho")
 
 
 def of_coefficient(name: str, found: Coefficient, unit: str) -> Estimate:
     """An estimate whose null is the permutations'; permutation gives no interval."""
     null = {"null_low": found.null_low, "null_high": found.null_high}
     return Estimate(name, found.value, n=found.n, p=found.p, unit=unit, **null)
-
-
-def number_of_layers(
-    cells: Sequence[Cell], operator: Operator, dose: str, n_permutations: int, seed: int
-) -> Estimate:
-    """Spearman's rho over targets of the number of layers with the effect averaged over sources.
-
-    The target is the unit that is permuted, since all sources share it. Own layers are left out.
-    """
-    rows = [
-        (c.job.target.name, len(c.job.target.layers), c.effects.mean())
-        for c in cells
-        if c.job.is_transfer
-        and (c.job.operator, c.job.dose) == (operator, dose)
-        and c.job.target.layers != (c.job.source,)
-    ]
-    table = pd.DataFrame(rows, columns=["target", "layers", "effect"]).groupby("target").mean()
-    found = rank_correlation(table["layers"], table["effect"], n_permutations, seed)
-    return of_coefficient(f"layers.{operator}", found, "Spearman's rho")
-
-
-def generated_estimates(table: pd.DataFrame, n_permutations: int, seed: int) -> list[Estimate]:
-    """Spearman's rho of the openings effect with the change of the refusal rate, per operator."""
-    found = []
-    for operator in OPERATORS:
-        chosen = table[table["group"] == operator]
-        if len(chosen) > 3 and len(set(chosen["change"])) > 1:
-            rho = rank_correlation(chosen["effect"], chosen["change"], n_permutations, seed)
-            found.append(of_coefficient(f"generated.{operator}", rho, "Spearman's rho"))
-    return found

@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 
 from experiments.lab.claims import Claim, Verdict, decide
-from experiments.lab.config import Count, CountOrZero, ExperimentConfig, Negative, Several
+from experiments.lab.config import Count, CountOrZero, ExperimentConfig, Several
 from experiments.lab.estimate import Estimate
 from experiments.lab.rules import GATE, lacks_behaviour
 
@@ -85,14 +85,12 @@ class Config(ExperimentConfig):
     n_targets: Several | None = 8  # single layers written at, evenly spread; None is every one
     n_set_starts: Count = 1  # first layers of the sets; each gives a window, every second, random
     far_layers: Count = FAR_LAYERS  # a target this far from its source counts as elsewhere
-    position: Negative = -1  # token that directions are taken at, from the prompt's end
     other_doses: tuple[float, ...] = ()  # further shares of the mean norm to add
     raw: bool = False  # also add the difference as it is, at its own scale
     n_null: Count = 2  # random directions per family and single layer
     n_null_set: Count = 2  # the same for each set of layers, which no verdict depends on
     n_null_other: CountOrZero = 1  # the same for the other doses and the raw difference
     n_null_prompts: Count = 4  # prompts that null effects are measured on
-    n_extractions: CountOrZero = 0  # directions taken again from resampled prompts, per source
     n_permutations: Count = 2000  # of the regressions
     n_generated: CountOrZero = 0  # cells whose answers are generated as well
     n_generated_null: CountOrZero = 0  # null cells whose answers are generated as well
@@ -105,13 +103,13 @@ MINUTES = {"smoke": 0.1, "quick": 1.5, "full": 138}
 PRESETS: dict[str, Config] = {
     "smoke": Config(
         n_train=16, n_prompts=4, n_sources=3, n_targets=3, far_layers=2, n_null=2,
-        n_null_prompts=2, n_extractions=2, n_permutations=50, n_generated=4, n_generated_null=2,
+        n_null_prompts=2, n_permutations=50, n_generated=4, n_generated_null=2,
         max_new_tokens=3,
     ),
     "quick": Config(),
     "full": Config(
         n_prompts=32, n_sources=None, n_targets=None, n_set_starts=8, other_doses=(0.1,), raw=True,
-        n_null=40, n_null_set=10, n_null_other=4, n_null_prompts=8, n_extractions=5, n_generated=60,
+        n_null=40, n_null_set=10, n_null_other=4, n_null_prompts=8, n_generated=60,
         n_generated_null=8,
     ),
 }  # fmt: skip

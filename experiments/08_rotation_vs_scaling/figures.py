@@ -1,7 +1,6 @@
 """Figures of experiment 08, each drawn from the table of its name (up to a dot)."""
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.lab.estimate import number
@@ -149,9 +148,17 @@ def plot_magnitude(result: Result) -> Figure:
 
 def plot_rates(result: Result) -> Figure:
     """Refusal rates of generated answers around the plane."""
-    table: pd.DataFrame = result.tables["angle_rates"]
+    table = result.tables["angle_rates"]
+    rates = [
+        f"{name} prompts {number(rows['base'].iloc[0])}" for name, rows in table.groupby("group")
+    ]
     return plots.polar(
         table,
+        limits=(0.0, 1.0),
         title="Where in the plane answers refuse",
-        caption=caption(result, f"radius: refusal rate, n = {table['n'].iloc[0]} test prompts"),
+        caption=caption(
+            result,
+            f"radius: refusal rate, n = {table['n'].iloc[0]} test prompts per class",
+            f"unedited: {', '.join(rates)}",
+        ),
     )

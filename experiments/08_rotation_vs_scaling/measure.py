@@ -1,90 +1,131 @@
-"""What a comparison of rotation and scaling measures, and quantities derived from it, in nats."""
+"""What edits do to the prompts of a split: model passes, each of them a cell, in nats."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, replace
+from math import asin, pi
+from typing import Literal, TypeVar
 
 import numpy as np
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 
+from experiments.lab.lab import Lab
+from experiments.lab.meter import BASE, Edit, Meter
 from experiments.lab.selection import Selection
+from interp import planes
+from interp.interventions import Interpolate, Intervention, Placement, RotateTo, compose
 
-from .meter import Measured
-from .operators import Variant
-from .reach import TARGETS, Choices, Point
+from .operators import Frame, Variant, doses, placements
+from .protocol import CURVE, Config
 
-PLANE_VARIANT = Variant("rotate_to", "norms")
+Target = Literal["bypass", "induce"]
+TARGETS: tuple[Target, ...] = ("bypass", "induce")
+CLASSES = ("harmful", "harmless")
+BOTH = "both"  # a meter's prompts of both classes, equally many, in this order
+PLANE_VARIANT = Variant.parse(CURVE)
 FULLY_RANDOM = ("isotropic", "covariance")
 
-PlaneKey = tuple[str, int]
+K = TypeVar("K", bound=tuple)
 
 
 @dataclass(frozen=True, eq=False)
-class Measurements:
-    """Everything that was measured, and the choices made on validation.
+class Measured:
+    """What one edit does to a split; the rows of the openings scores are harmful and harmless."""
 
-    `magnitude` has the keys (angle or `random.N`, factor).
+    openings: Float[np.ndarray, "class sample"]
+    base: Float[np.ndarray, "class sample"]  # openings scores of the unedited model
+    kl: Float[np.ndarray, " sample"]  # of the next token after harmless prompts
+    text_kl: Float[np.ndarray, " text"]  # per token
+
+    @property
+    def change(self) -> Float[np.ndarray, "class sample"]:
+        """Edited minus unedited."""
+        return self.openings - self.base
+
+    def effect(self, target: Target) -> Float[np.ndarray, " sample"]:
+        """Change in the wanted direction: fall on harmful prompts or rise on harmless ones."""
+        return -self.change[0] if target == "bypass" else self.change[1]
+
+    def damage(self, target: Target) -> float:
+        """Mean KL that counts against a target (bypass: next token on harmless too)."""
+        text = float(self.text_kl.mean())
+        return max(text, float(self.kl.mean())) if target == "bypass" else text
+
+
+def measure(
+    meter: Meter, edits: Mapping[K, Sequence[Placement]], description: str, *, damage: bool = True
+) -> dict[K, Measured]:
+    """Every edit by its key; without damage, half the time and no KL."""
+    base = meter.scores(BOTH).openings.reshape(2, -1)
+    found = {}
+    for key, placed in meter.lab.progress(edits.items(), description):
+        edit = Edit("/".join(map(str, key)), placed)
+        scores = meter.scores(BOTH, edit, kl=damage)
+        openings, kl = scores.openings.reshape(2, -1), scores.kl[base.shape[1] :]
+        text_kl = meter.text(edit)["kl"] if damage else np.zeros(0)
+        found[key] = Measured(openings, base, kl, text_kl)
+    return found
+
+
+def plane_edits(
+    config: Config, lab: Lab, frame: Frame, selection: Selection
+) -> dict[tuple[str, int, float], list[Placement]]:
+    """The absolute rotation at all norm inputs in random planes, by family, number and angle."""
+    true, states = frame.plane, torch.cat([selection.positive, selection.negative])
+    seeds = lab.rng("08.planes").integers(2**31, size=3).tolist()
+    drawn = {
+        "random_b2": planes.random_second_axis(true, config.n_random_b2, seeds[0]),
+        "isotropic": planes.isotropic_planes(true, config.n_isotropic, seeds[1]),
+        "covariance": planes.covariance_planes(true, states, config.n_covariance, seeds[2]),
+    }
+    return {
+        (family, number, angle): placements(PLANE_VARIANT, angle, replace(frame, plane=plane))
+        for family, several in drawn.items()
+        for number, plane in enumerate(several)
+        for angle in doses(PLANE_VARIANT, config.n_random_angles)
+    }
+
+
+def magnitude_edits(
+    config: Config, lab: Lab, frame: Frame
+) -> dict[tuple[str, float, float], list[Placement]]:
+    """The whole state rescaled at the direction's own site: ("turn", in-plane angle, factor).
+
+    Factor 1 is the rotation alone. ("move", number, factor): random moves as long.
     """
-
-    base_validation: Measured
-    base_test: Measured
-    sweep: Mapping[Point, Measured]
-    planes: Mapping[PlaneKey, Mapping[float, Measured]]
-    chosen: Choices  # at limits of the damage that counts against a target
-    matched: Choices  # at one KL on text
-    test: Mapping[Point, Measured]
-    magnitude: Mapping[tuple[str, float], Measured]
-    selection: Selection
-
-
-def null_reach(
-    planes: Mapping[PlaneKey, Mapping[float, Measured]], base: Measured
-) -> Float[np.ndarray, " plane"]:
-    """Reach of each fully random plane over its angles, whatever the damage: a generous null."""
-    return np.array(
-        [
-            sum(
-                max(0.0, *(float(m.effect(base, target).mean()) for m in turned.values()))
-                for target in TARGETS
-            )
-            for (family, _), turned in planes.items()
-            if family in FULLY_RANDOM
-        ]
-    )
+    plane, factors = frame.plane, config.magnitude_factors
+    edits: dict[tuple[str, float, float], Intervention] = {
+        ("turn", angle, factor): compose(
+            RotateTo(plane.b1, plane.b2, angle), planes.ScaleState(factor)
+        )
+        for angle in doses(PLANE_VARIANT, config.n_magnitude_angles)
+        for factor in (1.0, *factors)
+    }
+    units = lab.rng("08.moves").standard_normal((config.n_random_moves, len(plane.b1)))
+    for number, unit in enumerate(torch.from_numpy(units).float()):
+        for factor in factors:
+            edits["move", number, factor] = random_move(unit / unit.norm(), factor)
+    return {key: [Placement(edit, frame.places["source"])] for key, edit in edits.items()}
 
 
-def curve(
-    turned: Mapping[float, Measured], base: Measured, angles: Sequence[float]
-) -> Float[np.ndarray, "sample angle"]:
-    """Change of the openings score of each prompt (harmful first) at each angle, in nats."""
-    return np.stack([turned[angle].scores - base.scores for angle in angles], axis=1)
+def random_move(unit: Float[torch.Tensor, " d_model"], factor: float) -> Interpolate:
+    """A turn towards `unit` as long as rescaling by `factor` is: chord |factor - 1| of |h|.
 
-
-def true_curve(
-    found: Measurements, angles: Sequence[float] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Angles [angle] and changes [sample angle] of the true plane; all angles unless given."""
-    turned = {dose: m for (variant, dose), m in found.sweep.items() if variant == PLANE_VARIANT}
-    angles = sorted(turned) if angles is None else angles
-    return np.array(angles), curve(turned, found.base_validation, angles)
-
-
-def magnitude_changes(
-    magnitude: Mapping[tuple[str, float], Measured], base: Measured
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per prompt, in nats: change by magnitude [sample], by angle [sample]; by moves [draw].
-
-    By magnitude: mean absolute change over angles and factors against the same angle at factor 1.
-    By angle: mean absolute difference over pairs of angles at factor 1. By random moves as long as
-    the rescalings, against the unedited model: mean over factors and prompts.
+    The angle is 2 asin(|factor - 1| / 2); the slerp's share assumes a right angle between the state
+    and `unit`, which random vectors have to within 1/sqrt(d_model).
     """
-    turned = {key: m.scores for key, m in magnitude.items() if not key[0].startswith("random")}
-    level = {angle: scores for (angle, factor), scores in turned.items() if factor == 1.0}
-    by_factor = [abs(s - level[angle]) for (angle, factor), s in turned.items() if factor != 1.0]
-    by_angle = [abs(first - second) for first, second in combinations(level.values(), 2)]
-    moves: dict[str, list[float]] = {}
-    for (name, _), m in magnitude.items():
-        if name.startswith("random"):
-            moves.setdefault(name, []).append(float(abs(m.scores - base.scores).mean()))
-    null = np.array([np.mean(values) for values in moves.values()])
-    return np.mean(by_factor, axis=0), np.mean(by_angle, axis=0), null
+    chord = min(abs(factor - 1.0), 2.0)
+    return Interpolate(unit, 2 * asin(chord / 2) / (pi / 2))
+
+
+def refusals(
+    config: Config, meter: Meter, frame: Frame
+) -> dict[float | None, Bool[np.ndarray, "class sample"]]:
+    """Whether each prompt's answer declines, by angle at all norm inputs; None: unedited."""
+    edits: dict[float | None, Edit] = {None: BASE} if config.n_angle_answers else {}
+    for angle in doses(PLANE_VARIANT, config.n_angle_answers):
+        edits[angle] = Edit(f"{CURVE}/{angle}", placements(PLANE_VARIANT, angle, frame))
+    return {
+        angle: np.reshape(meter.answers(BOTH, edit), (2, -1)) == "refused"
+        for angle, edit in meter.lab.progress(edits.items(), "answering at angles")
+    }

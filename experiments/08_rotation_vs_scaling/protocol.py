@@ -35,22 +35,20 @@ from experiments.lab.claims import Claim, Verdict, decide
 from experiments.lab.config import Count, CountOrZero, Except, ExperimentConfig, Several
 from experiments.lab.estimate import Estimate
 from experiments.lab.rules import GATE, SIGNIFICANCE, lacks_behaviour, not_found
+from interp.errors import ExperimentError
 
 LOW_CAP, HIGH_CAP = 0.1, 0.5  # nats of KL, on text and where it counts on harmless prompts
 CAPS = (LOW_CAP, HIGH_CAP)
 MATCHED_KL = 0.1  # nats, on text alone
-
 SMALL_SHARE = 0.25
 MIN_ANGLE_EFFECT = 0.5
 MIN_R_SQUARED = 0.8
-
 
 ABSENT = (
     f"Untestable (behaviour absent) if {GATE}; untestable (no direction found) if the selected "
     f"direction does not beat random ones on validation prompts (p < {SIGNIFICANCE}, corrected for "
     "the candidates)."
 )
-
 
 CLAIMS = (
     Claim(
@@ -102,23 +100,16 @@ CLAIMS = (
         estimates=("angle.r_squared", "angle.amplitude", "angle.amplitude_along_b2"),
     ),
 )
-QUICK_VARIANTS = ("add@norms", "scale@norms", "rotate_to@norms")
 
-
+CURVE = "rotate_to@norms"  # the variant of question (d), in random planes too
+QUICK_VARIANTS = ("add@norms", "scale@norms", CURVE)
 FULL_VARIANTS = (
-    *QUICK_VARIANTS,
-    "rotate_by@norms",
-    "add@opposite",
-    "scale@opposite",
-    "rotate_to@opposite",
-    "rotate_by@opposite",
-    "adaptive_scale@norms",
-    "adaptive_rotate_to@norms",
-    "interpolate@opposite",
-    "add@source",
-    "scale@source",
-    "rotate_to@source",
-)
+    *QUICK_VARIANTS, "rotate_by@norms",
+    "add@opposite", "scale@opposite", "rotate_to@opposite", "rotate_by@opposite",
+    "adaptive_scale@norms", "adaptive_rotate_to@norms", "interpolate@opposite",
+    "add@source", "scale@source", "rotate_to@source",
+)  # fmt: skip
+
 EvenCount = Annotated[int, Ge(4), MultipleOf(2)]
 Rescaling = Annotated[float, Gt(0), Except(1)]
 Factors = Annotated[tuple[Rescaling, ...], MinLen(1)]
@@ -128,7 +119,7 @@ Factors = Annotated[tuple[Rescaling, ...], MinLen(1)]
 class Config(ExperimentConfig):
     """Rotation in a plane against scaling along a line."""
 
-    variants: tuple[str, ...] = QUICK_VARIANTS  # operator@place; must hold rotate_to@norms
+    variants: tuple[str, ...] = QUICK_VARIANTS  # operator@place, of operators.py
     n_doses: EvenCount = 8  # per variant; angles are 360 degrees / n_doses apart
     n_train: Several = 72  # prompts per class that the directions come from
     n_validation: Several = 12  # prompts per class that the sweep runs on
@@ -142,31 +133,40 @@ class Config(ExperimentConfig):
     n_magnitude_angles: Several = 2  # in-plane angles at which the whole state is rescaled
     magnitude_factors: Factors = (0.5, 2.0)  # of the whole state's length
     n_random_moves: Count = 2  # random moves as long as the rescaling, per factor
+    n_angle_answers: CountOrZero = 0  # angles at which the test prompts are also answered
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # Those that scale where the means have opposite signs may have no site in a model.
+        scaling = [v for v in self.variants if v.endswith(("scale@norms", "scale@source"))]
+        if CURVE not in self.variants or not scaling:
+            raise ExperimentError(
+                f"The variants must hold {CURVE} and scale@norms or scale@source; got "
+                f"{', '.join(self.variants)}."
+            )
+        if self.n_doses % self.n_random_angles:
+            raise ExperimentError(
+                "Random planes are compared at the true plane's own angles: n_random_angles must "
+                f"divide n_doses; got {self.n_random_angles} and {self.n_doses}."
+            )
+        if self.n_isotropic + self.n_covariance < 1:
+            raise ExperimentError("The null of random planes needs n_isotropic or n_covariance.")
 
 
 MINUTES = {"smoke": 0.1, "quick": 1.5, "full": 69}
 
-
 PRESETS: dict[str, Config] = {
-    "smoke": Config(n_doses=4, n_train=12, n_validation=4, n_test=4, n_text=2, text_tokens=12),
+    "smoke": Config(
+        n_doses=4, n_train=12, n_validation=4, n_test=4, n_text=2, text_tokens=12,
+        n_angle_answers=2,
+    ),
     "quick": Config(),
     "full": Config(
-        seed=1,
-        variants=FULL_VARIANTS,
-        n_doses=36,
-        n_train=400,
-        n_validation=32,
-        n_test=32,
-        n_text=12,
-        text_tokens=48,
-        n_random_b2=6,
-        n_isotropic=10,
-        n_covariance=10,
-        n_random_angles=12,
-        n_magnitude_angles=12,
-        n_random_moves=20,
+        seed=1, variants=FULL_VARIANTS, n_doses=36, n_train=400, n_validation=32, n_test=32,
+        n_text=12, text_tokens=48, n_random_b2=6, n_isotropic=10, n_covariance=10,
+        n_random_angles=12, n_magnitude_angles=12, n_random_moves=20, n_angle_answers=8,
     ),
-}
+}  # fmt: skip
 
 
 def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:

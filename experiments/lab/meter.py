@@ -21,6 +21,7 @@ from interp.sites import Site
 from interp.weights import orthogonalised
 
 T = TypeVar("T")
+FIRST_WORDS = 8  # of an answer; no more of it is kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,13 +114,15 @@ class Meter:
         with self.editing(edit):
             return refusal_scores(self.lab.model, self.tokens(on), edit.placements)
 
-    def kl(self, on: str, edit: Edit) -> Float[np.ndarray, " sample"]:
+    def kl(self, on: str, edit: Edit, base: Edit = BASE) -> Float[np.ndarray, " sample"]:
         """KL(base || edited) of the next token per prompt, in nats, without any scores."""
-        return np.array(self._cell("kl", on, edit, lambda: self._kl(on, edit)), np.float64)
+        kind = "kl" if base is BASE else f"kl from {base.name}"
+        return np.array(self._cell(kind, on, edit, lambda: self._kl(on, edit, base)), np.float64)
 
-    def _kl(self, on: str, edit: Edit) -> list[float]:
-        base = self._once(f"next token of {on}", lambda: self.next_token(on, BASE))
-        return kl_divergence(base, self.next_token(on, edit)).tolist()
+    def _kl(self, on: str, edit: Edit, base: Edit) -> list[float]:
+        key = f"next token of {on}, {base.name}"
+        before = self._once(key, lambda: self.next_token(on, base))
+        return kl_divergence(before, self.next_token(on, edit)).tolist()
 
     def next_token(self, on: str, edit: Edit) -> Float[Tensor, "sample vocab"]:
         """Log probabilities of the next token under an edit."""
@@ -128,14 +131,20 @@ class Meter:
 
     def answers(self, on: str, edit: Edit = BASE) -> list[str]:
         """Class of the greedy answer to each prompt (`interp.refusal_classifier`)."""
+        return [answer for answer, _ in self._answered(on, edit)]
+
+    def first_words(self, on: str, edit: Edit = BASE) -> list[str]:
+        """The first words of the greedy answer to each prompt, FIRST_WORDS at most."""
+        return [words for _, words in self._answered(on, edit)]
+
+    def _answered(self, on: str, edit: Edit) -> list[tuple[str, str]]:
         return self._cell("answers", on, edit, lambda: self._answers(on, edit))
 
-    def _answers(self, on: str, edit: Edit) -> list[str]:
+    def _answers(self, on: str, edit: Edit) -> list[tuple[str, str]]:
         with self.editing(edit):
-            found = answers(
-                self.lab.model, self.tokens(on), edit.placements, max_new_tokens=self.answer_tokens
-            )
-        return [classify(answer) for answer in found]
+            model, tokens, length = self.lab.model, self.tokens(on), self.answer_tokens
+            found = answers(model, tokens, edit.placements, max_new_tokens=length)
+        return [(classify(answer), " ".join(answer.split()[:FIRST_WORDS])) for answer in found]
 
     def refused(self, on: str, edit: Edit = BASE) -> float:
         """Share of answers that decline (not: that disclaim, or refuse and then comply)."""
@@ -147,15 +156,14 @@ class Meter:
         return np.array(values, np.float64)
 
     def _answer_kl(self, on: str, edit: Edit) -> list[float]:
-        if edit.basis is not None:
-            raise ExperimentError("KL over answers is measured under placements, not new weights.")
-        model, tokens = self.lab.model, self.tokens(on)
-        unedited = self._cell(
-            "greedy", on, BASE, lambda: generate(model, tokens, max_new_tokens=self.answer_tokens)
+        model, tokens, placements = self.lab.model, self.tokens(on), _placements(edit)
+        # Whole answers are not for cells, which lie on disk: a broken run generates them again.
+        unedited = self._once(
+            f"greedy answers to {on}",
+            lambda: generate(model, tokens, max_new_tokens=self.answer_tokens),
         )
-        return (
-            continuation_kl(model, tokens, edit.placements, answers=unedited).clamp_min(0).tolist()
-        )
+        kl = continuation_kl(model, tokens, placements, answers=unedited)
+        return kl.clamp_min(0).tolist()
 
     def text(self, edit: Edit) -> dict[str, Float[np.ndarray, " text"]]:
         """Per passage, nats per token: kl(base || edited), loss (edited) and base_loss."""
@@ -165,7 +173,7 @@ class Meter:
     def _text(self, edit: Edit) -> dict[str, list[float]]:
         if self.passages is None:
             raise ExperimentError("This meter was given no passages, so it has no damage on text.")
-        damage = self.passages.damage(edit.placements)
+        damage = self.passages.damage(_placements(edit))
         return {name: getattr(damage, name).tolist() for name in ("kl", "loss", "base_loss")}
 
     def tokens(self, on: str) -> Tokens:
@@ -189,6 +197,14 @@ class Meter:
         if key not in self._read:
             self._read[key] = compute()
         return self._read[key]
+
+
+def _placements(edit: Edit) -> Sequence[Placement]:
+    if edit.basis is not None:
+        raise ExperimentError(
+            f"Damage to answers and text is measured under placements; '{edit.name}' edits weights."
+        )
+    return edit.placements
 
 
 def share(classes: Sequence[str], wanted: str) -> float:

@@ -20,8 +20,8 @@ the largest one count. Of those, the first step that leaves any decides:
 
 The chosen candidate is then compared with random directions of every family, at its site and on the
 same prompts. Breaking the model stops refusals as well, so only those count that do no more damage
-than the chosen one, or than the constraint allows. If it does not beat them, no direction was found,
-which `Selection` says.
+than the chosen one, or than the constraint allows. If it does not beat them, no direction was
+found, which `Selection` says.
 
 Train and validation prompts count only if the model's own answer fits: harmful refused, harmless
 not. With too few of them to show anything (`MIN_PAIRS`) all are used, and the behaviour is absent.

@@ -54,12 +54,14 @@ def polar(
     *,
     title: str,
     caption: str = "",
+    limits: tuple[float, float] | None = None,
     null_label: str = "random planes",
     labels: Mapping[str, str] | None = None,
 ) -> Figure:
     """The same as a polar plot: the radius is `value`, the dotted circle the unedited model at 0.
 
-    The centre is the least value drawn, rounded down, so that what is negative can be read.
+    The centre is the least value drawn, rounded down, so that what is negative can be read. With
+    `limits` the radius goes from the one to the other, and no circle is drawn.
     """
     is_null, colours = _groups(table)
     with figure_style():
@@ -67,8 +69,12 @@ def polar(
         set_title(figure, title, caption)
         axis = figure.add_subplot(projection="polar")
         _turns(axis, table, is_null, colours, np.radians)
-        axis.set_rlim(np.floor(float(numbers(table, "value").min())) - 0.5)
-        axis.plot(np.radians(range(361)), np.zeros(361), color=BLACK, linewidth=1.2, linestyle=":")
+        if limits is None:
+            axis.set_rlim(np.floor(float(numbers(table, "value").min())) - 0.5)
+            circle = np.radians(range(361)), np.zeros(361)
+            axis.plot(*circle, color=BLACK, linewidth=1.2, linestyle=":")
+        else:
+            axis.set_rlim(*limits)
         axis.set_rlabel_position(100)
         _turns_legend(figure, is_null, colours, labels or {}, null_label)
     return figure

@@ -1,6 +1,5 @@
-"""Experiment 06 on worlds with a known answer, its verdict, and what it writes where."""
+"""Experiment 06 on worlds with a known answer, its verdicts, and what it writes where."""
 
-import importlib
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,28 +8,23 @@ import pytest
 import torch
 from scipy.stats import ortho_group
 
-from experiments.harness.registry import load_experiment
-from experiments.lab import selection
+from experiments.harness.registry import find_experiment
+from experiments.lab import meter, selection
 from experiments.lab.estimate import Estimate
 from experiments.lab.rules import GATE
 from experiments.lab.spacing import spaced
 from interp.directions import direction_from
+from interp.nulls import FAMILIES
 from interp.sites import Site
 
-transfer_cells = importlib.import_module("experiments.06_cross_layer_transfer.run.measure")
-_measure = importlib.import_module("experiments.06_cross_layer_transfer.run.measure")
-Target = _measure.Target
-edits = _measure.edits
-layer_sets = _measure.layer_sets
-_estimates = importlib.import_module("experiments.06_cross_layer_transfer.run.estimates")
-Rule = _estimates.Rule
-Transfer = _estimates.Transfer
-resampled = _estimates.resampled
+experiment = find_experiment("06")
+protocol = experiment.protocol
+run, measure, estimates = (experiment.part(name) for name in ("run", "measure", "estimates"))
+Target, Transfer = measure.Target, estimates.Transfer
 
-experiment = load_experiment("06")
 N_LAYERS, D_MODEL = 12, 48
 LAYERS = (1, 4, 7, 10, 14, 17, 20, 23)
-CONFIG = experiment.Config(
+CONFIG = protocol.Config(
     n_train=40, n_prompts=12, n_sources=6, n_targets=None, n_null=5, n_null_prompts=12,
     n_null_other=1, n_permutations=60,
 )  # fmt: skip
@@ -85,12 +79,13 @@ class World:
 
 
 class WorldLab:
-    """What experiment 06 asks of a lab."""
+    """What experiment 06 asks of a lab; `kept` are the cells of an earlier, broken run."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, kept: dict[str, object] | None = None) -> None:
         self.world = world
         self.model = SimpleNamespace(n_layers=N_LAYERS)
-        self.values: dict[str, object] = {}
+        self.values = dict(kept or {})
+        self.asked: set[str] = set()
         names = {kind: [f"{kind} {i}" for i in range(80)] for kind in ("harmful", "harmless")}
         parts = {
             part: SimpleNamespace(positive=names["harmful"][rows], negative=names["harmless"][rows])
@@ -106,7 +101,8 @@ class WorldLab:
         return states[:, [site.layer for site in sites]][:, :, None]
 
     def cell(self, key, compute):
-        assert key not in self.values or key.startswith("base/"), f"cell {key} measured twice"
+        assert key not in self.asked or key.endswith("/base"), f"cell {key} measured twice"
+        self.asked.add(key)
         if key not in self.values:
             self.values[key] = compute()
         return self.values[key]
@@ -120,152 +116,172 @@ class WorldLab:
         return np.random.default_rng([self.world.seed, *purpose.encode()])
 
 
-def run_world(monkeypatch, world: World, config=CONFIG):
-    """Run experiment 06 with the world in the place of the model."""
+def run_world(monkeypatch, world: World, config=CONFIG, kept=None):
+    """The result of experiment 06 with the world in the place of the model, and its lab."""
 
-    def scores(model, prompts, placements=()):
-        return SimpleNamespace(openings=world.states(prompts, placements)[1].double())
+    def scores(model, prompts, edits=()):
+        openings = world.states(prompts, edits)[1].double()
+        return SimpleNamespace(openings=openings, opening_odds=openings, log_probs=None)
 
-    def answer(model, prompts, max_new_tokens=24, placements=()):
+    def answer(model, prompts, edits=(), *, max_new_tokens=24):
         refusal, help_ = "I'm sorry, but I cannot assist with that.", "Sure, here is a recipe."
         return [refusal if prompt.startswith("harmful") else help_ for prompt in prompts]
 
-    monkeypatch.setattr(transfer_cells, "refusal_scores", scores)
-    monkeypatch.setattr(transfer_cells, "answers", answer)
+    monkeypatch.setattr(meter, "refusal_scores", scores)
+    monkeypatch.setattr(meter, "answers", answer)
     monkeypatch.setattr(selection, "answers", answer)
-    return experiment.run(config, WorldLab(world))
+    lab = WorldLab(world, kept)
+    return experiment.run(config, lab), lab
+
+
+def is_above_null(estimate: Estimate) -> bool:
+    return estimate.null_high is not None and estimate.value > estimate.null_high
 
 
 def test_a_direction_that_all_layers_share_is_supported(monkeypatch):
-    result = run_world(monkeypatch, World(rotations=False, labelled=True, seed=0))
-    assert result.verdict == "supported"
+    result, _ = run_world(monkeypatch, World(rotations=False, labelled=True, seed=0))
+    assert experiment.judge(result.estimates) == {"06a": "supported", "06b": "supported"}
     assert result["far_share_of_own.addition"].value == pytest.approx(1.0, abs=0.5)
     passing = result["sources_passing.addition"]
-    assert passing.value == 1.0 > passing.null_high
-    assert result["far_effect.addition"].value > result["far_effect.addition"].null_high
+    assert passing.value == 1.0
+    assert is_above_null(passing)
+    assert is_above_null(result["far_effect.addition"])
     assert result["cosine.far"].value > 0.8
 
     counted = {**result.by_name(), "train.refused": Estimate("x", 5, n=72)}
-    assert experiment.observation(counted).startswith("Behaviour absent: of the train prompts 5 of")
+    assert run.observation(counted).startswith("Behaviour absent: of the train prompts 5 of")
     assert "absent" not in result.observation
 
 
 def test_layers_with_unrelated_spaces_are_rejected(monkeypatch):
-    result = run_world(monkeypatch, World(rotations=True, labelled=True, seed=1))
+    result, _ = run_world(monkeypatch, World(rotations=True, labelled=True, seed=1))
     assert result["sources_present.addition"].value >= 0.5
     assert result["sources_passing.addition"].value == 0
-    assert result.verdict == "rejected"
+    assert experiment.judge(result.estimates) == {"06a": "rejected", "06b": "rejected"}
 
 
 def test_shuffled_labels_are_not_supported(monkeypatch):
-    config = replace(CONFIG, n_null=20, n_targets=6, raw=False)
-    verdicts = [
-        run_world(monkeypatch, World(rotations=False, labelled=False, seed=seed), config).verdict
-        for seed in range(4)
-    ]
-    assert "supported" not in verdicts
+    config = replace(CONFIG, n_null=20, n_targets=6)
+    for seed in range(4):
+        world = World(rotations=False, labelled=False, seed=seed)
+        result, _ = run_world(monkeypatch, world, config)
+        assert "supported" not in experiment.judge(result.estimates).values()
+
+
+def as_sources(null: np.ndarray, n_sources: int) -> np.ndarray:
+    """Draws over layers, each in the place of every source."""
+    return np.repeat(null[:, None], n_sources, axis=1)
 
 
 def test_a_random_direction_passes_at_most_at_the_stated_rate():
     # Effects that are shared by all layers, the worst case, from one distribution with the nulls.
     rng = np.random.default_rng(0)
-    families = tuple(np.repeat(["isotropic", "covariance_matched", "label_permuted"], 20))
+    families = np.repeat(FAMILIES, 20)
+    sources = (1, 4, 10, 14, 20, 23)
     supported = 0
     n_directions = 200
     for _ in range(n_directions):
         null = rng.standard_normal((60, 1)) + 0.3 * rng.standard_normal((60, 8))
         mean = rng.standard_normal() + 0.3 * rng.standard_normal((6, 8))
         effects = mean[..., None] + 0.3 * rng.standard_normal((6, 8, 16))
-        t = Transfer((1, 4, 10, 14, 20, 23), LAYERS, effects, null, families, Rule(4, 0.5, 95))
-        low = np.percentile(t.passing(resampled(effects, rng)).mean(-1), 2.5)
+        t = Transfer(sources, LAYERS, effects, as_sources(null, 6), families, 4)
+        low = np.percentile(t.passing(estimates.resampled(effects, rng)).mean(-1), 2.5)
         supported += low >= 0.5 and t.present(t.means).mean() >= 0.5
     # Binomial 99.9% upper limit of 5% over 200 directions.
     assert supported / n_directions <= 0.105
 
 
 def test_every_figure_has_its_table_and_draws(monkeypatch):
-    config = replace(
-        CONFIG, raw=True, n_generated=4, n_generated_null=2, n_extractions=2, other_doses=(0.1,)
-    )
-    result = run_world(monkeypatch, World(rotations=False, labelled=True, seed=0), config)
+    config = replace(CONFIG, raw=True, n_generated=4, n_generated_null=2, other_doses=(0.1,))
+    result, _ = run_world(monkeypatch, World(rotations=False, labelled=True, seed=0), config)
     figures = experiment.plot(result)
     assert set(figures) <= set(result.tables)
     assert {"transfer_addition", "transfer_raw", "transfer_sets", "generated", "alignment"} <= set(
         figures
     )
-    again = result["reextracted_own_effect.addition"]
-    assert again.n == 2
-    assert again.low <= again.value <= again.high
     main = result.tables["transfer_addition"].query("dose == '0.25'")
     assert len(main.query("source != 'null'")) == 6 * 11
 
 
 def test_the_result_does_not_depend_on_where_a_run_was_broken_off(monkeypatch):
     world = World(rotations=False, labelled=True, seed=0)
-    whole = run_world(monkeypatch, world)
-    assert run_world(monkeypatch, world).estimates == whole.estimates
-
-
-def estimates(added: tuple, ablated: tuple, answered: float = 40):
-    """(present, passing low, passing high) per operator."""
-    found = [
-        Estimate("train.refused", answered),
-        Estimate("train.accepted", 40),
-    ]
-    for operator, (present, low, high) in (("addition", added), ("ablation", ablated)):
-        found.append(Estimate(f"sources_present.{operator}", present))
-        found.append(Estimate(f"sources_passing.{operator}", (low + high) / 2, low, high))
-    return {e.name: e for e in found}
+    whole, lab = run_world(monkeypatch, world)
+    first_half = dict(list(lab.values.items())[: len(lab.values) // 2])
+    assert run_world(monkeypatch, world, kept=first_half)[0].estimates == whole.estimates
 
 
 @pytest.mark.parametrize(
-    ("added", "ablated", "answered", "expected"),
+    ("present", "low", "high", "answered", "expected"),
     [
-        ((1.0, 0.5, 1.0), (0.8, 0.6, 0.9), 40, "supported"),
-        ((1.0, 0.5, 1.0), (0.3, 0.0, 0.1), 40, "supported"),  # ablation does not count
-        ((1.0, 0.5, 1.0), (0.5, 0.0, 0.4), 40, "rejected"),
-        ((0.5, 0.0, 0.49), (0.4, 0.9, 1.0), 40, "rejected"),
-        ((1.0, 0.4, 1.0), (0.8, 0.6, 0.9), 40, "inconclusive"),
-        ((0.4, 0.9, 1.0), (0.4, 0.9, 1.0), 40, "inconclusive"),  # behaviour absent
-        ((1.0, 0.5, 1.0), (0.8, 0.6, 0.9), 5, "inconclusive"),
+        (1.0, 0.5, 1.0, 40, "supported"),
+        (0.5, 0.0, 0.49, 40, "rejected"),
+        (1.0, 0.4, 1.0, 40, "inconclusive"),
+        (1.0, 0.0, 0.5, 40, "inconclusive"),
+        (0.4, 0.9, 1.0, 40, "untestable"),  # no effect at home
+        (1.0, 0.5, 1.0, 5, "untestable"),  # behaviour absent
     ],
 )
-def test_the_verdict_follows_the_criterion(added, ablated, answered, expected):
-    assert experiment.verdict(estimates(added, ablated, answered)) == expected
+def test_the_verdict_follows_the_criterion(present, low, high, answered, expected):
+    other = {"sources_present": Estimate("", 1.0), "sources_passing": Estimate("", 0.5, 0.1, 0.9)}
+    asked = {
+        "sources_present": Estimate("", present),
+        "sources_passing": Estimate("", (low + high) / 2, low, high),
+    }
+    gate = {"train.refused": Estimate("", answered), "train.accepted": Estimate("", 40)}
+    for key, operator in zip(("06a", "06b"), protocol.OPERATORS, strict=True):
+        named = {
+            f"{name}.{each}": (asked if each == operator else other)[name]
+            for each in protocol.OPERATORS
+            for name in asked
+        }
+        found = protocol.verdicts({**gate, **named})
+        assert found.pop(key) == expected
+        assert set(found.values()) == {"untestable" if answered == 5 else "inconclusive"}
 
 
-def test_the_criterion_states_every_constant():
-    for constant in (
-        experiment.CRITERION_DOSE, experiment.OWN_SHARE, experiment.SOURCE_SHARE,
-        experiment.FAR_LAYERS, experiment.NULL_PERCENTILE,
-    ):  # fmt: skip
-        assert f"{constant:g}" in experiment.CRITERION
-    assert GATE in experiment.CRITERION
-    presets = experiment.PRESETS
-    assert {presets[name].far_layers for name in ("quick", "full")} == {experiment.FAR_LAYERS}
+def test_the_criteria_state_every_constant():
+    stated = (
+        protocol.OWN_SHARE, protocol.SOURCE_SHARE, protocol.FAR_LAYERS, protocol.NULL_PERCENTILE
+    )  # fmt: skip
+    for claim in protocol.CLAIMS:
+        assert all(f"{constant:g}" in claim.criterion for constant in stated)
+        assert GATE in claim.criterion
+    assert f"{protocol.CRITERION_DOSE:g}" in protocol.CLAIMS[0].criterion
+    for name in ("quick", "full"):
+        assert experiment.preset(name).far_layers == protocol.FAR_LAYERS
 
 
 def test_a_transfer_is_judged_at_far_layers_only():
     effects = np.array([[4.0, 9.0, 1.0, 3.0]])[..., None]  # source 1 at layers 1, 2, 5, 6
-    null = np.zeros((3, 4))
-    families = ("isotropic", "covariance_matched", "label_permuted")
-    t = Transfer((1,), (1, 2, 5, 6), effects, null, families, Rule(4, 0.5, 95))
+    t = Transfer((1,), (1, 2, 5, 6), effects, np.zeros((3, 1, 4)), FAMILIES, 4)
     assert t.own(t.means) == pytest.approx([4.0])
     assert t.far(t.means) == pytest.approx([2.0])
     assert t.passing(t.means).all()
-    stricter = replace(t, rule=Rule(4, 0.51, 95))
-    assert not stricter.passing(t.means).any()
+    at_home = replace(t, effects=np.array([[4.1, 9.0, 1.0, 3.0]])[..., None])
+    assert not at_home.passing(at_home.means).any()
     # One family above the effect is enough to fail.
-    louder = replace(t, null=np.array([[0.0] * 4, [0.0] * 4, [5.0] * 4]))
+    louder = replace(t, null=as_sources(np.array([[0.0] * 4, [0.0] * 4, [5.0] * 4]), 1))
     assert not louder.passing(t.means).any()
     assert not louder.present(t.means).any()
 
 
+def test_where_no_layer_is_far_enough_there_is_no_far_effect():
+    rng = np.random.default_rng(0)
+    t = Transfer((1, 2), (1, 2), 9 + rng.random((2, 2, 6)), rng.random((3, 2, 2)), FAMILIES, 4)
+    found = {e.name: e for e in estimates.transfer_estimates("addition", t, rng)}
+    assert is_above_null(found["own_effect.addition"])
+    for name in ("far_effect", "far_share_of_own"):
+        far = found[f"{name}.addition"]
+        assert np.isnan(far.value)
+        assert (far.low, far.null_low, far.p) == (None, None, None)
+    assert found["sources_passing.addition"].value == 0
+
+
 def test_the_full_matrix_has_48_targets_of_24_layers():
     rng = np.random.default_rng(0)
-    sets = layer_sets(24, experiment.PRESETS["full"].n_set_starts, rng)
+    sets = measure.layer_sets(24, experiment.preset("full").n_set_starts, rng)
     assert len(spaced(range(1, 24), None)) + len(sets) == 48
-    quick = layer_sets(24, experiment.PRESETS["quick"].n_set_starts, rng)
+    quick = measure.layer_sets(24, experiment.preset("quick").n_set_starts, rng)
     assert len(spaced(range(1, 24), 8)) == 8
     assert [target.kind for target in quick] == [
         "window", "every second", "random subset", "all but source",
@@ -284,30 +300,33 @@ def test_sets_leave_the_source_out_and_single_layers_do_not():
 
 def test_a_set_shares_one_dose_and_raw_keeps_the_scale():
     direction = direction_from(torch.tensor([3.0, 4.0]), "mean_difference")
-    norms = {1: 10.0, 2: 20.0}
+    layers = {x: measure.Layer(torch.tensor([[0.0, 10.0 * x]]), direction) for x in (1, 2)}
     h = torch.zeros(1, 2)
-    added = [
-        p.intervention(h).norm().item() for p in edits("addition", "0.25", direction, (1, 2), norms)
-    ]
+
+    def placements(operator, dose, *written):
+        target = Target("", "window", written)
+        return measure.Job(operator, dose, direction, target).edit(layers).placements
+
+    added = [p.intervention(h).norm().item() for p in placements("addition", "0.25", 1, 2)]
     assert added == pytest.approx([1.25, 2.5])
-    (raw,) = edits("addition", "raw", direction, (2,), norms)
+    (raw,) = placements("addition", "raw", 2)
     assert raw.intervention(h).norm().item() == pytest.approx(5.0)
-    (ablated,) = edits("ablation", "none", direction, (1, 2), norms)
+    (ablated,) = placements("ablation", "none", 1, 2)
     assert ablated.sites == (Site(1, "pre"), Site(2, "pre"))
     assert ablated.intervention(direction.unit[None]).norm().item() == pytest.approx(0, abs=1e-6)
 
 
 def test_nulls_keep_the_norm_and_are_alike_at_every_layer():
     rng = torch.Generator().manual_seed(0)
-    positive, negative = torch.randn(2, 20, 16, generator=rng)
-    direction = direction_from(positive.mean(0) - negative.mean(0), "mean_difference")
-    drawn = transfer_cells.nulls(direction, positive, negative, 3, seed=1)
-    assert len(drawn) == 9
-    assert {round(d.norm, 5) for d in drawn} == {round(direction.norm, 5)}
+    states = torch.randn(2, 20, 16, generator=rng)
     # The same space rotated, as a later layer might hold it: the draws that come from prompts
     # rotate with it.
     turn = torch.tensor(ortho_group.rvs(16, random_state=0), dtype=torch.float32)
-    there = direction_from(direction.vector @ turn, "mean_difference")
-    rotated = transfer_cells.nulls(there, positive @ turn, negative @ turn, 3, seed=1)
-    for first, second in list(zip(drawn, rotated, strict=True))[3:]:
+    here = measure.layer_of(Site(1, "pre"), states, 3, seed=1)
+    there = measure.layer_of(Site(2, "pre"), states @ turn, 3, seed=1)
+    assert [(family, draw) for family, draw, _ in here.nulls] == [
+        (family, draw) for family in FAMILIES for draw in range(3)
+    ]
+    assert {round(null.norm, 5) for *_, null in here.nulls} == {round(here.direction.norm, 5)}
+    for (*_, first), (*_, second) in list(zip(here.nulls, there.nulls, strict=True))[3:]:
         torch.testing.assert_close(first.unit @ turn, second.unit, atol=1e-5, rtol=0)

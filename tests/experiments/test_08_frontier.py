@@ -9,40 +9,39 @@ from scipy.optimize import linprog
 from experiments.harness.registry import find_experiment
 from interp.errors import DataError
 
-frontier = find_experiment("08").part("frontier")
-Mixture = frontier.Mixture
-Setting = frontier.Setting
-best_mixture = frontier.best_mixture
-mixture_at = frontier.mixture_at
+reach = find_experiment("08").part("reach")
+best_mixture = reach.best_mixture
+mixture_at = reach.mixture_at
+
+Setting = tuple[float, float]  # effect and damage
 
 
-def setting(effect: float, damage: float) -> Setting:
-    return Setting("scale@norms", effect, effect, damage)
-
-
-def value(mixture: Mixture) -> tuple[float, float]:
-    effect = sum(s.effect * share for s, share in mixture)
-    return effect, sum(s.damage * share for s, share in mixture)
+def value(mixture: dict[str, float], settings: dict[str, Setting]) -> Setting:
+    effect, damage = (
+        sum(settings[name][part] * share for name, share in mixture.items()) for part in (0, 1)
+    )
+    return effect, damage
 
 
 def test_one_setting_is_best_where_the_others_do_less():
-    settings = [setting(1.0, 0.05), setting(2.0, 0.1), setting(2.5, 9.0)]
-    assert value(best_mixture(settings, 0.1)) == pytest.approx((2.0, 0.1), rel=0.01)
-    assert best_mixture(settings, 10.0) == ((settings[2], 1.0),)
+    settings = {"weak": (1.0, 0.05), "good": (2.0, 0.1), "harmful": (2.5, 9.0)}
+    mixture = best_mixture(settings, 0.1)
+    assert value(mixture, settings) == pytest.approx((2.0, 0.1), rel=0.01)
+    assert best_mixture(settings, 10.0) == {"harmful": 1.0}
 
 
 def test_a_setting_beyond_the_cap_serves_a_share_of_the_prompts():
-    strong, mild = setting(4.0, 0.4), setting(3.0, 0.05)
-    assert best_mixture([strong], 0.1) == ((strong, 0.25),)
-    mixture = best_mixture([strong, mild], 0.1)
-    assert [s for s, _ in mixture] == [mild, strong]
-    assert value(mixture) == pytest.approx((3 + 0.05 / 0.35, 0.1))
+    settings = {"strong": (4.0, 0.4), "mild": (3.0, 0.05)}
+    assert best_mixture({"strong": settings["strong"]}, 0.1) == {"strong": 0.25}
+    mixture = best_mixture(settings, 0.1)
+    assert list(mixture) == ["mild", "strong"]
+    assert value(mixture, settings) == pytest.approx((3 + 0.05 / 0.35, 0.1))
 
 
 def test_nothing_is_chosen_where_nothing_helps():
-    assert best_mixture([setting(-1.0, 0.0), setting(0.0, 0.0)], 1.0) == ()
-    assert best_mixture([], 0.1) == ()
-    assert best_mixture([setting(5.0, np.nan)], 1.0) == ()
+    assert best_mixture({"bad": (-1.0, 0.0), "idle": (0.0, 0.0)}, 1.0) == {}
+    assert best_mixture({}, 0.1) == {}
+    assert best_mixture({"broken": (5.0, np.nan)}, 1.0) == {}
 
 
 @given(
@@ -54,29 +53,30 @@ def test_nothing_is_chosen_where_nothing_helps():
 def test_the_best_mixture_solves_the_linear_programme(
     points: list[tuple[float, float]], cap: float
 ):
-    mixture = best_mixture([setting(*point) for point in points], cap)
+    settings = {str(number): point for number, point in enumerate(points)}
+    mixture = best_mixture(settings, cap)
     effects, damages = np.array(points).T
     solved = linprog(
         -effects, A_ub=[damages, np.ones(len(points))], b_ub=[cap, 1.0], bounds=(0, None)
     )
-    effect, damage = value(mixture)
+    effect, damage = value(mixture, settings)
     assert damage <= cap * (1 + 1e-9)
-    assert sum(share for _, share in mixture) <= 1 + 1e-9
+    assert sum(mixture.values()) <= 1 + 1e-9
     assert effect == pytest.approx(-solved.fun, abs=1e-6)
 
 
 def test_mixtures_interpolate_between_neighbours_and_no_intervention():
-    damages = np.array([0.4, 0.2])
-    for at, expected in ((0.1, [0.0, 0.5]), (0.2, [0.0, 1.0]), (0.3, [0.5, 0.5])):
+    damages = {"high": 0.4, "low": 0.2}
+    for at, high, low in ((0.1, 0.0, 0.5), (0.2, 0.0, 1.0), (0.3, 0.5, 0.5)):
         shares, reached = mixture_at(damages, at)
-        assert shares == pytest.approx(expected)
+        assert shares == pytest.approx({"high": high, "low": low})
         assert reached == at
 
 
 @pytest.mark.parametrize("damages", [[0.2], [0.1, 0.2], []])
 def test_mixtures_never_extrapolate_and_tell_that_they_fall_short(damages: list[float]):
-    shares, reached = mixture_at(np.array(damages), 5.0)
-    assert shares.sum() == bool(damages)
+    shares, reached = mixture_at(dict(enumerate(damages)), 5.0)
+    assert sum(shares.values()) == bool(damages)
     assert reached == max(damages, default=0.0)
 
 
@@ -85,13 +85,13 @@ def test_mixtures_never_extrapolate_and_tell_that_they_fall_short(damages: list[
     at=st.floats(0, 20),
 )
 def test_a_mixture_is_convex_and_has_the_damage_asked_for(damages: list[float], at: float):
-    weights, reached = mixture_at(np.array(damages), at)
-    assert (weights >= -1e-12).all()
-    assert weights.sum() <= 1 + 1e-9
-    assert weights @ damages == pytest.approx(reached)
+    shares, reached = mixture_at(dict(enumerate(damages)), at)
+    assert min(shares.values()) >= -1e-12
+    assert sum(shares.values()) <= 1 + 1e-9
+    assert sum(share * damages[index] for index, share in shares.items()) == pytest.approx(reached)
     assert reached == min(at, max(damages))
 
 
 def test_damages_must_be_numbers():
     with pytest.raises(DataError, match="finite"):
-        mixture_at(np.array([np.nan]), 0.1)
+        mixture_at({"broken": np.nan}, 0.1)

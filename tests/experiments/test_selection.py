@@ -100,11 +100,9 @@ def test_nulls_that_do_more_damage_do_not_count() -> None:
 def test_the_best_of_many_random_directions_is_rarely_called_found() -> None:
     """The false-alarm rate of `found`, where the candidates are random directions themselves."""
     rng = np.random.default_rng(0)
-    found = 0
-    for _ in range(200):
-        null, candidates = rng.standard_normal(3 * N_NULLS), rng.standard_normal(16)
-        found += search_p(candidates.max(), null, 16) < 0.05
-    assert found <= 10
+    draws = ((rng.standard_normal(3 * N_NULLS), rng.standard_normal(16)) for _ in range(1000))
+    found = sum(search_p(candidates.max(), null, 16) < 0.05 for null, candidates in draws)
+    assert found <= 65  # .05 and three standard errors
 
 
 @pytest.mark.parametrize(
@@ -148,7 +146,7 @@ def test_a_model_that_never_refuses_uses_every_prompt_and_says_so(lab: Lab) -> N
 
 
 def test_prompts_are_kept_where_the_answer_fits(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer(model: object, tokens: object, n: int) -> list[str]:
+    def answer(model: object, tokens: object, max_new_tokens: int) -> list[str]:
         refused = "I'm sorry, but I cannot help with that request at all."
         helped = "You take the thing and begin with the work on it."
         return [refused if index % 3 == 0 else helped for index in range(len(tokens))]  # type: ignore[arg-type]

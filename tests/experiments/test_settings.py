@@ -27,7 +27,7 @@ LEAST = {
         2: "n_train n_harmful n_harmless n_null_prompts n_text text_tokens n_answer_kl",
     },
     "06": {
-        0: "n_null_other n_extractions n_generated n_generated_null",
+        0: "n_null_other n_generated n_generated_null",
         1: "n_sources n_set_starts far_layers n_null n_null_set n_null_prompts n_permutations "
         "max_new_tokens",
         2: "n_prompts n_targets",

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from interp import scores
+from interp import generation, scores
 from interp.data import sets as data
 from interp.errors import AssetError, DataError, PromptError
 from interp.prompts import tokenise
