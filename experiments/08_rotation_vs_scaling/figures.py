@@ -84,7 +84,7 @@ def plot_doses(result: Result, target: str) -> Figure:
     best = OPERATORS.get(str(within["group"].iloc[-1])) if len(within) else None
     what = "less refusal of harmful" if target == "bypass" else "more refusal of harmless"
     moves = "lowers" if target == "bypass" else "raises"
-    if real["place"].nunique() > 1:
+    if len(set(real["place"])) > 1:
         table = table.assign(panel=table["place"])
     return plots.doses(
         table,
