@@ -81,10 +81,10 @@ def plot_doses(result: Result, target: str) -> Figure:
     table = table.assign(group=named[0], place=named[1], damage=table["text_kl"])
     real = table[~table["null"]]
     within = real[real["damage"] <= CAPS[-1]].sort_values("effect")
-    best = OPERATORS.get(within["group"].iloc[-1], "") if len(within) else ""
+    best = OPERATORS.get(str(within["group"].iloc[-1])) if len(within) else None
     what = "less refusal of harmful" if target == "bypass" else "more refusal of harmless"
     moves = "lowers" if target == "bypass" else "raises"
-    if real["place"].nunique() > 1:
+    if len(set(real["place"])) > 1:
         table = table.assign(panel=table["place"])
     return plots.doses(
         table,

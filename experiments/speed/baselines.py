@@ -98,8 +98,8 @@ def module_hooks(plain: Any, placements: Sequence[Placement]) -> Iterator[None]:
     """Writes placements at every token; the hooks are gone afterwards."""
     by_site: dict[Site, list[Intervention]] = {}
     for placement in placements:
-        if placement.positions != "all":
-            raise ExperimentError("The plain hooks write at every token; give positions 'all'.")
+        if placement.positions != "all" or placement.sites is None:
+            raise ExperimentError("The plain hooks write at named sites and at every token.")
         for site in placement.sites:
             by_site.setdefault(site, []).append(placement.intervention)
     blocks = blocks_of(plain)

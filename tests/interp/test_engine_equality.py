@@ -121,7 +121,7 @@ def edits_of(placements: Sequence[Placement], prompt_length: int) -> Edits:
     """The placements as functions of one whole sequence; those of one site in their order."""
     edits: dict[Site, Callable[[Tensor], Tensor]] = {}
     for placement in placements:
-        for site in placement.sites:
+        for site in placement.sites or ():
             before = edits.get(site, lambda h: h)
             edits[site] = then_write(before, placement, prompt_length)
     return edits

@@ -79,10 +79,10 @@ def test_any_padding_and_any_prefix_give_the_unpadded_answer(
     tiny_model: LoadedModel, tails: list[list[int]], shared: list[int]
 ) -> None:
     tokens = batch([shared + tail for tail in tails], pad_id=0)
-    act = Placement(ablate(vectors(1)[0]), tuple(everywhere(4)))
-    found = readout(tiny_model, tokens, [act]).log_probs
+    remove = ablate(vectors(1)[0])
+    found = readout(tiny_model, tokens, [Placement(remove)]).log_probs
     hf_model, _ = tiny_huggingface()
-    edits = {site: act.intervention for site in act.sites}
+    edits = {site: remove for site in everywhere(4)}
     wanted = torch.stack([r[-1] for r in reference_answers(hf_model, tokens, edits)])
     assert torch.allclose(found, wanted, atol=1e-4)
 
