@@ -55,4 +55,8 @@ def test_a_missing_an_extra_and_an_unknown_verdict_are_refused(verdicts, message
 
 def test_an_estimate_that_is_not_there_is_named_before_anything_reads_it() -> None:
     with pytest.raises(ExperimentError, match="91a is decided by z, w: not estimated"):
-        judge([claim("91a", "x", "z", "w")], lambda e: {"91a": e["z"].value}, FOUND)
+        judge(
+            [claim("91a", "x", "z", "w")],
+            lambda e: {"91a": "supported" if e["z"].above(0) else "rejected"},
+            FOUND,
+        )

@@ -26,6 +26,8 @@ from interp.data.prompt_sets import ContrastSet
 from interp.errors import ExperimentError
 from tests.made_up_experiments import write_experiments
 
+VARIANTS = ("scale@norms", "rotate_to@norms")
+
 
 @pytest.fixture
 def prompt_files(tmp_path: Path, made_up_prompts: ContrastSet) -> list[str]:
@@ -171,8 +173,8 @@ def test_experiments_and_flags_are_told_apart() -> None:
         ("05 --factors 0.9 0 --doses 1", "05", {"factors": (0.9, 0.0), "doses": (1.0,)}),
         ("05 --doses --seed 1", "05", {"doses": (), "seed": 1}),
         ("05 --n_train 9 --n_train 8", "05", {"n_train": 8}),
-        ("06 --position -2 --other-doses 1 2 --raw", "06", {"position": -2, "raw": True}),
-        ("08 --variants add@norms scale@norms", "08", {"variants": ("add@norms", "scale@norms")}),
+        ("06 --other-doses 1 2 --raw", "06", {"other_doses": (1.0, 2.0), "raw": True}),
+        ("08 --variants scale@norms rotate_to@norms", "08", {"variants": VARIANTS}),
         ("01 --n-prompts None", "01", {"n_prompts": None}),
         ("--preset quick 05", "05", {}),
         ("--force --seed 3 05", "05", {"seed": 3}),
@@ -192,7 +194,7 @@ def test_settings_are_read_from_the_line(line, names, changed, monkeypatch) -> N
     assert options.preset == "quick"
     plain = chosen[0].preset("quick") if len(chosen) == 1 else SharedSettings()
     assert {name: vars(config)[name] for name in changed} == changed
-    same = vars(plain).keys() - changed - {"other_doses"}
+    same = vars(plain).keys() - changed
     assert {name: vars(config)[name] for name in same} == {name: vars(plain)[name] for name in same}
 
 
