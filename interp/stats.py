@@ -263,6 +263,14 @@ def null_interval(null: Float[np.ndarray, " draw"]) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def interval_columns(
+    draws: Float[np.ndarray, "draw *item"], prefix: str = ""
+) -> dict[str, Float[np.ndarray, "*item"]]:
+    """The 2.5 and 97.5 percentiles over draws of every item, as columns `low` and `high`."""
+    low, high = np.percentile(draws, [2.5, 97.5], axis=0)
+    return {f"{prefix}low": low, f"{prefix}high": high}
+
+
 def _normal_quantiles() -> float:
     """z[.975] + z[.80] = 2.80: effect over standard error that 80% power asks for."""
     return float(scipy_stats.norm.ppf([(1 + CONFIDENCE) / 2, POWER]).sum())

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
+from interp.stats import interval_columns
+
 from .measure import FORMS, Profiles
 from .protocol import CLASSES, SIGNIFICANCE, SMALLEST_SHARE
 
@@ -29,24 +31,18 @@ def places(form: Profiles) -> pd.DataFrame:
     return table.assign(n_harmful=form.n[0], n_harmless=form.n[1])
 
 
-def limits(draws: np.ndarray, prefix: str = "") -> dict[str, np.ndarray]:
-    """The 2.5 and 97.5 percentiles at every site, as columns."""
-    low, high = np.percentile(draws, [2.5, 97.5], axis=0)
-    return {f"{prefix}low": low, f"{prefix}high": high}
-
-
 def profile_rows(form: Profiles) -> Iterator[pd.DataFrame]:
     """The notes' three graphs, and the share of the norm that varies."""
     cosine, error = form.true["cosine"], 1.96 * form.error
     ends = {"low": cosine - error, "high": np.minimum(cosine + error, 1.0)}
-    null = limits(form.permuted["cosine"], "null_")
+    null = interval_columns(form.permuted["cosine"], "null_")
     yield places(form).assign(panel="cosine", group="both", value=cosine, **ends, **null)
     for name, side in CLASSES.items():
         varies = form.true[f"share_{side}"] > SMALLEST_SHARE
         for panel, key in PANELS.items():
             columns = {"value": form.true[f"{key}_{side}"]}
             if panel != "max_variance":
-                columns |= limits(form.bootstrapped[f"{key}_{side}"])
+                columns |= interval_columns(form.bootstrapped[f"{key}_{side}"])
             shown = {column: np.where(varies, of, np.nan) for column, of in columns.items()}
             yield places(form).assign(panel=panel, group=name, **shown)
 
@@ -55,12 +51,12 @@ def excess_rows(form: Profiles, name: str) -> pd.DataFrame:
     """Excess of 1 - cosine with its null, per site; `threshold` is the 5% level over all sites."""
     excess, error, null = form.true["excess"], 1.96 * form.error, form.permuted["excess"]
     threshold = float(np.quantile(null.max(axis=1), 1 - SIGNIFICANCE))
-    ends = {"low": excess - error, "high": excess + error, **limits(null, "null_")}
+    ends = {"low": excess - error, "high": excess + error, **interval_columns(null, "null_")}
     return places(form).assign(panel=name, value=excess, **ends, p=form.p, threshold=threshold)
 
 
 def separation_rows(form: Profiles, name: str) -> Iterator[pd.DataFrame]:
     """What the raw cosine hides, per site: its form without the common mean, and Fisher's ratio."""
     for key in ("rest_cosine", "fisher"):
-        null = limits(form.permuted[key], "null_")
+        null = interval_columns(form.permuted[key], "null_")
         yield places(form).assign(panel=key, group=name, value=form.true[key], **null)

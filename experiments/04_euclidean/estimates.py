@@ -14,27 +14,6 @@ from .manifold import REPORTED, Cell
 from .metrics import Correlations, OutputKL
 from .protocol import CLASSES, RIVALS, SHAPES
 
-COLUMNS = ["value", "low", "high", "null_low", "null_high"]
-
-
-def estimates(
-    cells: Sequence[Cell],
-    profile: pd.DataFrame,
-    kl: OutputKL,
-    steps: Sequence[float],
-    output: Correlations,
-    refusal: Correlations,
-) -> Iterator[Estimate]:
-    """Every number of (a), (b) and (c), in this order."""
-    yield from manifold_estimates(cells, profile)
-    yield from metric_estimates("output", output)
-    # Change of KL / t^2 as the second step is halved: median and quartiles over segments.
-    small, double = kl[:, 0] / steps[0] ** 2, kl[:, 1] / steps[1] ** 2
-    low, middle, high = np.percentile(np.abs(small / double - 1), [25, 50, 75])
-    yield Estimate.of("output.convergence", Interval(middle, low, high, small.size))
-    yield from metric_estimates("behaviour", refusal, slice(0, 1))
-    yield from metric_estimates("within_class", refusal, slice(1, 2))
-
 
 def manifold_estimates(cells: Sequence[Cell], profile: pd.DataFrame) -> Iterator[Estimate]:
     """Shares of cells, median power, and each estimator averaged over sites.
@@ -51,11 +30,11 @@ def manifold_estimates(cells: Sequence[Cell], profile: pd.DataFrame) -> Iterator
         best = [c.assessment[c.assessment["shape"] == shape]["power"].max() for c in cells]
         power = Interval(float(np.median(best)), *null_interval(np.array(best)), len(cells))
         yield Estimate.of(f"manifold.power.{shape}", power, unit="of draws")
-    parts = dict(list(profile.groupby(["class", "estimator"])))
+    columns = ["value", "low", "high", "null_low", "null_high"]
     for group, name in product(CLASSES, REPORTED):
-        if (group, name) in parts:
-            rows = parts[group, name]
-            value, low, high, *null = rows[COLUMNS].mean()
+        rows = profile[(profile["class"] == group) & (profile["estimator"] == name)]
+        if len(rows):
+            value, low, high, *null = rows[columns].mean()
             interval = Interval(value, low, high, int(rows["n"].min()))
             yield Estimate.of(f"manifold.{name}.{group}", interval, null=tuple(null))
 
@@ -76,3 +55,10 @@ def metric_estimates(
         interval = Interval(value[index] - value[0], *null_interval(lead), found.n)
         mde = 2.8 * float(lead.std(ddof=1))
         yield Estimate.of(f"{meaning}.lead.{name}", interval, null=none, mde=mde)
+
+
+def convergence(kl: OutputKL, steps: Sequence[float]) -> Estimate:
+    """Change of KL / t^2 as the second step is halved: median and quartiles over segments."""
+    small, double = kl[:, 0] / steps[0] ** 2, kl[:, 1] / steps[1] ** 2
+    low, middle, high = np.percentile(np.abs(small / double - 1), [25, 50, 75])
+    return Estimate.of("output.convergence", Interval(middle, low, high, small.size))

@@ -48,6 +48,7 @@ class Correlations:
     draws: Float[np.ndarray, "draw site step metric"]
     null: Float[np.ndarray, "draw site step metric"]
     n: int  # segments or prompts
+    steps: Sequence[str]
 
 
 def last_states(
@@ -81,7 +82,7 @@ def output_spearman(kl: OutputKL, distance: Lengths) -> Float[np.ndarray, "site 
 
 
 def output_correlations(
-    kl: OutputKL, distance: Lengths, n_resamples: int, rng: Generator
+    kl: OutputKL, distance: Lengths, steps: Sequence[str], n_resamples: int, rng: Generator
 ) -> Correlations:
     """Bootstrap over bases and over targets at once (Owen 2007), the same for every metric.
 
@@ -92,7 +93,7 @@ def output_correlations(
     shuffles = [np.ix_(*(rng.permutation(n) for n in sizes)) for _ in range(N_PERMUTATIONS)]
     draws = [output_spearman(kl[:, :, *pick], distance[:, :, *pick]) for pick in picks]
     null = [output_spearman(kl, distance[:, :, *shuffle]) for shuffle in shuffles]
-    return Correlations(value, np.stack(draws), np.stack(null), kl[0, 0].size)
+    return Correlations(value, np.stack(draws), np.stack(null), kl[0, 0].size, steps)
 
 
 def behaviour_spearman(
@@ -116,4 +117,5 @@ def behaviour_correlations(
     shuffles = [rng.permutation(scores) for _ in picks]
     draws = [behaviour_spearman(scores[i], predicted[..., i], labels[i]) for i in picks]
     null = [behaviour_spearman(shuffled, predicted, labels) for shuffled in shuffles]
-    return Correlations(value, np.stack(draws), np.stack(null), n)
+    steps = ("both classes", "within a class")
+    return Correlations(value, np.stack(draws), np.stack(null), n, steps)

@@ -7,16 +7,14 @@ that the model's output induces: does L2 distance order the KL of the next token
 segments as well as whitened and unembedding-weighted distances do? (c) Behaviour: does the L2
 projection on a mean difference predict the refusal score as well as the other inner products do?
 
-What the criteria do not say. Planted spaces bend the part of a flat mixture that holds 90% of the
-variance, by the exponential map, keep the rest as noise, and are judged against their own flat
-controls (`interp.curvature.flatness`). Only estimators with power vote for flatness, and TwoNN
-never does, being a dimension. As each cell errs with probability .05 at most, half of them do so
-with probability .1 at most, however dependent the layers are (Markov's inequality).
+Planted spaces bend the part of a flat mixture that holds 90% of the variance, by the exponential
+map, and keep the rest as noise. Only estimators with power vote for flatness, and TwoNN never,
+being a dimension. As each cell errs with probability .05 at most, half of them do so with
+probability .1 at most, however dependent the layers are (Markov's inequality).
 
-How part (a) came about, since it limits what it can show. Its flat mixture, radii and rule were
-developed on states of qwen2.5-coder-0.5b, so for that model (a) is exploratory; for the other
-models it is as written before. Of the controls tried, k-means clusters put none of the four cells
-looked at outside, a Gaussian mixture at one scale 2 of 3, towards negative curvature, and the
+What limits (a): its flat mixture, radii and rule were developed on states of qwen2.5-coder-0.5b, so
+for that model it is exploratory. Of the flat controls tried, k-means clusters put none of the four
+cells looked at outside, a Gaussian mixture at one scale 2 of 3, towards negative curvature, and the
 mixture at two scales kept here none: whether the space counts as hyperbolic depends on whether
 small groups of like prompts are granted to a flat space (`interp.curvature.nulls`). The control
 also absorbs part of a planted negative curvature, so power against hyperbolic space is low.
@@ -24,7 +22,7 @@ also absorbs part of a planted negative curvature, so power against hyperbolic s
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from annotated_types import MinLen
 
@@ -47,7 +45,7 @@ STRAY = 0.1
 MARGIN = 0.05
 CONVERGED = 0.25
 LEAST_PROMPTS = 30
-FLATNESS = {  # as settings of `interp.curvature.flatness`
+FLATNESS: Mapping[str, Any] = {  # as settings of `interp.curvature.flatness`
     "sheet_variance": BENT_SHARE, "sphere_radius": SPHERE_RADIUS,
     "hyperbolic_radius": HYPERBOLIC_RADIUS, "alpha": ALPHA, "power": POWER, "moved": MOVED,
 }  # fmt: skip

@@ -14,7 +14,7 @@ from interp.curvature.inner_products import InnerProducts, unembedding_covarianc
 from interp.sites import Site
 
 from . import metrics, protocol, tables
-from .estimates import estimates
+from .estimates import convergence, manifold_estimates, metric_estimates
 from .manifold import Cell, measure_cells
 from .protocol import CLASSES, RIVALS, SHAPES, Config
 
@@ -23,29 +23,34 @@ def run(config: Config, lab: Lab) -> Result:
     """Measure all three meanings."""
     sites = spaced(varying_sites(lab.model.n_layers), config.n_sites, first=False)
     cells = manifold(config, lab, sites)
+    profile = tables.profile_table(cells)
     chosen = spaced(sites, config.n_metric_sites, first=False)
     products = inner_products(config, lab, chosen)
     kl, distance = segments(config, lab, chosen, products)
     scores, predicted, labels = behaviour(config, lab, chosen, products)
-    n, rng = config.n_resamples, lab.rng("output metric")
-    output = metrics.output_correlations(kl, distance, n, rng)
+    steps, n = [f"{step:g} of the segment" for step in config.steps], config.n_resamples
+    output = metrics.output_correlations(kl, distance, steps, n, lab.rng("output metric"))
     rng = lab.rng("behaviour metric")
     refusal = metrics.behaviour_correlations(scores, predicted, labels, n, rng)
-    profile = tables.profile_table(cells)
-    fewest = Estimate(
-        "behaviour.prompts", int(np.bincount(labels).min()), n=len(labels), unit="per class"
+    fewest, unit = int(np.bincount(labels).min()), "per class"
+    estimates = (
+        *manifold_estimates(cells, profile),
+        *metric_estimates("output", output),
+        convergence(kl, config.steps),
+        *metric_estimates("behaviour", refusal, slice(0, 1)),
+        *metric_estimates("within_class", refusal, slice(1, 2)),
+        Estimate("behaviour.prompts", fewest, n=len(labels), unit=unit),
     )
-    found = (*estimates(cells, profile, kl, config.steps, output, refusal), fewest)
-    named = {estimate.name: estimate for estimate in found}
-    shown = {
+    named = {estimate.name: estimate for estimate in estimates}
+    found = {
         "meanings": tables.meanings_table(cells, named),
         "profile": profile,
         "calibration": tables.calibration_table(cells),
-        "metrics": tables.correlation_table(chosen, config.steps, output, refusal),
+        "metrics": tables.correlation_table(chosen, output=output, behaviour=refusal),
         "assessment": tables.assessment_table(cells),
         "scores": tables.scores_table(chosen, labels, scores, predicted),
     }
-    return Result(found, shown, observation(named))
+    return Result(estimates, found, observation(named))
 
 
 def varying_sites(n_layers: int) -> list[Site]:

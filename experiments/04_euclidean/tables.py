@@ -9,21 +9,16 @@ import pandas as pd
 from experiments.lab.estimate import Estimate
 from interp.curvature.inner_products import INNER_PRODUCTS
 from interp.sites import Site
-from interp.stats import half_sample_interval, null_interval
+from interp.stats import half_sample_interval, interval_columns
 
 from .manifold import REPORTED, Cell
 from .metrics import Correlations
 from .protocol import CLASSES, SHAPES, verdicts
 
+MEANINGS = ("manifold", "output", "behaviour")
 STATUSES = ("within", "outside", "inconclusive")
-SPACES = {
-    "data": "data",
-    "rotated": "flat (rotated)",
-    "clustered": "flat (mixture)",
-    "sphere": "sphere",
-    "hyperbolic": "hyperbolic",
-    "tree": "tree",
-}
+SPACES = {"data": "data", "rotated": "flat (rotated)", "clustered": "flat (mixture)"}
+SPACES |= {space: space for space in (*SHAPES, "tree")}
 
 
 def profile_table(cells: Sequence[Cell]) -> pd.DataFrame:
@@ -33,11 +28,14 @@ def profile_table(cells: Sequence[Cell]) -> pd.DataFrame:
         for name in (name for name in REPORTED if name in cell.draws["data"]):
             draws = {kind: np.array(found.get(name, ())) for kind, found in cell.draws.items()}
             interval = half_sample_interval(float(draws["data"][0]), draws["halves"])
-            row = identity(cell) | {"estimator": name, "value": interval.value}
-            row |= {"low": interval.low, "high": interval.high}
-            for prefix, kind in (("null", "rotated"), ("mixture", "clustered")):
-                row[f"{prefix}_low"], row[f"{prefix}_high"] = null_interval(draws[kind])
-            rows.append(row | {shape: draws[shape].mean() for shape in SHAPES} | {"n": cell.n})
+            rows.append(
+                {**identity(cell), "estimator": name, "value": interval.value}
+                | {"low": interval.low, "high": interval.high}
+                | interval_columns(draws["rotated"], "null_")
+                | interval_columns(draws["clustered"], "mixture_")
+                | {shape: draws[shape].mean() for shape in SHAPES}
+                | {"n": cell.n}
+            )
     return pd.DataFrame(rows)
 
 
@@ -69,24 +67,16 @@ def calibration_table(cells: Sequence[Cell]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def correlation_table(
-    sites: Sequence[Site], fractions: Sequence[float], output: Correlations, refusal: Correlations
-) -> pd.DataFrame:
+def correlation_table(sites: Sequence[Site], **meanings: Correlations) -> pd.DataFrame:
     """One row per meaning, site, step and metric, with interval and null."""
     parts = []
-    for meaning, found, steps in (
-        ("output", output, [f"{fraction:g} of the segment" for fraction in fractions]),
-        ("behaviour", refusal, ["both classes", "within a class"]),
-    ):
-        places = [
-            (str(x), x.depth, step, m) for x, step, m in product(sites, steps, INNER_PRODUCTS)
-        ]
-        low, high = np.percentile(found.draws, [2.5, 97.5], axis=0)
-        null_low, null_high = np.percentile(found.null, [2.5, 97.5], axis=0)
-        table = pd.DataFrame(places, columns=["site", "depth", "step", "metric"]).assign(
-            value=found.value.ravel(), low=low.ravel(), high=high.ravel(),
-            null_low=null_low.ravel(), null_high=null_high.ravel(), n=found.n, meaning=meaning,
-        )  # fmt: skip
+    for meaning, found in meanings.items():
+        places = product([(str(s), s.depth) for s in sites], found.steps, INNER_PRODUCTS)
+        names, rows = ["site", "depth", "step", "metric"], [(*at, *rest) for at, *rest in places]
+        columns = {"value": found.value, **interval_columns(found.draws)}
+        columns |= interval_columns(found.null, "null_")
+        flat = {name: values.ravel() for name, values in columns.items()}
+        table = pd.DataFrame(rows, columns=names).assign(**flat, n=found.n, meaning=meaning)
         parts.append(table)
     return pd.concat(parts)
 
@@ -114,12 +104,10 @@ def meanings_table(cells: Sequence[Cell], estimates: Mapping[str, Estimate]) -> 
         for status in STATUSES
     ]
     numbers = ("n", "value", "low", "high", "null_low", "null_high")
-    for meaning in ("output", "behaviour"):
+    for meaning in MEANINGS[1:]:
         for name in INNER_PRODUCTS:
             found = vars(estimates[f"{meaning}.spearman.{name}"])
             row = {"meaning": meaning, "row": name, "part": "spearman"}
             table.append(row | {number: found[number] for number in numbers})
-    by_meaning = dict(
-        zip(("manifold", "output", "behaviour"), verdicts(estimates).values(), strict=True)
-    )
-    return pd.DataFrame(table).assign(verdict=lambda rows: rows["meaning"].map(by_meaning))
+    verdict = dict(zip(MEANINGS, verdicts(estimates).values(), strict=True))
+    return pd.DataFrame(table).assign(verdict=lambda rows: rows["meaning"].map(verdict))

@@ -160,11 +160,20 @@ def test_bootstrap_of_pairs_keeps_the_rows_together():
     assert (paired.n, apart.n) == (80, 160)
 
 
-def test_subsamples_have_no_duplicates():
-    rows = stats.subsample(20, 12, 50, seed=0)
-    assert rows.shape == (50, 12)
-    assert all(len(set(row)) == 12 for row in rows.tolist())
-    assert len({tuple(row) for row in rows.tolist()}) == 50
+def test_half_samples_give_an_interval_about_the_value():
+    found = stats.half_sample_interval(3.0, np.array([9.0, 10.0, 11.0]))
+    assert found.low < 3.0 < found.high
+    assert (found.high + found.low) / 2 == pytest.approx(3.0)
+
+
+def test_half_samples_cover_at_about_the_nominal_rate():
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(200):
+        values = rng.standard_normal(40)
+        halves = [rng.choice(values, 20, replace=False).mean() for _ in range(200)]
+        found = stats.half_sample_interval(values.mean(), np.array(halves))
+        covered += found.low < 0 < found.high
+    assert 0.9 < covered / 200 < 0.99
 
 
 def test_permutation_p_counts_ties_and_is_never_zero():
@@ -206,6 +215,21 @@ def test_circular_shift_uses_spearman_and_every_shift(values, random):
     assert rho == pytest.approx(shifts[0], abs=1e-12)
     expected = np.mean(np.abs(shifts) >= abs(shifts[0]) - 1e-9)
     assert p == pytest.approx(expected)
+
+
+def test_spearman_is_scipys_and_none_with_a_constant():
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 5, (2, 3, 12)).astype(float)
+    expected = [scipy_stats.spearmanr(*rows).statistic for rows in zip(x, y, strict=True)]
+    assert stats.spearman(x, y) == pytest.approx(expected)
+    assert stats.spearman(np.ones(4), np.arange(4.0)) == 0
+
+
+def test_interval_columns_are_those_of_every_item():
+    draws = np.random.default_rng(0).standard_normal((50, 2, 3))
+    found = stats.interval_columns(draws, "null_")
+    ends = found["null_low"][1, 2], found["null_high"][1, 2]
+    assert ends == pytest.approx(stats.null_interval(draws[:, 1, 2]))
 
 
 def test_circular_shift_is_not_fooled_by_smooth_series():
@@ -262,7 +286,6 @@ def test_null_interval_is_the_middle_95_percent():
         lambda: stats.bootstrap_mean(np.array([1.0])),
         lambda: stats.bootstrap_mean(np.ones(4), np.array([0, 1])),
         lambda: stats.bootstrap(np.mean, [np.ones(3), np.ones(4)], paired=True),
-        lambda: stats.subsample(4, 5, 1),
         lambda: stats.permutation_p(1.0, np.array([])),
         lambda: stats.max_statistic_p(np.ones(2), np.full((3, 2), np.nan)),
         lambda: stats.circular_shift_spearman(np.ones(5), np.arange(5.0)),
