@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
+from scipy.stats import rankdata
 
 from interp.errors import ActivationError, DataError
 from interp.stats import null_interval, permutation_p
@@ -175,7 +176,7 @@ def rank_correlation(
 
     For columns of a table: average each column first, so that the column is the unit permuted.
     """
-    x, y = (_standardise("A series", _average_ranks(np.asarray(v))) for v in (first, second))
+    x, y = (_standardise("A series", rankdata(v)) for v in (first, second))
     rng = np.random.default_rng(seed)
     rho = float((x * y).mean())
     null = np.array([(x * rng.permutation(y)).mean() for _ in range(n_permutations)])
@@ -234,12 +235,6 @@ def _standardise(name: str, values: Float[np.ndarray, " cell"]) -> Float[np.ndar
     if not np.isfinite(values).all() or deviation <= 1e-12 * max(1e-300, np.abs(values).max()):
         raise DataError(f"{name} must be finite and vary between cells to be in a regression.")
     return (values - values.mean()) / deviation
-
-
-def _average_ranks(values: Float[np.ndarray, " unit"]) -> Float[np.ndarray, " unit"]:
-    """Ranks with ties averaged."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 
 
 def _require_square(tables: list[np.ndarray]) -> None:

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from scipy import stats as scipy_stats
-from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from interp.errors import DataError
@@ -63,36 +62,12 @@ def newcombe_difference(
     return Interval(difference, difference - below, difference + above, n)
 
 
-def mcnemar_p(first: Bool[np.ndarray, " sample"], second: Bool[np.ndarray, " sample"]) -> float:
-    """Two-sided exact McNemar p that two paired rates are equal; 1 when no pair is discordant."""
-    both, only_first, only_second, neither = _paired_counts(first, second)
-    return float(mcnemar([[both, only_first], [only_second, neither]], exact=True).pvalue)  # type: ignore[attr-defined]
-
-
 def bootstrap_mean(
-    values: Float[np.ndarray, " sample"],
-    clusters: Int[np.ndarray, " sample"] | None = None,
-    seed: int = 0,
-    n_resamples: int = 2000,
+    values: Float[np.ndarray, " sample"], seed: int = 0, n_resamples: int = 2000
 ) -> Interval:
-    """Mean with a percentile bootstrap interval over values, or over whole clusters where given.
-
-    The mean of a resample of clusters is the sum of its values over its number of values (ratio
-    estimator), so clusters of unequal size keep their weight. `n` is the number of values, not of
-    clusters.
-    """
+    """Mean with a percentile bootstrap interval over values."""
     values = _finite(values, "the values to average")
-    groups = (
-        np.arange(len(values)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
-    )
-    if len(groups) != len(values):
-        raise DataError(
-            f"{len(values)} values have {len(groups)} cluster labels; give one per value."
-        )
-    totals = np.bincount(groups, weights=values)
-    sizes = np.bincount(groups).astype(np.float64)
-    interval = bootstrap(_ratio, [totals, sizes], paired=True, seed=seed, n_resamples=n_resamples)
-    return Interval(float(values.mean()), interval.low, interval.high, len(values))
+    return bootstrap(np.mean, [values], paired=True, seed=seed, n_resamples=n_resamples)
 
 
 def bootstrap(
@@ -282,10 +257,6 @@ def _finite(values: np.ndarray, what: str) -> np.ndarray:
     if values.size == 0 or not np.isfinite(values).all():
         raise DataError(f"Expected {what} to be finite and not empty; got {values.size} values.")
     return values
-
-
-def _ratio(totals: np.ndarray, sizes: np.ndarray) -> float:
-    return float(totals.sum() / sizes.sum())
 
 
 def _paired_counts(first: np.ndarray, second: np.ndarray) -> tuple[int, int, int, int]:
