@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.lab.estimate import number
-from experiments.lab.results import Result
+from experiments.lab.results import Result, caption
 from experiments.speed.protocol import SPEED_UP
 from experiments.speed.works import BRIDGE, PLAIN_HOOKS
 from interp import plots
@@ -14,36 +14,35 @@ PANELS = {
     "share": "Engine / baseline\n(time and memory: less is better; rate: more is better)",
 }
 LABELS = {BRIDGE: "run_with_hooks", PLAIN_HOOKS: "plain hooks", "other": "other baseline"}
+MARKS = {
+    "target": "target",
+    "bound_padded": "bound, with padding",
+    "bound_packed": "bound, no padding",
+}
 
 
 def plot(result: Result) -> dict[str, Figure]:
     """The figure."""
-    return {"speed": plot_speed(result.tables["speed"])}
+    return {"speed": plot_speed(result)}
 
 
-def plot_speed(table: pd.DataFrame) -> Figure:
+def plot_speed(result: Result) -> Figure:
     """Ratios as bars; targets and bounds as marks."""
-    shown = table.dropna(subset=["ratio"])
+    shown = result.tables["speed"].dropna(subset=["ratio"])
     is_speed_up = shown["unit"] == SPEED_UP
     named = shown["baseline"].isin([BRIDGE, PLAIN_HOOKS])
     shown = shown.assign(
         panel=shown["unit"].where(is_speed_up, "share"),
-        way=shown["baseline"].where(named, "other"),
+        group=shown["baseline"].where(named, "other"),
         label=[_label(row) for row in shown.to_dict("records")],
+        value=shown["ratio"],
     )
-    return plots.bars_beside_marks(
+    return plots.bars(
         shown,
-        panel="panel",
         panel_labels=PANELS,
-        label="label",
-        value="ratio",
-        group="way",
+        marks=MARKS,
         title=_title(shown[is_speed_up & (shown["baseline"] == BRIDGE)]),
-        marks={
-            "target": "target",
-            "bound_padded": "bound, with padding",
-            "bound_packed": "bound, no padding",
-        },
+        caption=caption(result),
         labels=LABELS,
     )
 

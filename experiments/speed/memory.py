@@ -24,7 +24,7 @@ RESET_PEAK = "5"  # what to write to clear_refs, see proc(5)
 def measure(job: dict[str, Any]) -> dict[str, float]:
     """Peak MB and seconds of a child process; `job` has model, dtype, style, prompts, n."""
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.speed.run.memory"],
+        [sys.executable, "-m", __name__],
         input=json.dumps(job),
         capture_output=True,
         text=True,

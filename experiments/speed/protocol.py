@@ -1,7 +1,7 @@
 """How fast is the engine beside plain ways of doing the same, and how far from the least work?
 
 No hypothesis about models: `run all` and the tables of verdicts leave it out. Both sides are timed
-in turns on the same machine, prompts, batch and dtype. The bounds are those of `speed_bounds`,
+in turns on the same machine, prompts, batch and dtype. The bounds are those of `bounds`,
 computed from the run's own lengths and the model's own weights. Targets are judged on the first
 baseline of each work.
 """

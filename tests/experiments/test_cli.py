@@ -1,6 +1,5 @@
 """The command line: what is parsed, what runs, and one clear line for each mistake."""
 
-import io
 import json
 import subprocess
 import sys
@@ -9,11 +8,9 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from experiments.command import run as run_command
 from experiments.command.main import main
-from experiments.command.report import experiment_table
 from experiments.command.run import flag_value, parse_options, split_names
 from experiments.harness.paths import model_label, results_root
 from experiments.harness.registry import (
@@ -24,7 +21,6 @@ from experiments.harness.registry import (
     select,
 )
 from experiments.harness.run import RunOptions, SharedSettings, make_plans
-from experiments.lab.claims import VERDICTS
 from experiments.lab.config import ExperimentConfig
 from interp.data.prompt_sets import ContrastSet
 from interp.errors import ExperimentError
@@ -321,16 +317,3 @@ def test_the_version_names_what_numbers_depend_on(capsys) -> None:
     shown = dict(line.split(" ", 1) for line in capsys.readouterr().out.splitlines())
     assert shown["interp"] == metadata.version("interp-geometry")
     assert {"python", "torch", "transformer-lens"} <= shown.keys()
-
-
-def test_a_benchmark_is_listed_without_a_verdict(tmp_path) -> None:
-    folder = tmp_path / "full" / "m" / "speed"
-    folder.mkdir(parents=True)
-    content = {"experiment": "speed", "preset": "full", "mechanics": False, "claims": []}
-    met = {"name": "targets.met", "value": 5.0, "n": 8}
-    (folder / "result.json").write_text(json.dumps({**content, "estimates": [met]}))
-    console = Console(width=200, record=True, file=io.StringIO())
-    console.print(experiment_table(tmp_path, ["full"]))
-    (row,) = [row for row in console.export_text().splitlines() if "│ speed" in row]
-    assert "m (full): 5 of 8 targets met" in row
-    assert not any(verdict in row for verdict in VERDICTS)

@@ -11,15 +11,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from experiments.command.report import experiment_table, refresh_readme
-from experiments.command.speed_report import NO_RESULTS, SPEED_BEGIN, SPEED_END
-from experiments.harness.registry import (
-    benchmark_files,
-    experiment_files,
-    find_experiment,
-    load_experiment,
-)
-from experiments.harness.registry import select as select_files
+from experiments.command.report import experiment_table, write_report
+from experiments.command.speed_report import NO_RESULTS
+from experiments.harness.registry import benchmarks_in, experiments_in, find_experiment, select
 from experiments.harness.runner import Plan, run_plans
 from experiments.harness.store import load_result
 from experiments.harness.summaries import summaries
@@ -28,6 +22,8 @@ from experiments.lab.spacing import spaced
 from experiments.speed import baselines as plain_ways
 from experiments.speed import bounds, peers
 from experiments.speed import memory as speed_memory
+from experiments.speed.protocol import CLAIMS, TARGETS
+from experiments.speed.run import met, of_bound, speed_table, tally
 from experiments.speed.timing import alternate
 from experiments.speed.works import (
     BRIDGE,
@@ -48,7 +44,7 @@ from interp.prompts import tokenise
 from interp.sites import Site, everywhere
 from interp.tiny import tiny_huggingface
 
-speed = load_experiment("speed")
+SPEED = find_experiment("speed")
 COLUMNS = [
     *("work", "baseline", "seconds", "baseline_seconds", "ratio", "target", "met"),
     *("bound_padded", "bound_packed", "of_bound", "unit"),
@@ -61,11 +57,11 @@ COST = bounds.Cost(100.0, 1000.0, 3)
 
 
 def plan_of(folder: Path, preset: str = "smoke") -> Plan:
-    return Plan(find_experiment("speed"), speed, speed.PRESETS[preset], preset, folder / "speed")
+    return Plan(SPEED, SPEED.preset(preset), preset, folder / "speed")
 
 
 def stage_of(lab: Lab) -> Stage:
-    return Stage(lab, speed.PRESETS["smoke"])
+    return Stage(lab, SPEED.preset("smoke"))
 
 
 def test_a_smoke_run_end_to_end(bench, tmp_path) -> None:
@@ -79,7 +75,7 @@ def test_a_smoke_run_end_to_end(bench, tmp_path) -> None:
     assert min(measured["seconds"]) > 0
     assert set(table["baseline"]) >= {BRIDGE, PLAIN_HOOKS}
     saved = json.loads((plan.folder / "result.json").read_text())
-    assert saved["verdict"] == "inconclusive"
+    assert saved["claims"] == []
     assert saved["mechanics"]
     estimates = {entry["name"]: entry["value"] for entry in saved["estimates"]}
     assert estimates["agreement.ablate"] == 1
@@ -185,12 +181,12 @@ def test_cost_is_that_of_the_weights(tiny_model) -> None:
     ],
 )
 def test_a_target_is_met_in_the_direction_of_its_unit(unit, ratio, target, expected) -> None:
-    assert speed.met(ratio, target, unit) == expected
+    assert met(ratio, target, unit) == expected
 
 
 def test_what_was_reached_of_a_bound_is_at_most_one_at_the_bound() -> None:
-    assert speed.of_bound(2.0, 4.0, SPEED_UP) == 0.5
-    assert speed.of_bound(0.5, 0.4, TIME) == 0.8
+    assert of_bound(2.0, 4.0, SPEED_UP) == 0.5
+    assert of_bound(0.5, 0.4, TIME) == 0.8
 
 
 def row(key: str, ratio: float, unit: str = SPEED_UP, baseline: str = BRIDGE) -> Row:
@@ -200,24 +196,25 @@ def row(key: str, ratio: float, unit: str = SPEED_UP, baseline: str = BRIDGE) ->
 @pytest.mark.parametrize(
     ("ratios", "targets", "expected"),
     [
-        ((2.6, 4.6), {"ablate": 2.5, "add": 4.5}, "supported"),
-        ((2.6, 4.4), {"ablate": 2.5, "add": 4.5}, "rejected"),
-        ((math.nan, 4.4), {"ablate": 2.5, "add": 4.5}, "rejected"),
-        ((math.nan, 4.6), {"ablate": 2.5, "add": 4.5}, "inconclusive"),
-        ((2.6, 4.6), {}, "inconclusive"),
+        ((2.6, 4.6), {"ablate": 2.5, "add": 4.5}, (2, 0, 0)),
+        ((2.6, 4.4), {"ablate": 2.5, "add": 4.5}, (1, 1, 0)),
+        ((math.nan, 4.4), {"ablate": 2.5, "add": 4.5}, (0, 1, 1)),
+        ((2.6, 4.6), {}, (0, 0, 0)),
     ],
 )
-def test_verdict_has_all_three_values(ratios, targets, expected) -> None:
+def test_targets_are_met_missed_or_unmeasured(ratios, targets, expected) -> None:
     rows = [row("ablate", ratios[0]), row("add", ratios[1]), row("", 0.1, baseline=PLAIN_HOOKS)]
-    table = speed.speed_table(rows, targets)
-    found = {estimate.name: estimate for estimate in speed.tally(table)}
-    assert speed.verdict(found) == expected
+    table = speed_table(rows, targets)
+    found = tally(table)
+    assert [e.name for e in found] == ["targets.met", "targets.missed", "targets.unmeasured"]
+    assert tuple(e.value for e in found) == expected
+    assert {e.n for e in found} == {len(targets)}
     # The second baseline has no target, so that it is never judged.
     assert table["met"].iloc[-1] == ""
 
 
 def test_every_target_is_that_of_a_work() -> None:
-    keys = {key for targets in speed.TARGETS.values() for key in targets}
+    keys = {key for targets in TARGETS.values() for key in targets}
     expected = {"capture", "ablate", "add", "select", "transfer", "generate", "memory", "rate"}
     assert keys == expected
 
@@ -257,45 +254,41 @@ def test_many_prompts_are_all_different() -> None:
 
 
 def test_all_leaves_the_benchmark_out() -> None:
-    assert [file.name for file in benchmark_files()] == ["speed"]
-    assert "speed" not in [file.name for file in experiment_files()]
-    assert "speed" not in [file.name for file in select_files(["all"])]
-    assert [file.name for file in select_files(["speed"])] == ["speed"]
+    assert [one.name for one in benchmarks_in()] == ["speed"]
+    assert "speed" not in [one.name for one in experiments_in()]
+    assert "speed" not in [one.name for one in select(["all"])]
+    assert [one.name for one in select(["speed"])] == ["speed"]
+    assert CLAIMS == () and SPEED.judge([]) == {}
 
 
 def save_table(root: Path, preset: str) -> None:
     folder = root / preset / "m" / "speed"
     folder.mkdir(parents=True)
-    table = speed.speed_table([row("ablate", 2.6), row("", math.nan)], {"ablate": 2.5})
+    table = speed_table([row("ablate", 2.6), row("", math.nan)], {"ablate": 2.5})
     table.to_csv(folder / "speed.csv", index=False)
-    content = {"experiment": "speed", "preset": preset, "verdict": "supported"}
-    content |= {"mechanics": False, "estimates": []}
+    content = {"experiment": "speed", "preset": preset, "claims": [], "mechanics": False}
+    content["estimates"] = [{"name": "targets.met", "value": 1.0, "n": 1}]
     (folder / "result.json").write_text(json.dumps(content))
 
 
-def test_speed_tables_go_between_the_markers_of_the_readme(tmp_path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before {SPEED_BEGIN} old {SPEED_END} after")
-    assert refresh_readme(readme, tmp_path / "results")
-    assert NO_RESULTS in readme.read_text()
-    save_table(tmp_path / "results", "full")
-    assert refresh_readme(readme, tmp_path / "results")
-    text = readme.read_text()
-    assert text.startswith("before ") and text.endswith(" after")
-    assert "old" not in text
+def test_speed_tables_end_the_report_of_the_full_results(tmp_path) -> None:
+    assert write_report(tmp_path, "full").read_text().endswith(f"## Speed\n\n{NO_RESULTS}\n")
+    save_table(tmp_path, "full")
+    text = write_report(tmp_path, "full").read_text()
     assert f"| ablate | {BRIDGE} | 1 | 2.6 | 2.6 {SPEED_UP} | 2.5 | yes | 3 to 4 |" in text
     assert "unmeasured" in text
-    assert not refresh_readme(readme, tmp_path / "results")
+    save_table(tmp_path, "quick")
+    assert "## Speed" not in write_report(tmp_path, "quick").read_text()
 
 
-def test_list_shows_the_benchmark_and_the_verdict_tables_do_not(tmp_path) -> None:
+def test_list_shows_the_benchmark_and_the_tables_of_verdicts_do_not(tmp_path) -> None:
     save_table(tmp_path, "full")
     assert summaries(tmp_path, "full") == []
     console = Console(record=True, width=200)
     console.print(experiment_table(tmp_path, ("full",)))
     (line,) = [x for x in console.export_text().splitlines() if "speed" in x]
-    assert speed.CLAIM in line
-    assert "m (full): supported" in line
+    assert "a benchmark: no claim" in line
+    assert "m (full): 1 of 1 targets met" in line
 
 
 def test_peers_share_torch_and_transformers_and_nothing_else() -> None:
