@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.activations import capture
+from interp.geometry import mean_cosine, mean_variance
 from interp.models import LoadedModel
 from interp.prompts import Style, Tokens, tokenise
 from interp.scores import kl_divergence, refusal_scores
@@ -79,13 +80,15 @@ def agreement(
     with in_float32(model):
         wanted = _measure(model, tokens, sites)
     (states, log_probs, openings), (true_states, true_log_probs, true_openings) = found, wanted
-    direction = torch.cosine_similarity(_difference(states, n), _difference(true_states, n), dim=-1)
+    both = states, true_states
+    cosine, true_cosine = (mean_cosine(x[:n], x[n:]) for x in both)
+    differences = (x[:n].mean(0) - x[n:].mean(0) for x in both)
     errors = {
         "next-token distribution": kl_divergence(true_log_probs, log_probs).mean(),
         "openings score": (openings - true_openings).abs().mean(),
-        "cosine of class means": (_cosines(states, n) - _cosines(true_states, n)).abs(),
-        "direction of the class difference": 1 - direction,
-        "variance over prompts": (_variance(states) / _variance(true_states) - 1).abs(),
+        "cosine of class means": (cosine - true_cosine).abs(),
+        "direction of the class difference": 1 - torch.cosine_similarity(*differences, dim=-1),
+        "variance over prompts": (mean_variance(states) / mean_variance(true_states) - 1).abs(),
         "distance between prompts": (_distances(states) / _distances(true_states) - 1)
         .abs()
         .mean(1),
@@ -107,18 +110,6 @@ def _measure(
     """States in float64, next-token log probabilities and openings scores."""
     scores = refusal_scores(model, tokens)
     return capture(model, tokens, sites=sites)[:, :, 0].double(), scores.log_probs, scores.openings
-
-
-def _difference(states: States, n: int) -> Float[Tensor, "site d_model"]:
-    return states[:n].mean(0) - states[n:].mean(0)
-
-
-def _cosines(states: States, n: int) -> Float[Tensor, " site"]:
-    return torch.cosine_similarity(states[:n].mean(0), states[n:].mean(0), dim=-1)
-
-
-def _variance(states: States) -> Float[Tensor, " site"]:
-    return states.var(0).mean(-1)
 
 
 def _distances(states: States) -> Float[Tensor, "site pair"]:

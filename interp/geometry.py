@@ -1,9 +1,8 @@
 """Profiles over layers of two classes of activations: means, variances, norms and separation.
 
-Two groups of functions. The plain ones take activations and are the definitions. `resampled` takes
-the Gram matrix of one site and any number of sample weights, and gives the same quantities for
-every permutation of the labels or bootstrap resample at the cost of one matrix product, whatever
-d_model is: every quantity here but the largest variance depends on inner products alone.
+Some functions take activations. `resampled` takes the Gram matrix of one site and any number of
+sample weights, and gives its quantities for every permutation of the labels or bootstrap resample
+at the cost of one matrix product, whatever d_model is: they depend on inner products alone.
 """
 
 from dataclasses import dataclass
@@ -38,34 +37,6 @@ def maximum_variance(
 ) -> Float[Tensor, " site"]:
     """Variance over samples (divisor n - 1) of the feature where it is largest; float64."""
     return activations.double().var(0).amax(-1)
-
-
-def mean_squared_norm(
-    activations: Float[Tensor, "sample site d_model"],
-) -> Float[Tensor, " site"]:
-    """Squared norm divided by d_model, averaged over samples: in the units of a variance."""
-    return activations.double().square().mean((0, 2))
-
-
-def variance_share(
-    activations: Float[Tensor, "sample site d_model"],
-) -> Float[Tensor, " site"]:
-    """Mean variance over mean squared norm: the share of the norm that differs between samples."""
-    return mean_variance(activations) / mean_squared_norm(activations)
-
-
-def fisher_separation(
-    positive: Float[Tensor, "positive site d_model"],
-    negative: Float[Tensor, "negative site d_model"],
-) -> Float[Tensor, " site"]:
-    """Squared distance of the class means over the mean total variance within a class.
-
-    tr S_between / tr S_within up to a constant (Fukunaga 1990, Introduction to Statistical Pattern
-    Recognition, section 10.2), which needs no inverse and so exists with fewer samples than
-    dimensions. Noise in the means alone gives about 1 / n_positive + 1 / n_negative.
-    """
-    distance = (positive.double().mean(0) - negative.double().mean(0)).square().mean(-1)
-    return distance / ((mean_variance(positive) + mean_variance(negative)) / 2)
 
 
 def largest_dimensions(
@@ -108,7 +79,7 @@ def log_slope(
 
 
 # Variance over squared norm below which differences between samples are rounding.
-SMALLEST_SHARE = 1e-10
+_ROUNDING = 1e-10
 
 
 class Weights(NamedTuple):
@@ -151,7 +122,15 @@ def gram_matrix(activations: Float[Tensor, "sample d_model"]) -> Float[np.ndarra
 
 @dataclass(frozen=True)
 class Resampled:
-    """Quantities of one site under each draw of the weights; float64."""
+    """Quantities of one site under each draw of the weights; float64.
+
+    `fisher` is the squared distance of the class means over the mean total variance within a class:
+    tr S_between / tr S_within up to a constant (Fukunaga 1990, Introduction to Statistical Pattern
+    Recognition, section 10.2), which needs no inverse and so exists with fewer samples than
+    dimensions. Noise in the means alone gives about 1 / n_positive + 1 / n_negative; NaN where
+    nothing varies, as at 0.pre under a chat template. `share` is the variance over the squared
+    norm: the share of the norm that differs between samples.
+    """
 
     cosine: Float[np.ndarray, " draw"]
     fisher: Float[np.ndarray, " draw"]
@@ -162,11 +141,10 @@ class Resampled:
 
 
 def resampled(gram: Float[np.ndarray, "sample sample"], weights: Weights) -> Resampled:
-    """`mean_cosine`, `fisher_separation`, `mean_variance` and `variance_share` for every draw.
+    """Cosine and separation of the class means, and `mean_variance`, for every draw.
 
     A class mean is sum w_i x_i, so its inner products are w^T G w, and the mean squared norm is
-    w^T diag(G). The variance keeps the divisor n - 1 of the class, also for bootstrap draws. The
-    Fisher separation is NaN where nothing varies, as at 0.pre under a chat template.
+    w^T diag(G). The variance keeps the divisor n - 1 of the class, also for bootstrap draws.
     """
     first = weights.positive @ gram
     second = weights.negative @ gram
@@ -249,5 +227,5 @@ def _row_sums(products: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def _ratio(above: np.ndarray, below: np.ndarray, scale: float) -> np.ndarray:
     """The quotient, or NaN where the divisor is rounding on the scale of the squared norm."""
-    is_rounding = below <= SMALLEST_SHARE * scale
+    is_rounding = below <= _ROUNDING * scale
     return np.where(is_rounding, np.nan, above / np.where(is_rounding, 1.0, below))

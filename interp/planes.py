@@ -26,10 +26,6 @@ class Plane:
     b2: Float[Tensor, " d_model"]
     family: str
 
-    def coordinates(self, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch 2"]:
-        """Projections on b1 and b2, in the units of h."""
-        return h.double() @ torch.stack([self.b1, self.b2]).to(h.device, torch.float64).T
-
 
 @dataclass(frozen=True)
 class Harmonic:

@@ -198,10 +198,3 @@ def positions(model: "LoadedModel", style: Style = "template") -> dict[str, int]
     tail = common_prefix_length([sequence[::-1] for sequence in sequences])
     named = {"last": -1, "last_instruction": -tail - 1}
     return named | {str(-offset): -offset for offset in range(1, tail + 1)}
-
-
-def position_tokens(model: "LoadedModel", style: Style = "template") -> dict[int, str]:
-    """What stands at each of the style's last positions, for axis labels: {-1: '\\n', ...}."""
-    sequence = encode(model, render(model, "Name a colour", style), style)
-    tail = -positions(model, style)["last_instruction"] - 1
-    return {-o: model.tokenizer.decode([sequence[-o]]) for o in range(1, tail + 1)}

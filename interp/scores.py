@@ -2,7 +2,7 @@
 
 Refusal is scored in three ways: the class of the greedy answer (`refusal_classifier`), the
 openings score (teacher-forced, for sweeps), and the log-odds of the first token. Change is
-measured by the KL divergence of next-token distributions and by perplexity.
+measured by the KL divergence of next-token distributions.
 """
 
 import csv
@@ -23,31 +23,8 @@ from interp.interventions import Placement
 from interp.models import LoadedModel
 from interp.predict import readout
 from interp.prompts import Prompts
-from interp.refusal_classifier import ANSWER_CLASSES, AnswerClass, classify
+from interp.refusal_classifier import classify
 from interp.stats import wilson
-
-__all__ = [
-    "ANSWER_CLASSES",
-    "COMPLIANCE_OPENINGS",
-    "LABELS",
-    "REFUSAL_OPENINGS",
-    "AnswerClass",
-    "Label",
-    "RefusalReadout",
-    "auroc",
-    "classifier_accuracy",
-    "classify",
-    "kl_divergence",
-    "labels",
-    "learn_refusal_tokens",
-    "log_odds",
-    "opening_odds",
-    "opening_tokens",
-    "openings_score",
-    "perplexity",
-    "refusal_scores",
-    "threshold_for",
-]
 
 REFUSAL_OPENINGS = (
     "I'm sorry",
@@ -255,11 +232,6 @@ def kl_divergence(
     # A token that the base excludes contributes nothing, also where both logs are -inf.
     terms = torch.where(base.isneginf(), 0.0, base.exp() * (base - edited))
     return terms.sum(-1).clamp_min(0)
-
-
-def perplexity(losses: Float[Tensor, " sample"]) -> float:
-    """exp of the mean loss, losses in nats per token; every text weighs the same."""
-    return float(losses.double().mean().exp())
 
 
 def labels(*splits: str) -> list[Label]:

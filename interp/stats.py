@@ -2,7 +2,7 @@
 
 Every function is pure; those that draw take the seed as an argument, and the caller records it.
 Intervals are at 95%. Distances, spectra and nearest neighbours must not be bootstrapped
-(duplicates break them): see `subsample`.
+(duplicates break them): see `half_sample_interval`.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from scipy import stats as scipy_stats
-from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from interp.errors import DataError
@@ -63,36 +62,12 @@ def newcombe_difference(
     return Interval(difference, difference - below, difference + above, n)
 
 
-def mcnemar_p(first: Bool[np.ndarray, " sample"], second: Bool[np.ndarray, " sample"]) -> float:
-    """Two-sided exact McNemar p that two paired rates are equal; 1 when no pair is discordant."""
-    both, only_first, only_second, neither = _paired_counts(first, second)
-    return float(mcnemar([[both, only_first], [only_second, neither]], exact=True).pvalue)  # type: ignore[attr-defined]
-
-
 def bootstrap_mean(
-    values: Float[np.ndarray, " sample"],
-    clusters: Int[np.ndarray, " sample"] | None = None,
-    seed: int = 0,
-    n_resamples: int = 2000,
+    values: Float[np.ndarray, " sample"], seed: int = 0, n_resamples: int = 2000
 ) -> Interval:
-    """Mean with a percentile bootstrap interval over values, or over whole clusters where given.
-
-    The mean of a resample of clusters is the sum of its values over its number of values (ratio
-    estimator), so clusters of unequal size keep their weight. `n` is the number of values, not of
-    clusters.
-    """
+    """Mean with a percentile bootstrap interval over values."""
     values = _finite(values, "the values to average")
-    groups = (
-        np.arange(len(values)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
-    )
-    if len(groups) != len(values):
-        raise DataError(
-            f"{len(values)} values have {len(groups)} cluster labels; give one per value."
-        )
-    totals = np.bincount(groups, weights=values)
-    sizes = np.bincount(groups).astype(np.float64)
-    interval = bootstrap(_ratio, [totals, sizes], paired=True, seed=seed, n_resamples=n_resamples)
-    return Interval(float(values.mean()), interval.low, interval.high, len(values))
+    return bootstrap(np.mean, [values], paired=True, seed=seed, n_resamples=n_resamples)
 
 
 def bootstrap(
@@ -137,14 +112,15 @@ def bootstrap(
     return Interval(float(statistic(*arrays)), float(limits.low), float(limits.high), n)
 
 
-def subsample(
-    n_samples: int, size: int, n_draws: int, seed: int = 0
-) -> Int[np.ndarray, "draw size"]:
-    """Rows drawn without replacement, sorted per draw, for statistics that duplicates break."""
-    if not 0 < size <= n_samples:
-        raise DataError(f"Cannot draw {size} of {n_samples} samples without replacement.")
-    rng = np.random.default_rng(seed)
-    return np.stack([np.sort(rng.choice(n_samples, size, replace=False)) for _ in range(n_draws)])
+def half_sample_interval(value: float, halves: Float[np.ndarray, " draw"]) -> Interval:
+    """Interval of a statistic that duplicates break, from random halves without replacement.
+
+    A half's spread about the halves' median is that of the whole sample (Shao and Wu 1989, Ann.
+    Stat. 17:1176, the delete-half jackknife); the median itself is not used, since half a sample is
+    biased.
+    """
+    low, high = null_interval(halves - np.median(halves))
+    return Interval(value, value + low, value + high, len(halves))
 
 
 def permutation_p(
@@ -175,6 +151,16 @@ def max_statistic_p(
     """
     largest = _finite(null, "the null draws").max(axis=1)
     return np.array([permutation_p(float(value), largest) for value in observed], dtype=np.float64)
+
+
+def spearman(
+    x: Float[np.ndarray, "*batch sample"], y: Float[np.ndarray, "*batch sample"]
+) -> Float[np.ndarray, "*batch"]:
+    """Rank correlation along the last axis; ties share their mean rank, 0 with a constant."""
+    x, y = (scipy_stats.rankdata(values, axis=-1) for values in (x, y))
+    x, y = (ranks - ranks.mean(axis=-1, keepdims=True) for ranks in (x, y))
+    scale = np.sqrt((x**2).sum(axis=-1) * (y**2).sum(axis=-1))
+    return np.divide((x * y).sum(axis=-1), scale, out=np.zeros_like(scale), where=scale > 0)
 
 
 def circular_shift_spearman(
@@ -252,6 +238,14 @@ def null_interval(null: Float[np.ndarray, " draw"]) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def interval_columns(
+    draws: Float[np.ndarray, "draw *item"], prefix: str = ""
+) -> dict[str, Float[np.ndarray, "*item"]]:
+    """The 2.5 and 97.5 percentiles over draws of every item, as columns `low` and `high`."""
+    low, high = np.percentile(draws, [2.5, 97.5], axis=0)
+    return {f"{prefix}low": low, f"{prefix}high": high}
+
+
 def _normal_quantiles() -> float:
     """z[.975] + z[.80] = 2.80: effect over standard error that 80% power asks for."""
     return float(scipy_stats.norm.ppf([(1 + CONFIDENCE) / 2, POWER]).sum())
@@ -263,10 +257,6 @@ def _finite(values: np.ndarray, what: str) -> np.ndarray:
     if values.size == 0 or not np.isfinite(values).all():
         raise DataError(f"Expected {what} to be finite and not empty; got {values.size} values.")
     return values
-
-
-def _ratio(totals: np.ndarray, sizes: np.ndarray) -> float:
-    return float(totals.sum() / sizes.sum())
 
 
 def _paired_counts(first: np.ndarray, second: np.ndarray) -> tuple[int, int, int, int]:

@@ -1,32 +1,26 @@
 """Do the classes part and spread with depth, beyond what chance and the growing norm give?
 
-The research notes' three graphs of the last prompt token over layers: the cosine of the class
-means (top), the variance over prompts averaged over features per class (middle), and the same
-with the largest feature (bottom), at `pre` and `mid`. "Harmful" is the positive class of the
-contrast set and "harmless" the negative one, also when a user brings other prompts.
+The notes' three graphs of the last prompt token over layers, at `pre` and `mid`: the cosine of the
+class means, and per class the mean and the largest variance of a feature over prompts. "Harmful" is
+the positive class of the contrast set, whatever it holds. What the raw graphs hide:
 
-What the raw graphs hide. (1) Two sample means are never parallel: permuted labels give 1 - cosine
-above 0, and more of it in late layers, so the *excess* of 1 - cosine over the mean of the
-permuted labels is tested, with the largest excess over all sites as statistic. (2) Norms grow, so
-variance grows anyway: the *share*, mean variance over mean squared norm, must grow. (3) One
-common offset dominates every state; with the mean of the same prompts removed two class means are
-opposite by construction, so the common mean is taken from the other half of the prompts, over
-four random halvings. (4) A few dimensions hold most of the norm: everything is repeated without
-the three that hold most of the pooled mean's squared norm at each site.
+(1) Two sample means are never parallel: permuted labels give 1 - cosine above 0, and more of it in
+late layers, so its *excess* over their mean is tested, by the largest over all sites. (2) Norms
+grow, and variance with them: the *share*, mean variance over mean squared norm, must grow. (3) One
+common offset dominates every state; without the mean of the same prompts two class means are
+opposite by construction, so it is taken from the other half, over four random halvings. (4) A few
+dimensions hold most of the norm: everything is repeated without the three that hold most of the
+pooled mean's squared norm at each site.
 
-Intervals. Cosines: bootstrap over prompts within each class; resampling biases 1 - cosine upwards
-by about the permutation mean, so the interval is the estimate -+ 1.96 bootstrap standard errors.
-Slopes: percentile bootstrap. The null of a slope is its range when the profile is shifted
-circularly against depth, its p that of the rank correlation under the same shifts. The interval
-at the site of the largest excess is not corrected for having chosen that site; its p is. The
-estimates of the variance at the last site have no null: a variance is not an effect.
+Intervals. Cosines: -+ 1.96 bootstrap standard errors over prompts within each class, since
+resampling biases 1 - cosine upwards by about the permutation mean. Slopes: percentile bootstrap;
+null: the profile shifted circularly against depth; p: rank correlation under the same shifts. The
+interval at the site of the largest excess is not corrected for the choice of the site; its p is.
 
-Known. Qwen2.5-32B at the template position: cosine about 1.0 early, minimum 0.56 near layers
-56-60, 0.71 at the end; mean variance up to 68 (harmless) and 39 (harmful). Qwen2.5-Coder-0.5B:
-cosine 0.999 early, 0.95 at layers 19-21; variance from 0.001 at layer 5 to 1.5 at layer 23, `mid`
-above `pre`; permuted cosine falls from .9999 to .9966; one dimension holds 55% of the mean's
-squared norm at layer 23. (Here, on the registered 4-bit file and the `refusal` set, the cosine goes
-down to .965 at layer 22; the cause of the difference to .95 is not known.)
+Known. Qwen2.5-32B: cosine about 1.0 early, least 0.56 near layers 56-60, 0.71 at the end.
+Qwen2.5-Coder-0.5B: .999 early, .95 at layers 19-21 (.965 at 22 on the registered 4-bit file and the
+`refusal` set; why is not known), under permuted labels .9999 to .9966; variance .001 at layer 5,
+1.5 at layer 23, `mid` above `pre`, where one dimension holds 55% of the mean's squared norm.
 """
 
 from collections.abc import Mapping
@@ -35,16 +29,15 @@ from dataclasses import dataclass
 from experiments.lab.claims import Claim, Verdict, decide
 from experiments.lab.config import Count, ExperimentConfig, Several
 from experiments.lab.estimate import Estimate
+from experiments.lab.rules import SIGNIFICANCE
 
-SIGNIFICANCE = 0.05
 N_LARGEST = 3  # dimensions left out, those that hold most of the norm
 # Below this share of the squared norm the variance is rounding: the token is the same everywhere.
 SMALLEST_SHARE = 1e-10
-CLASSES = ("harmful", "harmless")
+CLASSES = {"harmful": "positive", "harmless": "negative"}  # and their side of the contrast set
 
 FALL_OF_INTEREST = 0.001
 SLOPE_OF_INTEREST = 0.01
-
 
 CLAIMS = (
     Claim(
@@ -95,7 +88,6 @@ class Config(ExperimentConfig):
 
 
 MINUTES = {"smoke": 0.1, "quick": 0.3, "full": 10}
-
 
 PRESETS = {
     "smoke": Config(n_prompts=24, n_permutations=100, n_resamples=100),

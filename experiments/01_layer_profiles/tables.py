@@ -1,94 +1,62 @@
 """Tables of experiment 01: one per figure, one row per site, panel and class."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 
-from interp.sites import Site
+from interp.stats import interval_columns
 
-from .measure import FORMS, Excess, Profiles, excess_of
-from .protocol import CLASSES, SMALLEST_SHARE
+from .measure import FORMS, Profiles
+from .protocol import CLASSES, SIGNIFICANCE, SMALLEST_SHARE
+
+PANELS = {"mean_variance": "variance", "share": "share", "max_variance": "largest_variance"}
 
 
-def tables(
-    forms: Mapping[str, Profiles], sites: list[Site], n: tuple[int, int]
-) -> dict[str, pd.DataFrame]:
+def tables(forms: Mapping[str, Profiles]) -> dict[str, pd.DataFrame]:
     """One table per figure: one row per site, panel and class."""
-    places = pd.DataFrame(
-        {
-            "site": [str(site) for site in sites],
-            "stream": [site.stream for site in sites],
-            "depth": [site.depth for site in sites],
-            "n_harmful": n[0],
-            "n_harmless": n[1],
-        }
-    )
-    separation = [rows for form in FORMS for rows in separation_rows(places, forms[form], form)]
-    return {
-        "profiles": pd.concat(profile_rows(places, forms["all"]), ignore_index=True),
-        "permutation": pd.concat(
-            [excess_rows(places, excess_of(forms[form]), form) for form in FORMS],
-            ignore_index=True,
-        ),
-        "separation": pd.concat(separation, ignore_index=True),
-        "without_largest": pd.concat(
-            profile_rows(places, forms["without_largest"]), ignore_index=True
-        ),
+    parts = {
+        "profiles": profile_rows(forms["all"]),
+        "permutation": (excess_rows(forms[form], form) for form in FORMS),
+        "separation": (row for form in FORMS for row in separation_rows(forms[form], form)),
+        "without_largest": profile_rows(forms["without_largest"]),
     }
+    return {name: pd.concat(rows, ignore_index=True) for name, rows in parts.items()}
 
 
-def profile_rows(places: pd.DataFrame, form: Profiles) -> list[pd.DataFrame]:
+def places(form: Profiles) -> pd.DataFrame:
+    """The columns that every table has, one row per site."""
+    where = [(str(site), site.stream, site.depth) for site in form.sites]
+    table = pd.DataFrame(where, columns=["site", "stream", "depth"])
+    return table.assign(n_harmful=form.n[0], n_harmless=form.n[1])
+
+
+def profile_rows(form: Profiles) -> Iterator[pd.DataFrame]:
     """The notes' three graphs, and the share of the norm that varies."""
-    cosine, permuted = form.true["cosine"], form.permuted["cosine"]
-    error = 1.96 * form.bootstrapped["cosine"].std(axis=0, ddof=1)
-    null_low, null_high = np.percentile(permuted, [2.5, 97.5], axis=0)
-    rows = [
-        places.assign(
-            panel="cosine",
-            group="both",
-            value=cosine,
-            low=cosine - error,
-            high=np.minimum(cosine + error, 1.0),
-            null_low=null_low,
-            null_high=null_high,
-        )
-    ]
-    for name, side in zip(CLASSES, ("positive", "negative"), strict=True):
+    cosine, error = form.true["cosine"], 1.96 * form.error
+    ends = {"low": cosine - error, "high": np.minimum(cosine + error, 1.0)}
+    null = interval_columns(form.permuted["cosine"], "null_")
+    yield places(form).assign(panel="cosine", group="both", value=cosine, **ends, **null)
+    for name, side in CLASSES.items():
         varies = form.true[f"share_{side}"] > SMALLEST_SHARE
-        for panel, key in (("mean_variance", "variance"), ("share", "share")):
-            low, high = np.percentile(form.bootstrapped[f"{key}_{side}"], [2.5, 97.5], axis=0)
-            value = form.true[f"{key}_{side}"]
-            limits = {"value": value, "low": low, "high": high}
-            limits = {
-                column: np.where(varies, numbers, np.nan) for column, numbers in limits.items()
-            }
-            rows.append(places.assign(panel=panel, group=name, **limits))
-        largest = np.where(varies, form.largest_variance[name], np.nan)
-        rows.append(places.assign(panel="max_variance", group=name, value=largest))
-    return rows
+        for panel, key in PANELS.items():
+            columns = {"value": form.true[f"{key}_{side}"]}
+            if panel != "max_variance":
+                columns |= interval_columns(form.bootstrapped[f"{key}_{side}"])
+            shown = {column: np.where(varies, of, np.nan) for column, of in columns.items()}
+            yield places(form).assign(panel=panel, group=name, **shown)
 
 
-def excess_rows(places: pd.DataFrame, excess: Excess, form: str) -> pd.DataFrame:
-    """Excess of 1 - cosine with its null, per site."""
-    null_low, null_high = np.percentile(excess.null, [2.5, 97.5], axis=0)
-    return places.assign(
-        panel=form,
-        value=excess.value,
-        low=excess.value - 1.96 * excess.error,
-        high=excess.value + 1.96 * excess.error,
-        null_low=null_low,
-        null_high=null_high,
-        p=excess.p,
-        threshold=excess.threshold,
-    )
+def excess_rows(form: Profiles, name: str) -> pd.DataFrame:
+    """Excess of 1 - cosine with its null, per site; `threshold` is the 5% level over all sites."""
+    excess, error, null = form.true["excess"], 1.96 * form.error, form.permuted["excess"]
+    threshold = float(np.quantile(null.max(axis=1), 1 - SIGNIFICANCE))
+    ends = {"low": excess - error, "high": excess + error, **interval_columns(null, "null_")}
+    return places(form).assign(panel=name, value=excess, **ends, p=form.p, threshold=threshold)
 
 
-def separation_rows(places: pd.DataFrame, form: Profiles, name: str) -> list[pd.DataFrame]:
+def separation_rows(form: Profiles, name: str) -> Iterator[pd.DataFrame]:
     """What the raw cosine hides, per site: its form without the common mean, and Fisher's ratio."""
-    rows = []
     for key in ("rest_cosine", "fisher"):
-        low, high = np.percentile(form.permuted[key], [2.5, 97.5], axis=0)
-        value = form.true[key]
-        rows.append(places.assign(panel=key, group=name, value=value, null_low=low, null_high=high))
-    return rows
+        null = interval_columns(form.permuted[key], "null_")
+        yield places(form).assign(panel=key, group=name, value=form.true[key], **null)

@@ -7,41 +7,36 @@ that the model's output induces: does L2 distance order the KL of the next token
 segments as well as whitened and unembedding-weighted distances do? (c) Behaviour: does the L2
 projection on a mean difference predict the refusal score as well as the other inner products do?
 
-What the protocol left open, and what is done here. Two flat controls must both be beaten: the
-rotation null, and a mixture that keeps the sample's clusters at two scales, because small groups of
-like prompts read as negative curvature (`interp.curvature.nulls`). Planted spaces bend the part of
-a flat mixture that holds 90% of the variance, by the exponential map, and keep the rest as noise;
-they are judged against their own flat controls. Radii are in units of the bent part's root mean
-square length. The p-values are tails of Student's t, since 19 or 99 ranks cannot be Holm-corrected.
-Only estimators with power vote for flatness, and TwoNN never votes, being a dimension. Cells (site
-x class) are combined by their share: as each cell errs with probability .05 at most, half of them
-do so with probability .1 at most, however dependent the layers are (Markov's inequality). The step
-of (b) has converged when KL / t^2 stays within 25% as t is halved.
+Planted spaces bend the part of a flat mixture that holds 90% of the variance, by the exponential
+map, and keep the rest as noise. Only estimators with power vote for flatness, and TwoNN never,
+being a dimension. As each cell errs with probability .05 at most, half of them do so with
+probability .1 at most, however dependent the layers are (Markov's inequality).
 
-How part (a) came about, since it limits what it can show. Its flat mixture, radii and rule were
-developed on states of qwen2.5-coder-0.5b, so for that model (a) is exploratory; for the other
-models it is as written before. Of the controls tried, k-means clusters put none of the four cells
-looked at outside, a Gaussian mixture at one scale put 2 of 3 outside, towards negative curvature,
-and the mixture at two scales kept here puts none: whether the space counts as hyperbolic depends on
-whether small groups of like prompts are granted to a flat space. The two-scale control also
-absorbs part of a planted negative curvature, so power against hyperbolic space is low.
+What limits (a): its flat mixture, radii and rule were developed on states of qwen2.5-coder-0.5b, so
+for that model it is exploratory. Of the flat controls tried, k-means clusters put none of the four
+cells looked at outside, a Gaussian mixture at one scale 2 of 3, towards negative curvature, and the
+mixture at two scales kept here none: whether the space counts as hyperbolic depends on whether
+small groups of like prompts are granted to a flat space (`interp.curvature.nulls`). The control
+also absorbs part of a planted negative curvature, so power against hyperbolic space is low.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from annotated_types import MinLen
 
 from experiments.lab.claims import Claim, Verdict, decide
 from experiments.lab.config import Count, ExperimentConfig, Several, Share
 from experiments.lab.estimate import Estimate
-from interp.curvature.flatness import MOVED, SHAPES
 
+CLASSES = {"harmful": "positive", "harmless": "negative"}  # and their side of the contrast set
+SHAPES = ("sphere", "hyperbolic")
 RIVALS = ("whitened", "causal")
 
 ALPHA = 0.05
 POWER = 0.8
+MOVED = 0.05
 SPHERE_RADIUS = 2 / 3
 HYPERBOLIC_RADIUS = 0.4
 BENT_SHARE = 0.9
@@ -50,8 +45,11 @@ STRAY = 0.1
 MARGIN = 0.05
 CONVERGED = 0.25
 LEAST_PROMPTS = 30
+FLATNESS: Mapping[str, Any] = {  # as settings of `interp.curvature.flatness`
+    "sheet_variance": BENT_SHARE, "sphere_radius": SPHERE_RADIUS,
+    "hyperbolic_radius": HYPERBOLIC_RADIUS, "alpha": ALPHA, "power": POWER, "moved": MOVED,
+}  # fmt: skip
 NOTES = "how to check if the activation space is Euclidean given a set of vectors"
-
 
 CLAIMS = (
     Claim(
@@ -111,6 +109,7 @@ CLAIMS = (
         estimates=("behaviour.spearman.l2", "behaviour.lead.whitened", "behaviour.lead.causal"),
     ),
 )
+
 Steps = Annotated[tuple[Share, ...], MinLen(2)]
 
 
@@ -136,7 +135,6 @@ class Config(ExperimentConfig):
 
 
 MINUTES = {"smoke": 0.1, "quick": 1, "full": 7}
-
 
 PRESETS: dict[str, Config] = {
     "smoke": Config(

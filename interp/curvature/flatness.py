@@ -34,21 +34,23 @@ from interp.stats import holm
 SHAPES: tuple[Literal["sphere", "hyperbolic"], ...] = ("sphere", "hyperbolic")
 Values = dict[str, list[float]]
 Draws = Mapping[str, Mapping[str, Sequence[float]]]
-MOVED = 0.05
 Status = Literal["within", "outside", "inconclusive"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FlatnessSettings:
-    """Sizes and constants of the flatness test of one sample."""
+    """Sizes of the flatness test of one sample, what is planted, and when it counts."""
 
+    sheet_variance: float  # share of the variance that the bent components hold
+    sphere_radius: float  # in units of the root mean square length of the sheet
+    hyperbolic_radius: float
+    alpha: float  # level, over all estimators and shapes together
+    power: float  # share of planted samples that an estimator must detect
+    moved: float  # level at which planting must move an estimator (Welch's t)
     neighbours: int = 10
     n_rotations: int = 19
     n_planted: int = 19
     n_halves: int = 20
-    sheet_variance: float = 0.9
-    sphere_radius: float = 2 / 3
-    hyperbolic_radius: float = 0.4
     ollivier: bool = True
     tree: bool = True
 
@@ -152,16 +154,18 @@ def tail(value: float, null: Sequence[float], sign: float) -> float:
     return float(scipy_stats.t.sf(excess / spread, n - 1))
 
 
-def pair_assessment(draws: Draws, estimator: str, shape: str, level: float) -> dict[str, object]:
+def pair_assessment(
+    draws: Draws, estimator: str, shape: str, level: float, moved: float
+) -> dict[str, object]:
     """Power and p-values of one estimator for one shape; `level` is that of a single test.
 
     The direction is that in which planting moves the mean beyond its flat mixture's (Welch's t
-    test at MOVED, else `sign` is 0 and nothing is detected).
+    test at `moved`, else `sign` is 0 and nothing is detected).
     """
     planted = draws[shape][estimator]
     controls = [draws[f"{shape}.{control}"][estimator] for control in ("rotated", "clustered")]
     statistic, p_value = np.asarray(scipy_stats.ttest_ind(planted, controls[1], equal_var=False))
-    sign = float(np.sign(statistic)) if float(p_value) < MOVED else 0.0
+    sign = float(np.sign(statistic)) if float(p_value) < moved else 0.0
     detected = [
         max(tail(value, control, sign) for control in controls) < level for value in planted
     ]
@@ -177,24 +181,29 @@ def pair_assessment(draws: Draws, estimator: str, shape: str, level: float) -> d
     }
 
 
-def assess(draws: Draws, alpha: float = 0.05, power: float = 0.8) -> pd.DataFrame:
+def assess(draws: Draws, settings: FlatnessSettings) -> pd.DataFrame:
     """One row per estimator and shape, with p-values Holm-corrected over all of them.
 
     `powered`: planted curvature is detected at alpha / (number of rows), the first step of Holm's
-    procedure, in at least `power` of the draws. `status`: within if the row is powered and the
-    sample lies short of the planted curvature; else outside if the sample lies beyond both flat
-    controls, towards where planting moves this estimator (`sign`, 0 where it does not move it
+    procedure, in at least the share `power` of the draws. `status`: within if the row is powered
+    and the sample lies short of the planted curvature; else outside if the sample lies beyond both
+    flat controls, towards where planting moves this estimator (`sign`, 0 where it does not move it
     beyond chance); else inconclusive.
     """
     names = [name for name in VOTING if name in draws["data"]]
-    level = alpha / (len(names) * len(SHAPES))
-    rows = [pair_assessment(draws, name, shape, level) for name in names for shape in SHAPES]
-    table = pd.DataFrame(rows)
+    level = settings.alpha / (len(names) * len(SHAPES))
+    table = pd.DataFrame(
+        [
+            pair_assessment(draws, name, shape, level, settings.moved)
+            for name in names
+            for shape in SHAPES
+        ]
+    )
     for column in ("p_flat", "p_planted"):
         table[f"{column}_holm"] = holm(table[column].to_numpy())
-    table["powered"] = table["power"] >= power
-    within = table["powered"] & (table["p_planted_holm"] < alpha)
-    outside = (table["sign"] != 0) & (table["p_flat_holm"] < alpha) & ~within
+    table["powered"] = table["power"] >= settings.power
+    within = table["powered"] & (table["p_planted_holm"] < settings.alpha)
+    outside = (table["sign"] != 0) & (table["p_flat_holm"] < settings.alpha) & ~within
     table["status"] = np.select([within, outside], ["within", "outside"], "inconclusive")
     return table
 

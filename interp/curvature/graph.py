@@ -35,6 +35,17 @@ class Graph:
     predecessors: Int[np.ndarray, "sample sample"]
 
 
+def distinct(states: Coordinates, least_variance: float = 1e-10) -> Coordinates | None:
+    """The states without repetitions; None where they do not vary at all.
+
+    Their variance is compared with their mean squared norm. A chat template's last token is the
+    same in every prompt, and so is its state before the first attention: that is no manifold.
+    """
+    rows = np.unique(np.asarray(states, dtype=np.float64), axis=0)
+    spread = ((rows - rows.mean(axis=0)) ** 2).sum(axis=1).mean()
+    return None if spread <= least_variance * (rows**2).sum(axis=1).mean() else rows
+
+
 def euclidean(coordinates: Coordinates) -> Matrix:
     """Pairwise Euclidean distances in float64."""
     return squareform(pdist(np.asarray(coordinates, dtype=np.float64)))

@@ -12,6 +12,7 @@ state x projects on a mean difference m as x' M m.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -75,3 +76,25 @@ def projections(
     """x' M m of each state on a mean difference m."""
     direction = difference if metric is None else metric @ difference
     return np.asarray(states, dtype=np.float64) @ direction
+
+
+@dataclass(frozen=True, eq=False)
+class InnerProducts:
+    """What two classes of states give at one site: the metrics, and the difference of the means."""
+
+    metrics: Sequence[Metric | None]  # in the order of INNER_PRODUCTS
+    difference: Float[np.ndarray, " d_model"]  # first class minus second
+
+    @classmethod
+    def learn(cls, classes: Sequence[States], causal: Metric) -> "InnerProducts":
+        """From the states of both classes, and the model's unembedding covariance."""
+        first, second = (states.mean(axis=0) for states in classes)
+        return cls((None, whitening(classes), causal), first - second)
+
+    def lengths(self, steps: Float[np.ndarray, "*batch d_model"]) -> np.ndarray:
+        """Length of each step in each metric, [metric *batch]."""
+        return np.stack([lengths(steps, metric) for metric in self.metrics])
+
+    def projections(self, states: States) -> Float[np.ndarray, "metric sample"]:
+        """Projection of each state on the difference of the means, in each metric."""
+        return np.stack([projections(states, self.difference, m) for m in self.metrics])

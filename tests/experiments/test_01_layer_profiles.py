@@ -8,14 +8,15 @@ import pandas as pd
 import pytest
 import torch
 
-from experiments.harness.registry import load_experiment
+from experiments.harness.registry import find_experiment
 from experiments.lab.estimate import Estimate
 from experiments.lab.lab import Lab
 from interp.data import prompt_sets
 
-experiment = load_experiment("01")
+experiment = find_experiment("01")
+protocol = experiment.protocol
 N_LAYERS, D_MODEL, N_PROMPTS = 6, 48, 40
-CONFIG = experiment.Config(n_prompts=None, n_permutations=99, n_resamples=100)
+CONFIG = protocol.Config(n_prompts=None, n_permutations=99, n_resamples=100)
 
 
 class PlantedLab:
@@ -31,6 +32,7 @@ class PlantedLab:
         names = [tuple(f"{kind} {i}" for i in range(N_PROMPTS)) for kind in ("harmful", "harmless")]
         self.contrast = SimpleNamespace(positive=names[0], negative=names[1])
         self.apart, self.spread_growth, self.seed = apart, spread_growth, seed
+        self.asked: list[list[str]] = []
         rng = np.random.default_rng([seed, 99])
         self.common, self.offset = rng.standard_normal((2, D_MODEL))
 
@@ -41,6 +43,7 @@ class PlantedLab:
         return iter(iterable)
 
     def activations(self, prompts, sites, positions=(-1,)):
+        self.asked.append(list(prompts))
         states = []
         for prompt in prompts:
             kind, number = prompt.split()
@@ -62,7 +65,7 @@ def planted():
 
 
 def test_planted_fall_and_spread_are_supported(planted):
-    assert planted.verdict == "supported"
+    assert experiment.judge(planted.estimates) == {"01a": "supported", "01b": "supported"}
     assert planted["cosine.excess.maximum"].p == 1 / 100
     fall = planted["cosine.fall"]
     assert fall.low > 0
@@ -71,7 +74,7 @@ def test_planted_fall_and_spread_are_supported(planted):
 
 def test_slope_is_the_planted_one():
     found = experiment.run(CONFIG, PlantedLab(spread_growth=1.1))
-    for name in experiment.CLASSES:
+    for name in protocol.CLASSES:
         slope = found[f"variance_slope.{name}"]
         # The share is s / (1 + s) for a noise-to-mean ratio s from .02 to .034: a bit less steep.
         assert slope.value == pytest.approx(np.log(1.1), abs=0.03)
@@ -80,7 +83,7 @@ def test_slope_is_the_planted_one():
 
 def test_growth_of_the_norm_alone_is_not_support():
     found = experiment.run(CONFIG, PlantedLab(apart=0.3, spread_growth=0.8))
-    assert found.verdict == "rejected"
+    assert experiment.judge(found.estimates)["01b"] == "rejected"
     table = found.tables["profiles"]
     variance = table[(table["panel"] == "mean_variance") & (table["group"] == "harmful")]
     assert variance["value"].iloc[-1] > 10 * variance["value"].iloc[0]
@@ -89,7 +92,8 @@ def test_growth_of_the_norm_alone_is_not_support():
 def test_labels_that_mean_nothing_are_seldom_significant():
     config = dataclasses.replace(CONFIG, n_permutations=59, n_resamples=30)
     results = [experiment.run(config, PlantedLab(spread_growth=1.3, seed=s)) for s in range(20)]
-    assert sum(result.verdict == "supported" for result in results) <= 2
+    verdicts = [experiment.judge(result.estimates)["01a"] for result in results]
+    assert verdicts.count("supported") <= 2
     p = [result["cosine.excess.maximum"].p for result in results]
     assert 0.25 < np.mean(p) < 0.75
 
@@ -131,43 +135,44 @@ def estimates(p=0.001, fall=(0.01, 0.02), harmful=(0.1, 0.2), harmless=(0.1, 0.2
 
 
 @pytest.mark.parametrize(
-    ("expected", "changes"),
+    ("changes", "parting", "spreading"),
     [
-        ("supported", {}),
-        ("inconclusive", {"p": 0.05}),
-        ("inconclusive", {"fall": (-0.01, 0.02)}),
-        ("rejected", {"fall": (-0.01, 0.0009)}),
-        ("inconclusive", {"fall": (-0.01, 0.0011)}),
-        ("supported", {"fall": (0.0001, 0.0005)}),
-        ("inconclusive", {"harmful": (-0.1, 0.02)}),
-        ("rejected", {"harmful": (-0.1, 0.009)}),
-        ("rejected", {"harmless": (-0.2, -0.1)}),
-        ("rejected", {"p": 0.5, "fall": (-0.02, -0.01)}),
+        ({}, "supported", "supported"),
+        ({"p": 0.05}, "inconclusive", "supported"),
+        ({"fall": (-0.01, 0.02)}, "inconclusive", "supported"),
+        ({"fall": (-0.01, 0.0009)}, "rejected", "supported"),
+        ({"fall": (-0.01, 0.0011)}, "inconclusive", "supported"),
+        ({"fall": (0.0001, 0.0005)}, "supported", "supported"),
+        ({"p": 0.5, "fall": (-0.02, -0.01)}, "rejected", "supported"),
+        ({"harmful": (-0.1, 0.02)}, "supported", "inconclusive"),
+        ({"harmful": (-0.1, 0.009)}, "supported", "rejected"),
+        ({"harmless": (-0.2, -0.1)}, "supported", "rejected"),
     ],
 )
-def test_verdict_follows_the_criterion(expected, changes):
-    assert experiment.verdict(estimates(**changes)) == expected
+def test_verdicts_follow_the_criteria(changes, parting, spreading):
+    found = protocol.verdicts(estimates(**changes))
+    assert found == {"01a": parting, "01b": spreading}
 
 
 def test_verdict_without_an_interval_is_inconclusive():
-    found = estimates()
-    found["cosine.fall"] = Estimate("cosine.fall", 0.5)
-    assert experiment.verdict(found) == "inconclusive"
+    found = estimates() | {"cosine.fall": Estimate("cosine.fall", 0.5)}
+    assert protocol.verdicts(found)["01a"] == "inconclusive"
 
 
 @pytest.mark.parametrize("number", ["SIGNIFICANCE", "FALL_OF_INTEREST", "SLOPE_OF_INTEREST",
                                     "SMALLEST_SHARE", "N_LARGEST"])  # fmt: skip
-def test_criterion_states_every_constant(number):
-    assert str(getattr(experiment, number)) in experiment.CRITERION
+def test_criteria_state_every_constant(number):
+    criteria = " ".join(claim.criterion for claim in protocol.CLAIMS)
+    assert str(getattr(protocol, number)) in criteria
 
 
-def test_prompts_are_drawn_in_order_and_never_more_than_there_are():
-    texts = tuple("abcdefgh")
-    some = experiment.choose(texts, 3, np.random.default_rng(0))
-    assert len(some) == 3
-    assert some == sorted(some)
-    for n in (None, 8, 20):
-        assert experiment.choose(texts, n, np.random.default_rng(0)) == list(texts)
+@pytest.mark.parametrize("n", [12, N_PROMPTS, 99, None])
+def test_prompts_are_drawn_in_order_and_never_more_than_there_are(n):
+    lab = PlantedLab()
+    experiment.run(dataclasses.replace(CONFIG, n_prompts=n, n_resamples=9), lab)
+    for drawn, texts in zip(lab.asked, (lab.contrast.positive, lab.contrast.negative), strict=True):
+        assert len(set(drawn)) == min(n or N_PROMPTS, N_PROMPTS)
+        assert drawn == sorted(drawn, key=texts.index)
 
 
 def test_figures_come_from_the_saved_tables_alone(planted, tmp_path):
@@ -191,7 +196,7 @@ def test_smoke_on_a_tiny_model_where_the_last_token_is_the_same(tiny_model):
     lab = Lab(
         model=tiny_model, contrast=contrast, harmful_test=texts, harmless_test=texts, text=texts
     )
-    found = experiment.run(experiment.PRESETS["smoke"], lab)
+    found = experiment.run(experiment.preset("smoke"), lab)
     assert all(np.isfinite(estimate.value) for estimate in found.estimates)
     share = found.tables["profiles"].query("panel == 'share' and site == '0.pre'")
     assert share["value"].isna().all()

@@ -1,5 +1,7 @@
 """Curvature estimators on spaces whose curvature is known, and the flatness test's error rates."""
 
+from dataclasses import replace
+
 import numpy as np
 import ot
 import pandas as pd
@@ -19,10 +21,11 @@ from interp.curvature.flatness import (
     sheet_dimension,
     tail,
 )
-from interp.curvature.graph import euclidean, neighbourhood_graph
+from interp.curvature.graph import distinct, euclidean, neighbourhood_graph
 from interp.curvature.gromov import delta_at, relative_delta
 from interp.curvature.holonomy import holonomy, principal_components
 from interp.curvature.inner_products import (
+    InnerProducts,
     final_gain,
     lengths,
     projections,
@@ -307,8 +310,12 @@ def test_tail_is_the_prediction_of_one_more_draw():
     assert tail(1.0, [1.0, 1.0], 1) == 1.0 and tail(2.0, [1.0, 1.0], 1) == 0.0
 
 
-FAST = FlatnessSettings(
-    neighbours=8, n_rotations=15, n_planted=10, n_halves=2, ollivier=False, tree=False
+SETTINGS = FlatnessSettings(
+    sheet_variance=0.9, sphere_radius=2 / 3, hyperbolic_radius=0.4,
+    alpha=0.05, power=0.8, moved=0.05,
+)  # fmt: skip
+FAST = replace(
+    SETTINGS, neighbours=8, n_rotations=15, n_planted=10, n_halves=2, ollivier=False, tree=False
 )
 
 
@@ -319,7 +326,7 @@ def flat_sheet(seed: int) -> np.ndarray:
 
 
 def assessed(states: np.ndarray) -> pd.DataFrame:
-    return assess(all_draws(states, FAST, seed=3))
+    return assess(all_draws(states, FAST, seed=3), FAST)
 
 
 def test_flat_states_lie_short_of_the_planted_sphere():
@@ -362,7 +369,7 @@ def test_votes_are_combined(sphere, hyperbolic, expected):
 
 
 def test_draws_are_reproducible_and_complete():
-    settings = FlatnessSettings(neighbours=5, n_rotations=2, n_planted=2, n_halves=2)
+    settings = replace(SETTINGS, neighbours=5, n_rotations=2, n_planted=2, n_halves=2)
     states = gaussian(30, 12, seed=0)
     first, second = (all_draws(states, settings, seed=4) for _ in range(2))
     assert first == second
@@ -375,6 +382,14 @@ def test_draws_are_reproducible_and_complete():
         2,
     )  # fmt: skip
     assert 1 <= sheet_dimension(states, 0.9) <= 12
+
+
+def test_constant_states_are_no_manifold_and_repeats_are_dropped():
+    constant = np.ones((20, 5)) + 1e-9 * generator().standard_normal((20, 5))
+    assert distinct(constant) is None
+    states = generator().standard_normal((20, 5))
+    kept = distinct(np.concatenate([states, states[:4]]))
+    assert kept is not None and len(kept) == 20
 
 
 def test_too_few_states_are_refused():
@@ -394,6 +409,19 @@ def test_whitening_undoes_the_within_class_covariance():
     assert lengths(np.diag(scale), metric)[:2] == pytest.approx([1, 1], abs=0.05)
     assert lengths(np.array([3.0, 4.0, 0.0]), None) == pytest.approx(5)
     assert projections(first, np.array([0, 1.0, 0]), None) == pytest.approx(first[:, 1])
+
+
+def test_inner_products_measure_in_every_metric():
+    rng = generator()
+    classes = [rng.standard_normal((50, 3)) + 1, rng.standard_normal((50, 3))]
+    found = InnerProducts.learn(classes, 4 * np.eye(3))
+    assert found.difference == pytest.approx(classes[0].mean(axis=0) - classes[1].mean(axis=0))
+    plain, _, causal = found.lengths(classes[0])
+    assert plain == pytest.approx(np.linalg.norm(classes[0], axis=1))
+    assert causal == pytest.approx(2 * plain)
+    plain, whitened, causal = found.projections(classes[0])
+    assert causal == pytest.approx(4 * plain)
+    assert whitened == pytest.approx(classes[0] @ whitening(classes) @ found.difference)
 
 
 def test_final_gain_is_the_norm_weight_of_every_family(tiny_models):

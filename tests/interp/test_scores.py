@@ -12,6 +12,7 @@ from interp import generation, scores
 from interp.data import sets as data
 from interp.errors import AssetError, DataError, PromptError
 from interp.prompts import tokenise
+from interp.refusal_classifier import ANSWER_CLASSES, classify
 
 PROMPTS = ["Name a river", "Tell me how tides work, please", "Hi"]
 SPLITS = ("development", "held_out", "fresh")
@@ -183,10 +184,6 @@ def test_refusal_tokens_are_those_that_were_planted():
         scores.learn_refusal_tokens(probabilities.log(), torch.zeros(20, dtype=torch.bool))
 
 
-def test_perplexity_of_a_uniform_guess():
-    assert scores.perplexity(torch.full((5,), float(np.log(8)))) == pytest.approx(8)
-
-
 def test_answers_are_decoded_in_prompt_order(tiny_model):
     tokens = tokenise(tiny_model, PROMPTS)
     together = generation.answers(tiny_model, tokens, max_new_tokens=5)
@@ -198,7 +195,7 @@ def test_answers_are_decoded_in_prompt_order(tiny_model):
 @pytest.mark.parametrize(("model", "split", "binary", "classes", "n"), AGREEMENT)
 def test_agreement_with_blind_labels_is_as_measured(model, split, binary, classes, n):
     rows = [row for row in scores.labels(split) if row.model == model]
-    found = [scores.classify(row.first_words) for row in rows]
+    found = [classify(row.first_words) for row in rows]
     same = [f == row.label for f, row in zip(found, rows, strict=True)]
     refused = [(f == "refused") == (r.label == "refused") for f, r in zip(found, rows, strict=True)]
     assert (sum(refused), sum(same), len(rows)) == (binary, classes, n)
@@ -206,7 +203,7 @@ def test_agreement_with_blind_labels_is_as_measured(model, split, binary, classe
 
 def test_labels_are_well_formed():
     rows = scores.labels()
-    assert {row.label for row in rows} == set(scores.ANSWER_CLASSES)
+    assert {row.label for row in rows} == set(ANSWER_CLASSES)
     assert {row.condition for row in rows} == {"base", "ablated", "added"}
     assert all(0 < len(row.first_words.split()) <= 20 for row in rows)
     prompts = {split: {r.prompt_id for r in scores.labels(split)} for split in SPLITS}
@@ -242,5 +239,5 @@ def test_out_of_domain_accuracy_is_as_measured():
         responses = data.refusal_responses(offline=True)
     except AssetError:
         pytest.skip("the advbench asset is not cached")
-    agreed = [(scores.classify(r.response) == "refused") == r.refused for r in responses]
+    agreed = [(classify(r.response) == "refused") == r.refused for r in responses]
     assert (sum(agreed), len(agreed)) == (120, 169)
