@@ -9,15 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from experiments.lab.lab import Lab
-from interp.curvature.flatness import (
-    Draws,
-    FlatnessSettings,
-    Status,
-    all_draws,
-    assess,
-    overall_status,
-    shape_status,
-)
+from interp.curvature import flatness
 from interp.curvature.graph import distinct
 from interp.curvature.holonomy import principal_components
 from interp.curvature.measures import VOTING
@@ -33,19 +25,20 @@ class Cell:
     site: Site
     group: str
     n: int
-    draws: Draws
+    draws: flatness.Draws
     assessment: pd.DataFrame
 
-    def status(self, shape: str = "") -> Status:
+    def status(self, shape: str = "") -> flatness.Status:
         """Of one shape, or of all."""
-        return shape_status(self.assessment, shape) if shape else overall_status(self.assessment)
+        found = self.assessment
+        return flatness.shape_status(found, shape) if shape else flatness.overall_status(found)
 
 
 def measure_cells(
     lab: Lab,
     sites: Sequence[Site],
     states: Mapping[str, Float[Tensor, "sample site d_model"]],
-    settings: FlatnessSettings,
+    settings: flatness.FlatnessSettings,
     with_ollivier: Sequence[Site],
     workers: int,
 ) -> list[Cell]:
@@ -60,6 +53,6 @@ def measure_cells(
         seed, extra = int(lab.rng(key).integers(2**31)), site in with_ollivier
         here = replace(settings, ollivier=extra, tree=extra)
         coordinates = principal_components(found, len(found) - 1)
-        draws = lab.cell(key, partial(all_draws, coordinates, here, seed, workers))
-        cells.append(Cell(site, group, len(found), draws, assess(draws, here)))
+        draws = lab.cell(key, partial(flatness.all_draws, coordinates, here, seed, workers))
+        cells.append(Cell(site, group, len(found), draws, flatness.assess(draws, here)))
     return cells
