@@ -1,121 +1,145 @@
-"""Figures of experiment 01, each drawn from the table of its name."""
+"""Figures of experiment 01, each drawn from the table of its name (up to a dot)."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.lab.results import Result
+from experiments.lab.estimate import number
+from experiments.lab.results import Result, caption
 from interp import geometry, plots
 
 from .measure import FORMS
 from .protocol import CLASSES, N_LARGEST, SIGNIFICANCE
 
-PANELS = {
+NOTES = {
     "cosine": "Cosine of\nclass means",
     "mean_variance": "Mean variance\nover features",
     "max_variance": "Largest variance\nof a feature",
-    "share": "Variance / mean\nsquared norm",
 }
+GROWTH = {**NOTES, "share": "Variance / mean\nsquared norm"}
 LABELS = {
     "both": "between classes",
     "all": "all dimensions",
     "without_largest": f"without the {N_LARGEST} largest",
+    "pre": "before the attention (pre)",
+    "mid": "before the MLP (mid)",
 }
+PERMUTED = "permuted labels, 95%"
 
 
 def plot(result: Result) -> dict[str, Figure]:
-    """Every figure of the result."""
-    found = result.tables
+    """The notes' graphs, the same on logarithmic axes, and what they hide."""
     return {
-        "profiles": plot_profiles(found["profiles"], ""),
-        "without_largest": plot_profiles(
-            found["without_largest"], f"Without the {N_LARGEST} largest dimensions. "
-        ),
-        "permutation": plot_excess(found["permutation"]),
-        "separation": plot_separation(found["separation"]),
+        "profiles": plot_profiles(result, "profiles"),
+        "profiles.log": plot_growth(result, "profiles"),
+        "without_largest": plot_profiles(result, "without_largest"),
+        "without_largest.log": plot_growth(result, "without_largest"),
+        "permutation": plot_excess(result),
+        "separation": plot_separation(result),
     }
 
 
-def plot_profiles(table: pd.DataFrame, prefix: str) -> Figure:
-    """Cosine, mean variance, largest variance and share over depth."""
-    cosine = table.loc[table["panel"] == "cosine"]
+def plot_profiles(result: Result, name: str) -> Figure:
+    """The three graphs of the notes: cosine, mean and largest variance over depth."""
+    table = result.tables[name]
+    cosine = table[table["panel"] == "cosine"]
     lowest = cosine.loc[cosine["value"].idxmin()]
-    title = (
-        f"{prefix}The cosine of the class means is smallest at {lowest['site']} "
-        f"({lowest['value']:.3f}), and the share of the squared norm that varies changes by "
-        f"{growth(table, 'share')} per block {sizes(table)}"
-    )
-    return plots.paired_profiles(
+    return plots.profiles(
         table,
-        title=title,
-        panel_labels=PANELS,
-        group="group",
+        title=f"The class means are least alike at a depth of {lowest['depth']:g} blocks, "
+        f"with a cosine of {lowest['value']:.3f}",
+        caption=caption(result, *notes(table, name)),
+        y_labels=NOTES,
         labels=LABELS,
-        null_label="permuted labels, 95%",
-        log_panels=("mean_variance", "max_variance", "share"),
+        null_label=PERMUTED,
     )
 
 
-def growth(table: pd.DataFrame, panel: str) -> str:
-    """Growth of a panel's values per block in each class, from the slope of their logarithm."""
-    rates = []
-    for name in CLASSES:
-        is_wanted = (table["panel"] == panel) & (table["group"] == name)
-        rows = table.loc[is_wanted].dropna(subset=["value"])
-        slope = geometry.log_slope(rows["value"].to_numpy(), rows["depth"].to_numpy())
-        rates.append(f"{np.expm1(slope):+.0%} ({name})")
-    return " and ".join(rates)
-
-
-def sizes(table: pd.DataFrame) -> str:
-    """The number of prompts, as titles have it."""
-    first = table.iloc[0]
-    return f"(n = {first['n_harmful']} harmful + {first['n_harmless']} harmless)"
-
-
-def plot_excess(table: pd.DataFrame) -> Figure:
-    """Excess of 1 - cosine against its null."""
-    beyond = {name: rows["p"].lt(SIGNIFICANCE).sum() for name, rows in table.groupby("panel")}
-    total = table["site"].nunique()
-    title = (
-        f"1 - cosine exceeds permuted labels at {beyond['all']} of {total} sites, and at "
-        f"{beyond['without_largest']} without the {N_LARGEST} largest dimensions; the dotted line "
-        f"is the 5% level over all sites {sizes(table)}"
-    )
-    return plots.paired_profiles(
+def plot_growth(result: Result, name: str) -> Figure:
+    """The same with logarithmic variances, and the share of the squared norm that varies."""
+    table = result.tables[name]
+    rates = [growth(table, group) for group in CLASSES]
+    faster = "faster than" if min(rates) > 0 else "slower than" if max(rates) < 0 else "about as"
+    return plots.profiles(
         table,
-        title=title,
-        panel_labels={
-            "all": "Excess of 1 - cosine,\nall dimensions",
-            "without_largest": f"Excess of 1 - cosine,\nwithout {N_LARGEST} largest",
+        title=f"The variance grows {faster} the squared norm",
+        caption=caption(
+            result,
+            *notes(table, name),
+            "change of the variance over the mean squared norm per block: "
+            + ", ".join(
+                f"{rate:+.0%} ({group})" for rate, group in zip(rates, CLASSES, strict=True)
+            ),
+        ),
+        y_labels=GROWTH,
+        labels=LABELS,
+        null_label=PERMUTED,
+        log=("mean_variance", "max_variance", "share"),
+    )
+
+
+def growth(table: pd.DataFrame, group: str) -> float:
+    """Growth per block of a class's share, from the slope of its logarithm."""
+    rows = table[(table["panel"] == "share") & (table["group"] == group)].dropna(subset=["value"])
+    return float(np.expm1(geometry.log_slope(rows["value"].to_numpy(), rows["depth"].to_numpy())))
+
+
+def notes(table: pd.DataFrame, name: str = "") -> list[str]:
+    """What the captions share: the dimensions left out, and the number of prompts."""
+    first = table.iloc[0]
+    left_out = f"without the {N_LARGEST} largest dimensions" if name == "without_largest" else ""
+    return [left_out, f"n = {first['n_harmful']} harmful, {first['n_harmless']} harmless prompts"]
+
+
+def plot_excess(result: Result) -> Figure:
+    """Excess of 1 - cosine against its null."""
+    table = result.tables["permutation"]
+    beyond = {form: int(rows["p"].lt(SIGNIFICANCE).sum()) for form, rows in table.groupby("panel")}
+    total = table["site"].nunique()
+    return plots.profiles(
+        table,
+        title=f"The class means differ more than by chance at {beyond['all']} of {total} sites",
+        caption=caption(
+            result,
+            *notes(table),
+            f"{beyond['without_largest']} sites without the {N_LARGEST} largest dimensions",
+            f"dotted: {SIGNIFICANCE:.0%} level over all sites",
+        ),
+        y_labels={
+            "all": "Excess of 1 \N{MINUS SIGN} cosine,\nall dimensions",
+            "without_largest": f"Excess of 1 \N{MINUS SIGN} cosine,\nwithout {N_LARGEST} largest",
         },
-        group=None,
-        null_label="permuted labels, 95%",
+        labels=LABELS,
+        null_label=PERMUTED,
         references={
             form: float(table.loc[table["panel"] == form, "threshold"].iloc[0]) for form in FORMS
         },
     )
 
 
-def plot_separation(table: pd.DataFrame) -> Figure:
+def plot_separation(result: Result) -> Figure:
     """Cosine without the common mean and Fisher separation, with and without largest dimensions."""
-    every = table.loc[table["group"] == "all"]
-    rest, fisher = (every.loc[every["panel"] == panel] for panel in ("rest_cosine", "fisher"))
+    table = result.tables["separation"]
+    every = table[table["group"] == "all"]
+    rest, fisher = (every[every["panel"] == panel] for panel in ("rest_cosine", "fisher"))
     lowest, best = rest.loc[rest["value"].idxmin()], fisher.loc[fisher["value"].idxmax()]
-    title = (
-        f"Without their common mean the class means reach a cosine of {lowest['value']:.2f} at "
-        f"{lowest['site']}; Fisher separation peaks at {best['site']} ({best['value']:.2g}) "
-        f"{sizes(table)}"
-    )
-    return plots.paired_profiles(
+    way = "opposite ways" if lowest["value"] < 0 else "the same way"
+    return plots.profiles(
         table,
-        title=title,
-        panel_labels={
+        title=f"Without their common mean the class means point {way}, "
+        f"with a cosine down to {lowest['value']:.2f}",
+        caption=caption(
+            result,
+            *notes(table),
+            f"Fisher separation is largest at a depth of {best['depth']:g} blocks "
+            f"({number(best['value'])})",
+            "dotted: opposite means, no separation",
+        ),
+        y_labels={
             "rest_cosine": "Cosine without\ncommon mean",
             "fisher": "Fisher\nseparation",
         },
-        group="group",
         labels=LABELS,
-        null_label="permuted labels, 95%",
+        null_label=PERMUTED,
         references={"rest_cosine": -1.0, "fisher": 0.0},
     )

@@ -366,7 +366,7 @@ def test_no_experiment_depends_on_plots_assets_or_the_harness(experiment) -> Non
     assert {"interp.activations", "interp.stats", "experiments.lab.lab"} <= modules
     out = re.compile(r".*\b(plots|figures|assets|harness|command|notebook|progress|claims)\b.*")
     assert not [module for module in modules if out.match(module)]
-    assert len(modules) < 50
+    assert len(modules) < 60
 
 
 def test_every_experiment_and_benchmark_is_hashed() -> None:

@@ -34,7 +34,7 @@ LEAST = {
         5: "n_train",
     },
     "08": {
-        0: "n_isotropic n_covariance",
+        0: "n_angle_answers n_isotropic n_covariance",
         1: "n_text n_random_b2 n_random_moves",
         2: "n_train n_validation n_test text_tokens n_magnitude_angles",
         4: "n_doses n_random_angles",
@@ -73,7 +73,7 @@ def test_a_count_has_its_least_value_and_is_whole(number, name, least) -> None:
 
 
 def test_every_number_among_the_settings_is_tried() -> None:
-    tried = {(number, name) for number, name, _ in COUNTS} | set(TUPLES) | {("06", "position")}
+    tried = {(number, name) for number, name, _ in COUNTS} | set(TUPLES)
     others = {("06", "raw"), ("08", "variants"), ("speed", "peers")}
     for number in LEAST:
         names = {(number, field.name) for field in dataclasses.fields(config_of(number))}
@@ -93,7 +93,6 @@ def test_numbers_in_a_tuple_are_checked_one_by_one(number, name) -> None:
         ("04", "steps", (0.5, 1.1)),
         ("04", "steps", (0.5,)),
         ("05", "n_contrast", 1),
-        ("06", "position", 0),
         ("06", "n_sources", 0),
         ("06", "raw", 1),
         ("08", "n_doses", 7),
