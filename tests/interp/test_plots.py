@@ -1,6 +1,7 @@
 """Figures: what is drawn is what the table says, and everything an axis needs is there."""
 
 import io
+from collections.abc import Callable
 
 import matplotlib
 import numpy as np
@@ -15,7 +16,7 @@ from interp.errors import DataError
 from interp.plots import style
 
 RNG = np.random.default_rng(0)
-LABELS = {"title": "A finding (n = 8)", "x_label": "Effect (nats)"}
+LABELS = {"title": "A finding", "caption": "a model; n = 8", "x_label": "Effect (nats)"}
 
 
 def profile_table() -> pd.DataFrame:
@@ -23,7 +24,7 @@ def profile_table() -> pd.DataFrame:
         [
             {
                 "panel": panel,
-                "class": name,
+                "group": name,
                 "stream": stream,
                 "depth": layer + 0.5 * (stream == "mid"),
             }
@@ -41,24 +42,37 @@ def profile_table() -> pd.DataFrame:
 
 def grid_table() -> pd.DataFrame:
     return pd.DataFrame(
-        [{"s": i, "t": j, "v": i - j, "op": op} for i in range(4) for j in range(6) for op in "ab"]
+        [
+            {"row": i, "column": j, "value": i - j, "panel": panel}
+            for i in range(4)
+            for j in range(6)
+            for panel in "ab"
+        ]
     )
 
 
 def curve_table() -> pd.DataFrame:
     rows = [
-        {"op": op, "dose": d, "angle": 45.0 * d, "kl": 0.01 * d**2, "effect": d * k, "null": null}
+        {
+            "group": op,
+            "dose": d,
+            "angle": 45.0 * d,
+            "damage": 0.01 * d**2,
+            "effect": d * k,
+            "null": null,
+        }
         for op, k, null in (("add", 1.0, False), ("rotate", 2.0, False), ("r1", 0.1, True))
         for d in range(8)
     ]
-    return pd.DataFrame(rows).assign(low=lambda t: t.effect - 0.2, high=lambda t: t.effect + 0.2)
+    table = pd.DataFrame(rows).assign(value=lambda t: t.effect)
+    return table.assign(low=table.effect - 0.2, high=table.effect + 0.2)
 
 
 def rate_table() -> pd.DataFrame:
     return pd.DataFrame(
         {
             "label": ["harmful", "harmful", "harmless", "harmless"],
-            "condition": ["base", "ablated"] * 2,
+            "group": ["base", "ablated"] * 2,
             "value": [0.6, 0.1, 0.05, 0.02],
             "low": [0.5, 0.05, 0.01, 0.0],
             "high": [0.7, 0.2, 0.1, 0.1],
@@ -70,71 +84,72 @@ def rate_table() -> pd.DataFrame:
 
 def null_table() -> pd.DataFrame:
     families = np.repeat(["isotropic", "label_permuted"], 30)
-    nulls = pd.DataFrame({"family": families, "v": RNG.normal(size=60)})
-    observed = pd.DataFrame({"family": ["observed"], "v": [4.0], "low": [3.0], "high": [5.0]})
+    nulls = pd.DataFrame({"family": families, "value": RNG.normal(size=60)})
+    observed = pd.DataFrame({"family": ["observed"], "value": [4.0], "low": [3.0], "high": [5.0]})
     return pd.concat([observed, nulls], ignore_index=True)
 
 
 def bars_table() -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "unit": ["speed-up", "speed-up", "share"],
-            "work": ["ablate", "ablate", "capture"],
-            "way": ["bridge", "plain", "body"],
-            "ratio": [2.6, 2.4, 0.5],
+            "panel": ["speed-up", "speed-up", "share"],
+            "label": ["ablate", "ablate", "capture"],
+            "group": ["bridge", "plain", "body"],
+            "value": [2.6, 2.4, 0.5],
             "target": [2.5, np.nan, 0.65],
             "bound": [3.0, 3.0, 0.4],
         }
     )
 
 
+def states_table() -> pd.DataFrame:
+    rows = [(f"layer {k}", x, -x, group) for k in range(6) for x in range(3) for group in "ab"]
+    return pd.DataFrame(rows, columns=["panel", "x", "y", "group"])
+
+
+def answers_table() -> pd.DataFrame:
+    return pd.DataFrame({"prompt": ["How?", "Why?"], "base": ["word " * 60, "So."]})
+
+
+PANELS = {"cosine": "Cosine", "variance": "Variance"}
+
+
 def draw(kind: str) -> Figure:
-    wanted = {"title": "A finding (n = 8)", "y_label": "Effect (nats)"}
-    if kind == "profile":
-        table = profile_table().query("panel == 'cosine'")
-        return plots.profile_over_layers(table, y="value", group="class", **wanted)
-    if kind == "paired":
-        panels = {"cosine": "Cosine", "variance": "Variance"}
-        return plots.paired_profiles(profile_table(), title=wanted["title"], panel_labels=panels)
-    if kind == "matrix":
-        table = grid_table().query("op == 'a'")
-        return plots.matrix(
-            table, row="s", column="t", value="v", value_label="Nats", x_label="To", **wanted
-        )
-    if kind == "dose":
-        return plots.dose_response(
-            curve_table(),
-            damage="kl",
-            effect="effect",
-            group="op",
-            dose="dose",
-            x_label="KL",
-            **wanted,
-        )
-    if kind == "rates":
-        return plots.rates(rate_table(), label="label", condition="condition", **LABELS)
-    if kind == "angle":
-        return plots.angle_curve(curve_table(), angle="angle", value="effect", group="op", **wanted)
-    if kind == "strip":
-        return plots.null_strip(null_table(), value="v", family="family", **LABELS)
-    if kind == "bars":
-        return plots.bars_beside_marks(
+    wanted = {"title": "A finding", "caption": "a model; n = 8"}
+    named = {**wanted, "x_label": "Effect (nats)", "y_label": "Effect (nats)"}
+    turned = {**wanted, "y_label": "Effect (nats)"}
+    points = curve_table().query("not null").rename(columns={"damage": "x", "effect": "y"})
+    drawing: dict[str, Callable[[], Figure]] = {
+        "profile": lambda: plots.profiles(
+            profile_table().query("panel == 'cosine'"), y_labels={"cosine": "Cosine"}, **wanted
+        ),
+        "paired": lambda: plots.profiles(profile_table(), y_labels=PANELS, **wanted),
+        "matrix": lambda: plots.matrix(
+            grid_table().query("panel == 'a'"), value_label="Nats", **named
+        ),
+        "doses": lambda: plots.doses(curve_table(), **named),
+        "intervals": lambda: plots.intervals(rate_table(), **LABELS),
+        "angles": lambda: plots.angles(curve_table(), **turned),
+        "polar": lambda: plots.polar(curve_table(), **wanted),
+        "strip": lambda: plots.strip(null_table(), **LABELS),
+        "bars": lambda: plots.bars(
             bars_table(),
-            panel="unit",
             panel_labels={"speed-up": "Speed-up (times)", "share": "Share of the time"},
-            label="work",
-            value="ratio",
-            group="way",
             marks={"target": "target", "bound": "best possible"},
-            title=wanted["title"],
-        )
-    table = curve_table().query("not null")
-    return plots.scatter(table, x="kl", y="effect", group="op", x_label="KL", **wanted)
+            **wanted,
+        ),
+        "points": lambda: plots.points(points, **named),
+        "states": lambda: plots.states(states_table(), **named),
+        "answers": lambda: plots.answers(answers_table(), columns=["prompt", "base"], **wanted),
+    }
+    return drawing[kind]()
 
 
 KINDS = (
-    "profile", "paired", "matrix", "dose", "rates", "angle", "strip", "scatter", "bars",
+    "profile", "paired", "matrix", "doses", "intervals", "angles", "polar", "strip", "points",
+    "bars", "states", "answers",
 )  # fmt: skip
+UNNAMED = ("intervals", "strip", "bars", "polar", "answers")  # without a name on the y axis
 
 
 def lines(figure: Figure, axis: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -153,9 +168,10 @@ def test_every_kind_has_a_title_named_axes_and_no_global_state(kind, tmp_path):
     before = dict(matplotlib.rcParams)
     figure = draw(kind)
     assert dict(matplotlib.rcParams) == before
-    assert "n = 8" in figure.get_suptitle()
-    assert figure.axes[0].get_ylabel() or kind in ("rates", "strip", "bars")
-    assert any(axis.get_xlabel() for axis in figure.axes)
+    assert figure.get_suptitle() == "A finding"
+    assert "a model; n = 8" in [text.get_text() for text in figure.texts]
+    assert figure.axes[0].get_ylabel() or kind in UNNAMED
+    assert any(axis.get_xlabel() for axis in figure.axes) or kind in ("polar", "answers")
     style.save_figure(figure, tmp_path / "figure.png")
     with Image.open(tmp_path / "figure.png") as image:
         assert image.width == 8 * 150
@@ -178,15 +194,26 @@ def test_nothing_is_drawn_over_the_edge(kind):
         assert box.y1 <= height + 1
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_caption_legend_and_axes_keep_apart(kind):
+    figure = draw(kind)
+    figure.draw_without_rendering()
+    (caption,) = [text for text in figure.texts if text.get_text().startswith("a model")]
+    legends = [legend.get_window_extent() for legend in figure.legends]
+    axes = [axis.get_tightbbox() for axis in figure.axes if axis.get_visible()]
+    for box in legends:
+        assert caption.get_window_extent().y1 <= box.y0 + 1
+        assert all(box.y1 <= axis.y0 + 2 for axis in axes if axis is not None)
+
+
 def test_equal_figures_are_equal_files(tmp_path):
     for name in ("first.png", "second.png"):
-        style.save_figure(plots.rates(rate_table(), label="label", condition="condition", **LABELS),
-                          tmp_path / name)  # fmt: skip
+        style.save_figure(plots.intervals(rate_table(), **LABELS), tmp_path / name)
     assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
 
 
 def test_a_notebook_shows_the_figure_without_a_backend():
-    content, size = draw("scatter")._repr_png_()
+    content, size = draw("points")._repr_png_()
     with Image.open(io.BytesIO(content)) as image:
         assert image.format == "PNG"
         assert size["width"] < image.width
@@ -195,12 +222,10 @@ def test_a_notebook_shows_the_figure_without_a_backend():
 def test_profile_draws_each_class_and_stream_in_order_of_depth():
     table = profile_table().query("panel == 'cosine'")
     shuffled = table.sample(frac=1, random_state=0)
-    figure = plots.profile_over_layers(
-        shuffled, y="value", group="class", title="t", y_label="Cosine"
-    )
+    figure = plots.profiles(shuffled, title="t", y_labels={"cosine": "Cosine"})
     drawn = lines(figure)
     assert len(drawn) == 4
-    for _, rows in table.groupby(["class", "stream"]):
+    for _, rows in table.groupby(["group", "stream"]):
         expected = rows["depth"].to_numpy(), rows["value"].to_numpy()
         assert any(
             np.array_equal(x, expected[0]) and np.array_equal(y, expected[1]) for x, y in drawn
@@ -220,15 +245,10 @@ def test_a_class_keeps_its_colour_and_streams_differ_in_style():
 
 def test_matrix_cells_stand_where_the_table_puts_them():
     shuffled = grid_table().sample(frac=1, random_state=1)
-    shuffled = shuffled[~((shuffled["s"] == 2) & (shuffled["t"] == 3))]
-    figure = plots.matrix(
-        shuffled, row="s", column="t", value="v", panel="op",
-        title="t", x_label="To", y_label="From", value_label="Nats",
-    )  # fmt: skip
+    shuffled = shuffled[~((shuffled["row"] == 2) & (shuffled["column"] == 3))]
+    figure = plots.matrix(shuffled, title="t", x_label="To", y_label="From", value_label="Nats")
     for axis in figure.axes[:2]:
-        image = axis.images[0].get_array()
-        assert image is not None
-        grid = np.ma.filled(image.astype(float), np.nan)
+        grid = shown(axis)
         assert grid.shape == (4, 6)
         assert np.isnan(grid[2, 3])
         assert grid[3, 0] == 3
@@ -237,11 +257,34 @@ def test_matrix_cells_stand_where_the_table_puts_them():
     assert (norm.vmin, norm(0.0), norm.vmax) == (-5, 0.5, 5)
 
 
+def shown(axis) -> np.ndarray:
+    image = axis.images[0].get_array()
+    assert image is not None
+    return np.ma.filled(image.astype(float), np.nan)
+
+
+def test_cells_that_the_null_reaches_are_grey_and_sections_are_named():
+    table = grid_table().query("panel == 'a'").drop(columns="panel")
+    table = table.assign(
+        reached=table["value"] <= 0, section=np.where(table["row"] < 2, "few", "many")
+    )
+    figure = plots.matrix(
+        table, title="t", x_label="To", y_label="From", value_label="Nats", annotate=True
+    )
+    axis = figure.axes[0]
+    assert (np.isnan(shown(axis)) == (np.arange(4)[:, None] <= np.arange(6))).all()
+    texts = [text.get_text() for text in axis.texts]
+    assert [text for text in texts if text in ("few", "many")] == ["few", "many"]
+    assert "3.00" in texts
+    assert "\N{MINUS SIGN}5.00" not in texts
+
+
 def test_a_matrix_of_many_layers_names_some_columns_and_every_named_row():
     layers = [*map(str, range(1, 24)), "null"]
-    table = pd.DataFrame([(s, t, 1.0) for s in layers for t in layers], columns=["s", "t", "v"])
+    rows = [(s, t, 1.0) for s in layers for t in layers]
+    table = pd.DataFrame(rows, columns=["row", "column", "value"])
     figure = plots.matrix(
-        table, row="s", column="t", value="v", labels={"null": "null, 95th"},
+        table, labels={"null": "null, 95th"},
         title="t", x_label="To", y_label="From", value_label="Nats",
     )  # fmt: skip
     columns, rows = (
@@ -253,36 +296,37 @@ def test_a_matrix_of_many_layers_names_some_columns_and_every_named_row():
     assert figure.axes[0].get_xticks().tolist() == [*range(0, 23, 2), 23]
 
 
-def test_dose_response_has_a_panel_per_place_and_the_null_in_each():
+def test_doses_have_a_panel_per_place_and_the_null_in_each():
     table = curve_table()
-    table = table.assign(place=np.where(table["op"] == "add", "norms", "source"))
-    figure = plots.dose_response(
-        table, damage="kl", effect="effect", group="op", dose="dose", panel="place",
-        labels={"source": "at the source"}, title="t", x_label="KL", y_label="Nats",
-    )  # fmt: skip
-    null = table.loc[table["null"], "kl"]
+    table = table.assign(panel=np.where(table["group"] == "add", "norms", "source"))
+    figure = plots.doses(
+        table, labels={"source": "at the source"}, title="t", x_label="KL", y_label="Nats"
+    )
+    null = table.loc[table["null"], "damage"]
     assert [axis.get_title() for axis in figure.axes] == ["norms", "at the source"]
     for axis, op in zip(figure.axes, ("add", "rotate"), strict=True):
         drawn = [np.asarray(line.get_xdata()) for line in axis.lines]
         assert any(np.array_equal(at, null) for at in drawn)
-        assert any(np.array_equal(at, table.loc[table["op"] == op, "kl"]) for at in drawn)
+        assert any(np.array_equal(at, table.loc[table["group"] == op, "damage"]) for at in drawn)
 
 
-def test_dose_response_joins_in_order_of_dose_and_greys_nulls():
-    figure = draw("dose")
+def test_doses_are_joined_in_order_and_named_and_nulls_are_grey():
+    figure = draw("doses")
     table = curve_table()
     null = table[table["null"]]
     drawn = lines(figure)
-    assert np.array_equal(drawn[0][0], null["kl"])
+    assert np.array_equal(drawn[0][0], null["damage"])
     assert figure.axes[0].lines[0].get_color() == style.NULL_GREY
-    rotate = table[table["op"] == "rotate"]
+    rotate = table[table["group"] == "rotate"]
     assert any(np.array_equal(y, rotate["effect"]) for _, y in drawn[1:])
     assert "random directions" in legend(figure)
     assert "r1" not in legend(figure)
+    named = [text.get_text() for text in figure.axes[0].texts]
+    assert named == [f"{dose}" for dose in range(8)] * 2
 
 
-def test_rates_put_points_and_intervals_on_their_row():
-    figure = draw("rates")
+def test_intervals_put_points_and_intervals_on_their_row():
+    figure = draw("intervals")
     axis = figure.axes[0]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["harmful", "harmless"]
     base, ablated = axis.lines
@@ -292,6 +336,7 @@ def test_rates_put_points_and_intervals_on_their_row():
     assert base.get_color() == style.BLACK
     bars = [patch.get_width() for patch in axis.patches if np.isfinite(patch.get_width())]
     assert np.allclose(sorted(bars), [0.1, 0.15])
+    assert [text.get_text() for text in axis.texts] == ["base", "base", "ablated", "ablated"]
 
 
 def test_bars_of_one_label_stand_together_and_carry_their_marks():
@@ -305,15 +350,17 @@ def test_bars_of_one_label_stand_together_and_carry_their_marks():
     assert legend(figure) == ["bridge", "plain", "body", "target", "best possible"]
 
 
-def test_angle_curve_closes_the_circle():
-    figure = draw("angle")
+def test_angles_close_the_circle():
+    figure = draw("angles")
     assert figure.axes[0].get_xlim() == (0, 360)
-    for x, y in lines(figure):
+    curves = [(x, y) for x, y in lines(figure) if len(x) > 2]
+    assert curves
+    for x, y in curves:
         assert (x[0], x[-1]) == (0, 360)
         assert y[0] == y[-1]
 
 
-def test_null_strip_shows_every_draw_and_the_effect():
+def test_a_strip_shows_every_draw_and_the_effect():
     figure = draw("strip")
     table = null_table()
     points = np.concatenate([x for x, _ in lines(figure) if len(x) == 30])
@@ -321,29 +368,51 @@ def test_null_strip_shows_every_draw_and_the_effect():
     assert any(np.array_equal(x, [4.0, 4.0]) for x, _ in lines(figure))
 
 
-def test_titles_wrap_and_stay_whole():
-    long = "Every word of a long finding must be read in the figure, however many there are " * 3
-    figure = plots.null_strip(
-        null_table(), value="v", family="family", title=long.strip(), x_label="Nats"
-    )
-    title = figure.get_suptitle()
-    assert title.count("\n") >= 3
-    assert title.split() == long.split()
+def test_a_polar_plot_shows_what_is_negative_and_the_unedited_model():
+    table = curve_table().assign(value=lambda t: -t["value"])
+    axis = plots.polar(table, title="t").axes[0]
+    assert axis.get_ylim()[0] < table["value"].min()
+    assert any((np.asarray(line.get_ydata()) == 0).all() for line in axis.lines)
+    rates = plots.polar(table.assign(value=0.5), title="t", limits=(0.0, 1.0)).axes[0]
+    assert rates.get_ylim() == (0.0, 1.0)
+
+
+def test_states_have_a_panel_per_layer_and_answers_are_cut():
+    figure = draw("states")
+    assert [axis.get_title() for axis in figure.axes[:6]] == [f"layer {k}" for k in range(6)]
+    assert all(len(axis.lines) == 2 for axis in figure.axes[:6])
+    cells = draw("answers").axes[0].tables[0].get_celld()
+    assert cells[1, 1].get_text().get_text().endswith("...")
+    assert cells[2, 1].get_text().get_text() == "So."
+
+
+def test_a_title_is_one_finding_in_two_lines_and_a_caption_wraps():
+    two = "Every word of a finding must be read in the figure, and this one takes two lines of it"
+    long = f"{two}; " * 3
+    figure = plots.strip(null_table(), title=two, caption=long, x_label="Nats")
+    assert figure.get_suptitle().count("\n") == 1
+    assert figure.get_suptitle().split() == two.split()
+    assert " ".join(figure.texts[-1].get_text().split()) == long.strip()
+    with pytest.raises(DataError, match="more than 2 lines"):
+        plots.strip(null_table(), title=long, x_label="Nats")
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: plots.profile_over_layers(profile_table(), y="absent", title="", y_label=""),
-        lambda: plots.paired_profiles(profile_table(), title="", panel_labels={"slope": "Slope"}),
-        lambda: plots.rates(rate_table()[:0], label="label", condition="condition", **LABELS),
-        lambda: plots.null_strip(null_table()[1:], value="v", family="family", **LABELS),
-        lambda: plots.scatter(
-            pd.DataFrame({"x": range(12), "y": range(12), "g": range(12)}),
-            x="x", y="y", group="g", title="", x_label="", y_label="",
+        lambda: plots.profiles(profile_table().drop(columns="value"), title="", y_labels=PANELS),
+        lambda: plots.profiles(profile_table(), title="", y_labels={"slope": "Slope"}),
+        lambda: plots.intervals(rate_table()[:0], **LABELS),
+        lambda: plots.strip(null_table()[1:], **LABELS),
+        lambda: plots.points(
+            pd.DataFrame({"x": range(12), "y": range(12), "group": range(12)}),
+            title="", x_label="", y_label="",
+        ),
+        lambda: plots.answers(
+            pd.concat([answers_table()] * 5), columns=["prompt", "base"], title=""
         ),
     ],
-    ids=["column", "panel", "empty", "no effect", "too many colours"],
+    ids=["column", "panel", "empty", "no effect", "too many colours", "too many rows"],
 )  # fmt: skip
 def test_tables_that_cannot_be_drawn_are_named(call):
     with pytest.raises(DataError):
