@@ -8,7 +8,7 @@ import importlib
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -47,6 +47,7 @@ class Experiment:
     number: str  # "05"; the name of a benchmark, which has no number
     name: str  # "05_refusal_direction"
     path: Path  # the file or the folder
+    _codes: dict[bool, str] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def protocol(self) -> ModuleType:
@@ -85,7 +86,15 @@ class Experiment:
         return part.plot(result)
 
     def code(self, *, drawing: bool) -> str:
-        """Hash of the code that measures; with `drawing`, of all of the experiment's code."""
+        """Hash of the code that measures; with `drawing`, of all of the experiment's code.
+
+        That of the first time it is asked for: what is imported stays as it is too.
+        """
+        if drawing not in self._codes:
+            self._codes[drawing] = self._code(drawing)
+        return self._codes[drawing]
+
+    def _code(self, drawing: bool) -> str:
         if self.path.is_file():
             return code_hash(self.path, drawing=drawing)
         parts = ["run.py", "protocol.py", "figures.py"] if drawing else ["run.py"]
