@@ -346,12 +346,15 @@ def test_drawing_has_a_hash_of_its_own(sources) -> None:
 def test_of_a_folder_the_run_counts_and_the_rest_of_it_is_judged_and_drawn(
     sources, file, old, new, measures
 ) -> None:
-    package = Experiment("06", "06_y", sources.root / "experiments" / "06_y")
-    numbers, drawn = package.code(drawing=False), package.code(drawing=True)
+    def hashes() -> list[str]:
+        package = Experiment("06", "06_y", sources.root / "experiments" / "06_y")
+        return [package.code(drawing=drawing) for drawing in (False, True)]
+
+    numbers, drawn = hashes()
     assert numbers != drawn
     sources.replace(f"experiments/06_y/{file}", old, new)
-    assert (package.code(drawing=False) != numbers) == measures
-    assert package.code(drawing=True) != drawn
+    assert (hashes()[0] != numbers) == measures
+    assert hashes()[1] != drawn
 
 
 def test_a_name_that_nothing_gives_is_an_error(sources) -> None:

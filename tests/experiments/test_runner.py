@@ -113,9 +113,24 @@ def test_a_result_of_earlier_code_is_known_as_such(bench, make_plan) -> None:
     assert summary is not None
     assert is_by_present_code(summary, plan.experiment)
     rewrite(plan.experiment, "figure = Figure()", "figure = Figure((3, 3))")
-    assert is_by_present_code(summary, plan.experiment)
+    assert is_by_present_code(summary, make_plan().experiment)
     rewrite(plan.experiment, "mean().item()", "sum().item()")
-    assert not is_by_present_code(summary, plan.experiment)
+    assert not is_by_present_code(summary, make_plan().experiment)
+
+
+def test_code_that_is_edited_while_it_runs_is_not_what_measured(bench, make_plan) -> None:
+    plan = make_plan()
+    path = plan.experiment.path
+
+    def edit(line: str) -> None:
+        if line.endswith("running (smoke)"):  # what is imported stays as it was
+            path.write_text(path.read_text().replace("mean().item()", "sum().item()"))
+
+    run_plans([plan], bench, say=edit)
+    summary = read_summary(plan.folder / "result.json")
+    assert summary is not None
+    assert not is_by_present_code(summary, make_plan().experiment)
+    assert run_plans([make_plan()], bench, say=silent)[0].status == "measured"
 
 
 def test_changed_settings_and_force_are_measured_again(bench, make_plan) -> None:
