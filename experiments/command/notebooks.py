@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 COPIES = "notebooks"
 STAMP = "interp"  # key in a copy's metadata that holds what it was executed from
+LIVE = "live"  # tag of the cells that load the model; they are written for the default model
 
 
 def notebook_folder() -> Path:
@@ -36,6 +37,7 @@ def notebook_folder() -> Path:
 def execute_copies(root: Path, preset: str, model: str, folder: Path | None = None) -> list[Path]:
     """Execute a copy of every notebook whose result is under `root`; keep copies up to date.
 
+    A copy shows a result and leaves out the cells tagged `live`.
     Returns the paths of the copies, under <root>/<preset>/<model>/notebooks.
     """
     results = root / preset / model
@@ -52,7 +54,7 @@ def _copy(source: Path, results: Path, variables: Mapping[str, str]) -> Path:
     stamp = _stamp(source, result)
     if _read_stamp(target) != stamp:
         style = json.loads(result.read_text(encoding="utf-8"))["style"]
-        notebook = executed(source, {**variables, STYLE_VARIABLE: style})
+        notebook = executed(source, {**variables, STYLE_VARIABLE: style}, skipped=LIVE)
         notebook.metadata[STAMP] = stamp
         _write(notebook, target)
     return target
@@ -66,13 +68,17 @@ def execute_in_place(folder: Path | None = None) -> list[Path]:
     return sources
 
 
-def executed(path: Path, variables: Mapping[str, str]) -> NotebookNode:
-    """The notebook, run from a fresh kernel with the environment variables set."""
+def executed(path: Path, variables: Mapping[str, str], skipped: str | None = None) -> NotebookNode:
+    """The notebook, run from a fresh kernel with the environment variables set.
+
+    Cells that have the tag `skipped` are left out.
+    """
     import nbformat
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 
     notebook = nbformat.read(path, as_version=4)
+    notebook.cells = [c for c in notebook.cells if skipped not in c.metadata.get("tags", [])]
     client = NotebookClient(
         notebook,
         timeout=None,

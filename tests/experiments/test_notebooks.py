@@ -221,11 +221,20 @@ def test_a_copy_is_executed_beside_the_results_and_the_source_stays(saved, tmp_p
     assert source.read_bytes() == before
 
 
+def test_a_copy_leaves_out_the_live_cells(saved, tmp_path) -> None:
+    source = notebook(tmp_path / "books", "raise ValueError('live')", "1")
+    book = nbformat.read(source, as_version=4)
+    book.cells[0].metadata["tags"] = [notebooks.LIVE]
+    nbformat.write(book, source)
+    (copy,) = execute_copies(saved, "smoke", "tiny", source.parent)
+    assert [cell.source for cell in nbformat.read(copy, as_version=4).cells] == ["1"]
+
+
 def test_an_up_to_date_copy_is_kept(saved, tmp_path, monkeypatch) -> None:
     source = notebook(tmp_path / "books", "1")
     runs: list[Path] = []
 
-    def executed(path, variables):
+    def executed(path, variables, skipped):
         runs.append(path)
         return nbformat.read(path, as_version=4)
 
@@ -279,5 +288,10 @@ def test_the_projects_notebooks_are_short_and_plain(path) -> None:
     assert len(lines) <= MAX_CODE_LINES
     assert not any(line.lstrip().startswith(("def ", "class ")) for line in lines)
     assert book.cells[0].cell_type == "markdown"
+    live = [cell for cell in book.cells if notebooks.LIVE in cell.metadata.get("tags", [])]
+    loads = [cell for cell in book.cells if "interp.load(" in cell.source]
+    if path.stem != "00_tour":  # which has no result, hence no copy
+        assert loads
+        assert all(cell in live for cell in loads)
     shows = "tour." if path.stem == "00_tour" else f'show("{path.stem[:2]}"'
     assert shows in "\n".join(code)
