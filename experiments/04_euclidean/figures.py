@@ -69,8 +69,8 @@ def plot_metrics_in_short(result: Result) -> Figure:
     """How well each metric orders changes of the output, and predicts refusal."""
     table = result.tables["meanings"]
     rows = table[table["meaning"].isin(MEANINGS)]
-    verdicts = rows.drop_duplicates("meaning").set_index("meaning")["verdict"]
-    as_well = [MEANINGS[m].replace("\n", " ") for m in MEANINGS if verdicts[m] == "supported"]
+    supported = set(rows.loc[rows["verdict"] == "supported", "meaning"])
+    as_well = [MEANINGS[m].replace("\n", " ") for m in MEANINGS if m in supported]
     return plots.intervals(
         rows.rename(columns={"meaning": "label", "row": "group"}),
         limits=None,

@@ -371,7 +371,7 @@ def test_a_strip_shows_every_draw_and_the_effect():
 def test_a_polar_plot_shows_what_is_negative_and_the_unedited_model():
     table = curve_table().assign(value=lambda t: -t["value"])
     axis = plots.polar(table, title="t").axes[0]
-    assert axis.get_ylim()[0] < table["value"].min()
+    assert axis.get_ylim()[0] < table["value"].to_numpy().min()
     assert any((np.asarray(line.get_ydata()) == 0).all() for line in axis.lines)
     rates = plots.polar(table.assign(value=0.5), title="t", limits=(0.0, 1.0)).axes[0]
     assert rates.get_ylim() == (0.0, 1.0)
