@@ -38,7 +38,7 @@ def test_an_overlong_partial_file_is_replaced(tmp_path, hub):
 KILLED = """
 import sys
 from pathlib import Path
-from interp.downloads import download_http
+from interp.assets.downloads import download_http
 download_http(sys.argv[1], Path(sys.argv[2]), size=int(sys.argv[3]), report=print)
 """
 
