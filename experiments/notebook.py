@@ -34,7 +34,7 @@ STYLE_VARIABLE = "INTERP_STYLE"
 SHOWN_FIRST = ("full", "quick")  # presets looked for when none is named; the last is run
 DURATIONS = {
     "smoke": "seconds",
-    "quick": "a minute or two at 0.5B parameters",
+    "quick": "one to five minutes at 0.5B parameters",
     "full": "ten minutes to two hours at 0.5B parameters",
 }
 

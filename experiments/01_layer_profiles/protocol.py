@@ -87,7 +87,7 @@ class Config(ExperimentConfig):
     n_resamples: Several = 500  # bootstrap draws over prompts
 
 
-MINUTES = {"smoke": 0.1, "quick": 0.3, "full": 10}
+MINUTES = {"smoke": 0.1, "quick": 0.8, "full": 10}
 
 PRESETS = {
     "smoke": Config(n_prompts=24, n_permutations=100, n_resamples=100),

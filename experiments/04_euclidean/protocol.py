@@ -134,7 +134,7 @@ class Config(ExperimentConfig):
     workers: Count = 2  # processes that draw the controls
 
 
-MINUTES = {"smoke": 0.1, "quick": 1, "full": 7}
+MINUTES = {"smoke": 0.1, "quick": 1.5, "full": 7}
 
 PRESETS: dict[str, Config] = {
     "smoke": Config(

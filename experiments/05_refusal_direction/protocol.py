@@ -134,7 +134,7 @@ class Config(ExperimentConfig):
     n_answer_kl: Several = 8  # harmless prompts for the KL over answers
 
 
-MINUTES = {"smoke": 0.1, "quick": 1.5, "full": 61}
+MINUTES = {"smoke": 0.1, "quick": 5, "full": 61}
 
 PRESETS: dict[str, Config] = {
     "smoke": Config(

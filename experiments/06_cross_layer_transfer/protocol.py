@@ -97,7 +97,7 @@ class Config(ExperimentConfig):
     max_new_tokens: Count = 32  # length of these answers
 
 
-MINUTES = {"smoke": 0.1, "quick": 1.5, "full": 138}
+MINUTES = {"smoke": 0.1, "quick": 2.5, "full": 138}
 
 
 PRESETS: dict[str, Config] = {

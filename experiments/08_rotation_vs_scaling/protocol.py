@@ -153,7 +153,7 @@ class Config(ExperimentConfig):
             raise ExperimentError("The null of random planes needs n_isotropic or n_covariance.")
 
 
-MINUTES = {"smoke": 0.1, "quick": 1.5, "full": 69}
+MINUTES = {"smoke": 0.1, "quick": 2.5, "full": 69}
 
 PRESETS: dict[str, Config] = {
     "smoke": Config(
