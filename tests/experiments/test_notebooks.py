@@ -149,7 +149,7 @@ def test_style_prompts_and_settings_are_those_that_are_asked_for(
 def test_without_a_preset_full_is_shown_else_quick_and_only_quick_is_run(runs, capsys) -> None:
     assert style_and_preset(show("91", "tiny-random", **runs)) == ("template", "quick")
     (line,) = capsys.readouterr().out.splitlines()
-    assert "91_norms: running quick on tiny-random, style template, which takes a minute" in line
+    assert "91_norms: running quick on tiny-random, style template, which takes one to five" in line
     assert 'preset="full" takes ten minutes' in line
     show("91", "tiny-random", **runs)
     (line,) = capsys.readouterr().out.splitlines()
