@@ -82,9 +82,9 @@ CLAIMS = (
 class Config(ExperimentConfig):
     """Cosine of the class means and variance over layers."""
 
-    n_prompts: Several | None = 96  # per class, from the whole contrast set; None: all of them
+    n_prompts: Several | None = 64  # per class, from the whole contrast set; None: all of them
     n_permutations: Count = 200  # of the labels, shared by all sites
-    n_resamples: Several = 500  # bootstrap draws over prompts
+    n_resamples: Several = 300  # bootstrap draws over prompts
 
 
 MINUTES = {"smoke": 0.1, "quick": 0.8, "full": 10}

@@ -117,8 +117,8 @@ Steps = Annotated[tuple[Share, ...], MinLen(2)]
 class Config(ExperimentConfig):
     """Is activation space Euclidean?"""
 
-    n_prompts: Several = 100  # per class, states of one manifold
-    n_sites: Count | None = 4  # layers measured, evenly spread; None is every one
+    n_prompts: Several = 80  # per class, states of one manifold
+    n_sites: Count | None = 3  # layers measured, evenly spread; None is every one
     n_rotations: Several = 19  # draws of each flat control
     n_planted: Several = 19  # draws of each planted space
     n_halves: Count = 20  # random halves, for the intervals

@@ -40,7 +40,7 @@ ABSENT = (
 )
 
 ON = (
-    "On harmful test prompts (AdvBench, one per near-duplicate cluster; 100 in full, 48 in quick) "
+    "On harmful test prompts (AdvBench, one per near-duplicate cluster; 100 in full, 32 in quick) "
     "and as many harmless tasks: "
 )
 
@@ -114,27 +114,27 @@ class Config(ExperimentConfig):
     """One direction that mediates refusal."""
 
     n_sites: CountOrZero = 8  # candidate sites, evenly spaced, stream pre; 0: all, pre and mid
-    n_positions: CountOrZero = 2  # last template tokens a candidate may come from; 0: all of them
-    n_train: Several = 72  # prompts per class the directions come from, before filtering
+    n_positions: CountOrZero = 1  # last template tokens a candidate may come from; 0: all of them
+    n_train: Several = 48  # prompts per class the directions come from, before filtering
     n_validation: Count = 12  # prompts per class for selection and for the coefficient
-    n_harmful: Several = 48  # AdvBench test prompts
+    n_harmful: Several = 32  # AdvBench test prompts
     n_contrast: SeveralOrZero = 0  # harmful test prompts of the contrast set itself
-    n_harmless: Several = 48  # harmless tasks
+    n_harmless: Several = 32  # harmless tasks
     answer_tokens: Count = 24  # greedy tokens of each answer
-    n_nulls: Count = 20  # random directions per family
-    n_null_prompts: Several = 6  # harmful and as many harmless test prompts for random directions
+    n_nulls: Count = 6  # random directions per family
+    n_null_prompts: Several = 4  # harmful and as many harmless test prompts for random directions
     n_null_generated: CountOrZero = 0  # random directions per family that also answer
     n_null_answers: Count = 32  # prompts they answer, per class
-    n_reextractions: Count = 5  # directions from random halves of the train prompts
-    doses: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)  # coefficients of the dose-response curve
+    n_reextractions: Count = 3  # directions from random halves of the train prompts
+    doses: tuple[float, ...] = (0.5, 2.0)  # coefficients of the dose-response curve
     factors: tuple[float, ...] = (0.9, 0.0)  # what is left of the component, in the other curve
     n_dose_nulls: CountOrZero = 1  # random directions per family whose damage is measured
-    n_text: Several = 6  # Wikipedia leads
+    n_text: Several = 4  # Wikipedia leads
     text_tokens: Several = 48  # tokens of each lead
-    n_answer_kl: Several = 8  # harmless prompts for the KL over answers
+    n_answer_kl: Several = 4  # harmless prompts for the KL over answers
 
 
-MINUTES = {"smoke": 0.1, "quick": 5, "full": 61}
+MINUTES = {"smoke": 0.1, "quick": 2.5, "full": 61}
 
 PRESETS: dict[str, Config] = {
     "smoke": Config(
@@ -146,8 +146,8 @@ PRESETS: dict[str, Config] = {
     "quick": Config(),
     "full": Config(
         n_sites=0, n_positions=0, n_train=1000, n_validation=24, n_harmful=100, n_contrast=1000,
-        n_harmless=100, answer_tokens=32, n_nulls=40, n_null_prompts=32, n_null_generated=8,
-        n_null_answers=32, doses=(0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0),
+        n_harmless=100, n_reextractions=5, answer_tokens=32, n_nulls=40, n_null_prompts=32,
+        n_null_generated=8, n_null_answers=32, doses=(0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0),
         factors=(0.98, 0.95, 0.9, 0.8, 0.5, 0.0), n_dose_nulls=2, n_text=16, text_tokens=64,
         n_answer_kl=48,
     ),

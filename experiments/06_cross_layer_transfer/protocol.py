@@ -79,16 +79,16 @@ CLAIMS = (
 class Config(ExperimentConfig):
     """Cross-layer transfer of one direction."""
 
-    n_train: Annotated[int, Ge(5)] = 72  # train prompts per class that directions are taken from
+    n_train: Annotated[int, Ge(5)] = 48  # train prompts per class that directions are taken from
     n_prompts: Several = 8  # validation prompts per class that effects are measured on
     n_sources: Count | None = 6  # source layers, evenly spread over the targets; None is every one
-    n_targets: Several | None = 8  # single layers written at, evenly spread; None is every one
+    n_targets: Several | None = 6  # single layers written at, evenly spread; None is every one
     n_set_starts: Count = 1  # first layers of the sets; each gives a window, every second, random
     far_layers: Count = FAR_LAYERS  # a target this far from its source counts as elsewhere
     other_doses: tuple[float, ...] = ()  # further shares of the mean norm to add
     raw: bool = False  # also add the difference as it is, at its own scale
     n_null: Count = 2  # random directions per family and single layer
-    n_null_set: Count = 2  # the same for each set of layers, which no verdict depends on
+    n_null_set: Count = 1  # the same for each set of layers, which no verdict depends on
     n_null_other: CountOrZero = 1  # the same for the other doses and the raw difference
     n_null_prompts: Count = 4  # prompts that null effects are measured on
     n_permutations: Count = 2000  # of the regressions
@@ -97,7 +97,7 @@ class Config(ExperimentConfig):
     max_new_tokens: Count = 32  # length of these answers
 
 
-MINUTES = {"smoke": 0.1, "quick": 2.5, "full": 138}
+MINUTES = {"smoke": 0.1, "quick": 1.5, "full": 138}
 
 
 PRESETS: dict[str, Config] = {
@@ -108,8 +108,8 @@ PRESETS: dict[str, Config] = {
     ),
     "quick": Config(),
     "full": Config(
-        n_prompts=32, n_sources=None, n_targets=None, n_set_starts=8, other_doses=(0.1,), raw=True,
-        n_null=40, n_null_set=10, n_null_other=4, n_null_prompts=8, n_generated=60,
+        n_train=72, n_prompts=32, n_sources=None, n_targets=None, n_set_starts=8, other_doses=(0.1,),
+        raw=True, n_null=40, n_null_set=10, n_null_other=4, n_null_prompts=8, n_generated=60,
         n_generated_null=8,
     ),
 }  # fmt: skip

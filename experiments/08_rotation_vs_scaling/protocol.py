@@ -121,14 +121,14 @@ class Config(ExperimentConfig):
 
     variants: tuple[str, ...] = QUICK_VARIANTS  # operator@place, of operators.py
     n_doses: EvenCount = 8  # per variant; angles are 360 degrees / n_doses apart
-    n_train: Several = 72  # prompts per class that the directions come from
+    n_train: Several = 48  # prompts per class that the directions come from
     n_validation: Several = 12  # prompts per class that the sweep runs on
-    n_test: Several = 16  # prompts per class that the chosen settings are measured on
-    n_text: Count = 8  # Wikipedia leads for the KL, as many again for the test
+    n_test: Several = 12  # prompts per class that the chosen settings are measured on
+    n_text: Count = 5  # Wikipedia leads for the KL, as many again for the test
     text_tokens: Several = 24  # tokens of each lead
-    n_random_b2: Count = 2  # planes with the true b1 and a random b2
+    n_random_b2: Count = 1  # planes with the true b1 and a random b2
     n_isotropic: CountOrZero = 1  # fully random planes, isotropic
-    n_covariance: CountOrZero = 2  # fully random planes, drawn from the activations' covariance
+    n_covariance: CountOrZero = 1  # fully random planes, drawn from the activations' covariance
     n_random_angles: Annotated[int, Ge(4)] = 4  # angles of a random plane; must divide n_doses
     n_magnitude_angles: Several = 2  # in-plane angles at which the whole state is rescaled
     magnitude_factors: Factors = (0.5, 2.0)  # of the whole state's length
@@ -153,7 +153,7 @@ class Config(ExperimentConfig):
             raise ExperimentError("The null of random planes needs n_isotropic or n_covariance.")
 
 
-MINUTES = {"smoke": 0.1, "quick": 2.5, "full": 69}
+MINUTES = {"smoke": 0.1, "quick": 2, "full": 69}
 
 PRESETS: dict[str, Config] = {
     "smoke": Config(

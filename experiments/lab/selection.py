@@ -50,7 +50,7 @@ from interp.scores import classify
 from interp.sites import Site, all_sites
 
 HALF = 0.5  # of the largest effect, which a candidate needs to count
-N_NULLS = 10  # random directions per family that the chosen one has to beat
+N_NULLS = 5  # random directions per family that the chosen one has to beat
 MIN_DRAWS = 3  # a spread of fewer says nothing
 ANSWER_TOKENS = 24
 
@@ -228,16 +228,16 @@ def select_direction(
     sites: Sequence[Site] | None = None,
     positions: Sequence[int] | None = None,
     n_prompts: int = 12,
-    n_train: int = 72,
+    n_train: int = 48,
 ) -> Selection:
     """The direction that ablates refusal best at little cost; see the top of this file.
 
     `n_prompts` validation prompts and `n_train` train prompts per class, before filtering. By
-    default 8 evenly spaced `pre` sites and the style's last two tokens. Every candidate's scores
+    default 8 evenly spaced `pre` sites and the style's last token. Every candidate's scores
     are a cell that experiments share. Raises ExperimentError when no site has a direction.
     """
     sites = candidate_sites(lab, 8) if sites is None else list(sites)
-    positions = candidate_positions(lab, 2) if positions is None else list(positions)
+    positions = candidate_positions(lab, 1) if positions is None else list(positions)
     prompts = answering_prompts(lab, n_train, n_prompts)
     directions = directions_of(lab, sites, positions, prompts)
     if not directions:
