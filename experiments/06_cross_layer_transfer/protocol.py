@@ -108,9 +108,9 @@ PRESETS: dict[str, Config] = {
     ),
     "quick": Config(),
     "full": Config(
-        n_train=72, n_prompts=32, n_sources=None, n_targets=None, n_set_starts=8, other_doses=(0.1,),
-        raw=True, n_null=40, n_null_set=10, n_null_other=4, n_null_prompts=8, n_generated=60,
-        n_generated_null=8,
+        n_train=72, n_prompts=32, n_sources=None, n_targets=None, n_set_starts=8,
+        other_doses=(0.1,), raw=True, n_null=40, n_null_set=10, n_null_other=4, n_null_prompts=8,
+        n_generated=60, n_generated_null=8,
     ),
 }  # fmt: skip
 
