@@ -7,71 +7,106 @@ import numpy as np
 from experiments.lab.estimate import Estimate
 from interp import geometry, stats
 
-from .measure import FORMS, Profiles
-from .protocol import CLASSES, SMALLEST_SHARE
+from .measure import FORMS, Profiles, Source
+from .protocol import CLASSES, CONTROLS, HALVES, POSITIONS, SMALLEST_SHARE
 
 
-def estimates(forms: Mapping[str, Profiles], largest_share: float) -> Iterator[Estimate]:
+def estimates(found: Mapping[Source, Profiles], largest_share: float) -> Iterator[Estimate]:
     """Every number of the experiment; those without the largest dimensions have a suffix."""
-    for form, suffix in FORMS.items():
-        yield from cosine_estimates(forms[form], suffix)
-        yield from separation_estimates(forms[form], suffix)
-        yield from slope_estimates(forms[form], suffix)
-    whole = forms["all"]
-    for (name, side), n in zip(CLASSES.items(), whole.n, strict=True):
+    for position in POSITIONS:
+        for form in FORMS:
+            suffix = "" if form == "all" else f".{form}"
+            own = found["harmful", position, form]
+            yield from cosine_estimates(own, position, suffix)
+        fall = fall_of(found["harmful", position, "all"])
+        for control in CONTROLS:
+            other = fall_of(found[control, position, "all"])
+            yield Estimate.of(f"{position}.fall.{control}", other)
+            yield Estimate.of(f"{position}.fall.over_{control}", difference(fall, other))
+    at_last, varying = (found["harmful", position, "all"] for position in POSITIONS)
+    yield from slope_estimates(varying)
+    yield outside_estimate(at_last)
+    for (name, side), n in zip(CLASSES.items(), at_last.n, strict=True):
         key = f"variance_{side}"
-        drawn = stats.null_interval(whole.bootstrapped[key][:, -1])
-        interval = stats.Interval(whole.true[key][-1], *drawn, n)
+        limits = stats.null_interval(at_last.bootstrapped[key][:, -1])
+        interval = stats.Interval(at_last.true[key][-1], *limits, n)
         yield Estimate.of(f"mean_variance.{name}.last", interval)
-    yield Estimate("largest_dimension.share.maximum", largest_share, n=sum(whole.n))
+    yield Estimate("largest_dimension.share.maximum", largest_share, n=sum(at_last.n))
 
 
-def cosine_estimates(form: Profiles, suffix: str) -> Iterator[Estimate]:
+def cosine_estimates(own: Profiles, position: str, suffix: str) -> Iterator[Estimate]:
     """Minimum of the cosine, largest excess of 1 - cosine, and its fall from early to late."""
-    cosine, excess, null = form.true["cosine"], form.true["excess"], form.permuted["excess"]
+    cosine, excess, null = own.true["cosine"], own.true["excess"], own.permuted["excess"]
     at, peak = int(np.argmin(cosine)), int(np.argmax(excess))
-    is_deep = form.depth >= np.median(form.depth)
-    fall, fall_null, falls = (
-        values[..., is_deep].mean(axis=-1) - values[..., ~is_deep].mean(axis=-1)
-        for values in (excess, null, 1 - form.bootstrapped["cosine"])
-    )
-    for name, value, error, draws, p in (
-        ("minimum", cosine[at], form.error[at], form.permuted["cosine"][:, at], form.p[at]),
-        ("excess.maximum", excess[peak], form.error[peak], null.max(axis=1), form.p[peak]),
-        ("fall", float(fall), falls.std(ddof=1), fall_null, None),
+    for name, interval, draws, p in (
+        ("minimum", around(cosine[at], own.error[at], own), own.permuted["cosine"][:, at], None),
+        ("excess", around(excess[peak], own.error[peak], own), null.max(axis=1), own.p[peak]),
+        ("fall", fall_of(own), own.fall(null), None),
     ):
-        # Standard errors, not percentiles: resampling biases 1 - cosine.
-        interval = stats.Interval(value, value - 1.96 * error, value + 1.96 * error, sum(form.n))
         mde = stats.minimum_detectable_effect_interval(interval)
-        yield Estimate.of(f"cosine.{name}{suffix}", interval, null=draws, p=p, mde=mde)
+        yield Estimate.of(f"{position}.{name}{suffix}", interval, null=draws, p=p, mde=mde)
 
 
-def separation_estimates(form: Profiles, suffix: str) -> Iterator[Estimate]:
-    """The hidden forms at the site where each is strongest; p by the maximum statistic."""
-    for name, key, sign in (
-        ("fisher.maximum", "fisher", 1.0),
-        ("cosine_without_common_mean.minimum", "rest_cosine", -1.0),
-    ):
-        varies = np.isfinite(form.true[key])
-        values, null = sign * form.true[key][varies], sign * form.permuted[key][:, varies]
-        best = int(np.argmax(values))
-        low, high = sorted(sign * limit for limit in stats.null_interval(null.max(axis=1)))
-        p = float(stats.max_statistic_p(values, null)[best])
-        value, n = float(sign * values[best]), sum(form.n)
-        yield Estimate(f"{name}{suffix}", value, null_low=low, null_high=high, n=n, p=p)
+def around(value: float, error: float, own: Profiles) -> stats.Interval:
+    """A normal interval: percentiles would be off, since resampling biases 1 - cosine."""
+    return stats.Interval(value, value - 1.96 * error, value + 1.96 * error, sum(own.n))
 
 
-def slope_estimates(form: Profiles, suffix: str) -> Iterator[Estimate]:
-    """Growth per block of the share of the squared norm that varies, for each class."""
-    for (name, side), n in zip(CLASSES.items(), form.n, strict=True):
-        varies = form.true[f"share_{side}"] > SMALLEST_SHARE
-        share, at = form.true[f"share_{side}"][varies], form.depth[varies]
-        drawn = geometry.log_slope(form.bootstrapped[f"share_{side}"][:, varies], at)
-        slope = float(geometry.log_slope(share, at))
-        interval = stats.Interval(slope, *stats.null_interval(drawn), n)
-        shifted = np.stack([np.roll(share, shift) for shift in range(1, len(share))])
-        null, p = geometry.log_slope(shifted, at), stats.circular_shift_spearman(at, share)[1]
-        yield Estimate.of(
-            f"variance_slope.{name}{suffix}", interval, null=null, p=p,
-            mde=stats.minimum_detectable_effect_interval(interval), unit="per block",
-        )  # fmt: skip
+def fall_of(own: Profiles) -> stats.Interval:
+    """The fall of the cosine with depth, beyond permuted labels."""
+    error = own.fall(own.bootstrapped["cosine"]).std(ddof=1)
+    return around(float(own.fall(own.true["excess"])), float(error), own)
+
+
+def difference(one: stats.Interval, other: stats.Interval) -> stats.Interval:
+    """Of two falls; their prompts are taken as independent, which is wide where they are shared."""
+    half = float(np.hypot(one.high - one.value, other.high - other.value))
+    value = one.value - other.value
+    return stats.Interval(value, value - half, value + half, one.n)
+
+
+def slope_estimates(own: Profiles) -> Iterator[Estimate]:
+    """Growth per block of the share of the squared norm that varies, per class and half."""
+    for (name, side), n in zip(CLASSES.items(), own.n, strict=True):
+        varies = own.true[f"share_{side}"] > SMALLEST_SHARE
+        for half, inside in zip(HALVES, (~own.is_deep, own.is_deep), strict=True):
+            here = varies & inside
+            share, at = own.true[f"share_{side}"][here], own.depth[here]
+            drawn = geometry.log_slope(own.bootstrapped[f"share_{side}"][:, here], at)
+            slope = float(geometry.log_slope(share, at))
+            interval = stats.Interval(slope, *stats.null_interval(drawn), n)
+            mde = stats.minimum_detectable_effect_interval(interval)
+            yield Estimate.of(f"slope.{name}.{half}", interval, mde=mde, unit="per block")
+
+
+def outside_estimate(own: Profiles) -> Estimate:
+    """Share of the layers whose mid lies outside its neighbours at pre, on the commoner side."""
+    above, below = (layers_outside(own, side) for side in (1, -1))
+    if not len(above):
+        return Estimate("streams.outside", float("nan"))
+    share = stats.wilson(int(max(above.sum(), below.sum())), len(above))
+    return Estimate.of("streams.outside", share, unit="of layers")
+
+
+def layers_outside(own: Profiles, sign: int) -> np.ndarray:
+    """Which layers' ln variance at mid exceeds both neighbours at pre (sign 1), or is below both.
+
+    The last layer has one neighbour at pre only, so it is left out, and so is one without variance.
+    """
+    index = {str(site): i for i, site in enumerate(own.sites)}
+    found = []
+    for site in own.sites:
+        names = f"{site.layer}.pre", f"{site.layer}.mid", f"{site.layer + 1}.pre"
+        if site.stream == "mid" and names[2] in index:
+            before, mid, after = (log_variance(own, index[name]) for name in names)
+            least = sign * mid - np.maximum(sign * before, sign * after)
+            found.append(np.quantile(least, 0.025) > 0 if np.isfinite(least).all() else False)
+    return np.array(found, dtype=bool)
+
+
+def log_variance(own: Profiles, site: int) -> np.ndarray:
+    """Mean over both classes of ln variance at one site, per bootstrap draw; -inf where none."""
+    with np.errstate(divide="ignore"):
+        return np.mean(
+            [np.log(own.bootstrapped[f"variance_{side}"][:, site]) for side in CLASSES.values()], 0
+        )

@@ -1,26 +1,25 @@
-"""Do the classes part and spread with depth, beyond what chance and the growing norm give?
+"""The notes' three graphs over layers: do the classes part, spread, and are the streams separate?
 
-The notes' three graphs of the last prompt token over layers, at `pre` and `mid`: the cosine of the
-class means, and per class the mean and the largest variance of a feature over prompts. "Harmful" is
-the positive class of the contrast set, whatever it holds. What the raw graphs hide:
+The graphs show, at `pre` and `mid` of every layer, the cosine of the class means and, per class, the
+mean and the largest variance of a feature over prompts. The notes take the last token. Under a chat
+template that is the same token in every prompt, so its cosine starts at 1 and its variance at 0 by
+construction; hence everything is measured at the last token of the instruction as well.
 
-(1) Two sample means are never parallel: permuted labels give 1 - cosine above 0, and more of it in
-late layers, so its *excess* over their mean is tested, by the largest over all sites. (2) Norms
-grow, and variance with them: the *share*, mean variance over mean squared norm, must grow. (3) One
-common offset dominates every state; without the mean of the same prompts two class means are
-opposite by construction, so it is taken from the other half, over four random halvings. (4) A few
-dimensions hold most of the norm: everything is repeated without the three that hold most of the
-pooled mean's squared norm at each site.
+What the raw graphs hide. (1) Two sample means are never parallel: permuted labels give 1 - cosine
+above 0, and more of it in late layers. Tested is the *excess* over their mean. (2) Any two topics
+may part with depth, and so may an untrained model's states: the fall of the cosine has to exceed
+that of two harmless topics (sky and home) and that of the same prompts in the same architecture
+with random weights. (3) Norms grow, and variance with them: the *share*, mean variance over mean
+squared norm, must grow. (4) One common offset, and few dimensions, hold most of the norm: shown
+without the common mean, and without the three largest dimensions; this does not decide.
 
 Intervals. Cosines: -+ 1.96 bootstrap standard errors over prompts within each class, since
-resampling biases 1 - cosine upwards by about the permutation mean. Slopes: percentile bootstrap;
-null: the profile shifted circularly against depth; p: rank correlation under the same shifts. The
-interval at the site of the largest excess is not corrected for the choice of the site; its p is.
+resampling biases 1 - cosine upwards; of a difference of falls, both errors added in squares. Slopes:
+percentile bootstrap. Streams: Wilson, with layers as the unit.
 
-Known. Qwen2.5-32B: cosine about 1.0 early, least 0.56 near layers 56-60, 0.71 at the end.
-Qwen2.5-Coder-0.5B: .999 early, .95 at layers 19-21 (.965 at 22 on the registered 4-bit file and the
-`refusal` set; why is not known), under permuted labels .9999 to .9966; variance .001 at layer 5,
-1.5 at layer 23, `mid` above `pre`, where one dimension holds 55% of the mean's squared norm.
+Seen before these criteria were set, full, last token: falls of .018 and .087 (the two Qwen models),
+.009 and .002 (smollm2, gemma3); slopes of the share over all layers .11 to .22 per block. Not seen:
+the other position, topics, random weights, halves, streams.
 """
 
 from collections.abc import Mapping
@@ -35,45 +34,65 @@ N_LARGEST = 3  # dimensions left out, those that hold most of the norm
 # Below this share of the squared norm the variance is rounding: the token is the same everywhere.
 SMALLEST_SHARE = 1e-10
 CLASSES = {"harmful": "positive", "harmless": "negative"}  # and their side of the contrast set
+POSITIONS = ("last", "last_instruction")
+CONTROLS = ("topics", "untrained")
+HALVES = ("first", "second")
 
-FALL_OF_INTEREST = 0.001
-SLOPE_OF_INTEREST = 0.01
+LEAST_FALL = 0.005  # of the cosine
+LEAST_SLOPE = 0.01  # per block
+LEAST_OUTSIDE = 0.5  # of the layers
 
 CLAIMS = (
     Claim(
         key="01a",
         notes="the clusters are far apart",
         statement=(
-            "With depth the mean states of harmful and harmless prompts part: their cosine falls, "
-            "beyond chance."
+            "Harmful and harmless prompts part with depth, more than two harmless topics do, and "
+            "more than without training."
         ),
         criterion=(
-            "Measured at the last prompt token, at pre and mid of every layer. Excess = (1 - "
-            "cosine) minus its mean over permuted labels; fall = mean excess over the deeper half "
-            "of the sites minus that over the shallower half. Supported if the largest excess over "
-            f"all sites has p < {SIGNIFICANCE} by the maximum statistic over sites and the 95% "
-            "interval of the fall lies above 0. If not, rejected where the upper end of that "
-            f"interval is below {FALL_OF_INTEREST}; else inconclusive. The same without the "
-            f"{N_LARGEST} largest dimensions is reported and does not decide."
+            "At the last token and at the last token of the instruction. Excess = (1 - cosine of "
+            "the class means) minus its mean over permuted labels; fall = mean excess over the "
+            "deeper half of the sites minus that over the shallower half. Supported if at both "
+            "positions the largest excess over all sites has p < "
+            f"{SIGNIFICANCE} by the maximum statistic, and the 95% intervals of the fall, of the "
+            "fall minus that of two harmless topics, and of the fall minus that under random "
+            f"weights all lie above {LEAST_FALL}. Rejected if any of these intervals lies below "
+            f"{LEAST_FALL}. Else inconclusive."
         ),
-        estimates=("cosine.fall", "cosine.excess.maximum"),
+        estimates=(
+            "last_instruction.fall",
+            "last_instruction.fall.over_topics",
+            "last_instruction.fall.over_untrained",
+            "last.fall",
+            "last.fall.over_topics",
+            "last.fall.over_untrained",
+        ),
     ),
     Claim(
         key="01b",
-        notes="three graphs: cosine of the class means, mean and maximal variance over layers",
-        statement=(
-            "With depth the states of each class spread: their variance rises, beyond the growth "
-            "of the norm."
-        ),
+        notes="the mean variance and the maximal variance grow over the layers",
+        statement="The states of each class spread with depth, faster than their norm grows.",
         criterion=(
-            "Measured at the last prompt token, at pre and mid of every layer. Slope over depth, "
-            "per block, of ln(mean variance / mean squared norm), over the sites where that share "
-            f"exceeds {SMALLEST_SHARE}. Supported if its 95% interval lies above 0 in both "
-            "classes. If not, rejected where its upper end is below "
-            f"{SLOPE_OF_INTEREST} in either; else inconclusive. The same without the {N_LARGEST} "
-            "largest dimensions is reported and does not decide."
+            "At the last token of the instruction. Slope over depth, per block, of ln(mean "
+            "variance / mean squared norm), in each half of the sites (where that share exceeds "
+            f"{SMALLEST_SHARE}) and each class. Supported if all four 95% intervals lie above "
+            f"{LEAST_SLOPE}, rejected if any lies below, else inconclusive."
         ),
-        estimates=("variance_slope.harmful", "variance_slope.harmless"),
+        estimates=tuple(f"slope.{name}.{half}" for name in CLASSES for half in HALVES),
+    ),
+    Claim(
+        key="01c",
+        notes="the growth of pre and mid streams are separated",
+        statement="The variance at mid does not lie on the curve of that at pre.",
+        criterion=(
+            "At the last token. A layer counts as above if its mean variance at mid (geometric "
+            "mean of both classes) exceeds that at the pre before and at the pre after it, by the "
+            "95% interval over prompts; as below likewise. Share of the layers on the commoner "
+            f"side: supported if its 95% interval lies above {LEAST_OUTSIDE}, rejected if it lies "
+            "below, else inconclusive. Untestable in a model without mid."
+        ),
+        estimates=("streams.outside",),
     ),
 )
 
@@ -82,12 +101,12 @@ CLAIMS = (
 class Config(ExperimentConfig):
     """Cosine of the class means and variance over layers."""
 
-    n_prompts: Several | None = 64  # per class, from the whole contrast set; None: all of them
+    n_prompts: Several | None = 48  # per class, from the whole contrast set; None: all of them
     n_permutations: Count = 200  # of the labels, shared by all sites
     n_resamples: Several = 300  # bootstrap draws over prompts
 
 
-MINUTES = {"smoke": 0.1, "quick": 0.8, "full": 10}
+MINUTES = {"smoke": 0.1, "quick": 1, "full": 5}
 
 PRESETS = {
     "smoke": Config(n_prompts=24, n_permutations=100, n_resamples=100),
@@ -98,11 +117,21 @@ PRESETS = {
 
 def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:
     """The criteria, applied to the estimates alone."""
-    fall, excess = estimates["cosine.fall"], estimates["cosine.excess.maximum"]
-    slopes = [estimates[f"variance_slope.{name}"] for name in CLASSES]
-    falls = excess.p is not None and excess.p < SIGNIFICANCE and fall.above(0)
-    rises = all(slope.above(0) for slope in slopes)
+    falls = [estimates[name] for name in CLAIMS[0].estimates]
+    slopes = [estimates[name] for name in CLAIMS[1].estimates]
+    p = [estimates[f"{position}.excess"].p for position in POSITIONS]
+    beyond_chance = all(one is not None and one < SIGNIFICANCE for one in p)
+    outside = estimates["streams.outside"]
     return {
-        "01a": decide(falls, not falls and fall.below(FALL_OF_INTEREST)),
-        "01b": decide(rises, not rises and any(s.below(SLOPE_OF_INTEREST) for s in slopes)),
+        "01a": decide(
+            beyond_chance and all(fall.above(LEAST_FALL) for fall in falls),
+            any(fall.below(LEAST_FALL) for fall in falls),
+        ),
+        "01b": decide(
+            all(slope.above(LEAST_SLOPE) for slope in slopes),
+            any(slope.below(LEAST_SLOPE) for slope in slopes),
+        ),
+        "01c": decide(outside.above(LEAST_OUTSIDE), outside.below(LEAST_OUTSIDE))
+        if outside.n
+        else "untestable",
     }

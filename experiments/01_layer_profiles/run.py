@@ -2,50 +2,35 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-import torch
-
 from experiments.lab.estimate import Estimate
 from experiments.lab.lab import Lab
 from experiments.lab.results import Result
-from interp import geometry
-from interp.sites import all_sites
 
 from .estimates import estimates
-from .measure import profiles
-from .protocol import CLASSES, N_LARGEST, Config
+from .measure import measure
+from .protocol import CLASSES, HALVES, N_LARGEST, POSITIONS, Config
 from .tables import tables
 
 
 def run(config: Config, lab: Lab) -> Result:
-    """Capture both classes; resample at every site, with and without the largest dimensions."""
-    sites = all_sites(lab.model.n_layers, ("pre", "mid") if lab.model.info.has_mid else ("pre",))
-    states = []
-    for name, side in CLASSES.items():
-        texts = getattr(lab.contrast, side)
-        size = min(config.n_prompts or len(texts), len(texts))
-        chosen = np.sort(lab.rng(f"prompts {name}").choice(len(texts), size, replace=False))
-        states.append(lab.activations([texts[i] for i in chosen], sites)[:, :, 0])
-    pooled = torch.cat(states)
-    largest = geometry.largest_dimensions(pooled, N_LARGEST)
-    kept = [geometry.without_dimensions(of_class, largest) for of_class in states]
-    forms = {
-        "all": profiles(config, lab, sites, *states),
-        "without_largest": profiles(config, lab, sites, *kept),
-    }
-    found = tuple(estimates(forms, float(geometry.largest_share(pooled).max())))
-    return Result(found, tables(forms), observation({one.name: one for one in found}))
+    """Capture both classes and the controls; resample at every site."""
+    found, largest_share = measure(config, lab)
+    named = {one.name: one for one in estimates(found, largest_share)}
+    return Result(tuple(named.values()), tables(found), observation(named))
 
 
-def observation(estimates: Mapping[str, Estimate]) -> str:
+def observation(e: Mapping[str, Estimate]) -> str:
     """What was found, in numbers."""
-    excess = estimates["cosine.excess.maximum"]
-    slopes = [f"{estimates[f'variance_slope.{name}']} ({name})" for name in CLASSES]
-    return (
-        f"The cosine of the class means falls to {estimates['cosine.minimum']}; without the "
-        f"{N_LARGEST} largest dimensions, to {estimates['cosine.minimum.without_largest']}. The "
-        f"largest excess of 1 - cosine over permuted labels is {excess} (p = {excess.p:.3g}, "
-        "corrected over sites); it is larger in the deeper half of the sites by "
-        f"{estimates['cosine.fall']}. The logarithm of the share of the squared norm that varies "
-        f"over prompts changes by {' and '.join(slopes)}."
-    )
+    parts = [
+        f"At the {position.replace('_', ' ')} token the cosine falls to {e[f'{position}.minimum']}"
+        f" (without the {N_LARGEST} largest dimensions "
+        f"{e[f'{position}.minimum.without_largest']}); its excess over permuted labels is larger "
+        f"in the deeper half by {e[f'{position}.fall']}, for two harmless topics by "
+        f"{e[f'{position}.fall.topics']}, with random weights by {e[f'{position}.fall.untrained']}."
+        for position in POSITIONS
+    ]
+    slopes = [f"{e[f'slope.{name}.{half}']} ({name}, {half} half)"
+              for name in CLASSES for half in HALVES]  # fmt: skip
+    parts.append(f"ln of the share of the norm that varies changes by {', '.join(slopes)}.")
+    parts.append(f"At {e['streams.outside']} the variance at mid lies outside that at pre.")
+    return " ".join(parts)

@@ -23,8 +23,9 @@ from interp.data.sets import load_set
 from interp.data.splits import Splits, split
 from interp.directions import Direction
 from interp.errors import is_out_of_memory
-from interp.prompts import Style, Tokens, tokenise
+from interp.prompts import Style, Tokens, positions, tokenise
 from interp.sites import Site
+from interp.untrained import untrained
 
 if TYPE_CHECKING:
     from interp.models import LoadedModel
@@ -209,6 +210,20 @@ class Lab:
         """
         value = self.cell(key, lambda: self._shared[key] if key in self._shared else compute())
         return self._shared.setdefault(key, value)
+
+    def position(self, name: str) -> int:
+        """A named position (`interp.prompts.positions`): "last", "last_instruction"."""
+        return positions(self.model, self.style)[name]
+
+    def untrained(self) -> Lab:
+        """The same prompts on the model's architecture with random weights: nothing is learnt.
+
+        A second model in memory for as long as the lab is kept.
+        """
+        bench = copy.copy(self)
+        bench.model = untrained(self.model, self.seed)
+        bench._captured, bench._tokens, bench._shared = {}, {}, {}
+        return bench
 
     def progress(
         self, iterable: Iterable[T], description: str, total: int | None = None

@@ -92,6 +92,16 @@ def _moral(offline: bool) -> Pairs:
     return [(moral, neutral) for pairs in by_foundation.values() for moral, neutral in pairs]
 
 
+def _topics(offline: bool) -> Pairs:
+    """Plain facts about the sky, and about the house and garden."""
+    by_domain = _literal("neutral_pool", offline)
+    sky, home = ([text for name in names for text in by_domain[name]] for names in _TOPICS)
+    return list(zip(sky, home, strict=True))
+
+
+_TOPICS = (("ASTRONOMY", "WEATHER"), ("COOKING", "GARDENING"))
+
+
 def _choices(file: str, every: int = 1) -> Callable[[bool], Pairs]:
     """A/B questions with the answer that shows the behaviour, and with the other answer."""
 
@@ -110,6 +120,7 @@ _PAIRED: Mapping[str, tuple[str, Callable[[bool], Pairs]]] = {
     "persona": ("twins", _literal_pairs("persona_pairs")),
     "syntax": ("twins", _literal_pairs("syntax_pairs")),
     "moral": ("twins", _moral),
+    "topics": ("twins", _topics),
     "refusal_choice": ("tasks", _choices("refusal")),
     # 20,184 pairs about some hundred questions: every twentieth has as many different ones.
     "sycophancy": ("tasks", _choices("sycophancy", every=20)),
@@ -125,7 +136,8 @@ def contrast_set(name: str = "refusal", *, offline: bool = False) -> ContrastSet
 
     refusal: harmful, harmless. twins: harmful, harmless in matched wording. sentiment: positive,
     negative. register: formal, informal. persona: questionable voice, neutral voice. syntax:
-    grammatical, ungrammatical. moral: moral, neutral. The others are A/B questions answered with,
+    grammatical, ungrammatical. moral: moral, neutral. topics: two
+    harmless ones, sky and home, for what any two topics do. The others are A/B questions answered with,
     and against, the behaviour (of sycophancy every twentieth pair: the rest repeat its questions).
     All but `refusal` are paired.
     """

@@ -1,0 +1,19 @@
+"""A model's architecture with random weights: what geometry looks like where nothing was learnt."""
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from interp.models import LoadedModel, from_huggingface
+
+
+def untrained(model: LoadedModel, seed: int = 0) -> LoadedModel:
+    """The same architecture and tokenizer, weights drawn anew as before training; float32.
+
+    The draw is that of the architecture's own initialisation (`_init_weights` of transformers).
+    """
+    config = type(model.hf.config).from_dict(model.hf.config.to_dict())
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        fresh = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    fresh = fresh.to(model.device).eval().requires_grad_(False)
+    return from_huggingface(fresh, model.tokenizer, f"{model.info.name} untrained", random=True)
