@@ -105,9 +105,7 @@ def plot_common_mean(result: Result) -> Figure:
         title=f"Without their common mean the class means point {way}, "
         f"with a cosine down to {lowest['value']:.2f}",
         caption=caption(result, counts(result, "common_mean"), "dotted: opposite means"),
-        y_labels={
-            name: f"Cosine without common\nmean, {place}" for name, place in PLACES.items()
-        },
+        y_labels={name: f"Cosine without common\nmean, {place}" for name, place in PLACES.items()},
         labels=LABELS,
         null_label=PERMUTED,
         references=-1.0,

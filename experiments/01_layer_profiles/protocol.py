@@ -1,7 +1,7 @@
-"""The notes' three graphs over layers: do the classes part, spread, and are the streams separate?
+"""The notes' graphs over layers: do the classes part and spread, and are the streams separate?
 
-The graphs show, at `pre` and `mid` of every layer, the cosine of the class means and, per class, the
-mean and the largest variance of a feature over prompts. The notes take the last token. Under a chat
+They show, at `pre` and `mid` of every layer, the cosine of the class means and, per class, the mean
+and the largest variance of a feature over prompts. The notes take the last token. Under a chat
 template that is the same token in every prompt, so its cosine starts at 1 and its variance at 0 by
 construction; hence everything is measured at the last token of the instruction as well.
 
@@ -14,8 +14,8 @@ squared norm, must grow. (4) One common offset, and few dimensions, hold most of
 without the common mean, and without the three largest dimensions; this does not decide.
 
 Intervals. Cosines: -+ 1.96 bootstrap standard errors over prompts within each class, since
-resampling biases 1 - cosine upwards; of a difference of falls, both errors added in squares. Slopes:
-percentile bootstrap. Streams: Wilson, with layers as the unit.
+resampling biases 1 - cosine upwards; of a difference of falls, both errors added in squares.
+Slopes: percentile bootstrap. Streams: Wilson, with layers as the unit.
 
 Seen before these criteria were set, full, last token: falls of .018 and .087 (the two Qwen models),
 .009 and .002 (smollm2, gemma3); slopes of the share over all layers .11 to .22 per block. Not seen:

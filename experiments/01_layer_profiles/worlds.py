@@ -28,8 +28,8 @@ class Law:
     alternating: bool = False  # every second layer's mid lies below instead of above
 
 
-def states_of(laws: dict[tuple[str, int], Law], seed: int) -> States:
-    """States by group and position; a law for ("positive", -1) holds for "negative" as well."""
+def states_of(laws: dict[tuple[str, int], Law], seed: int, draw: int = 0) -> States:
+    """States by set and position; `draw` is of the noise alone."""
     common, offset = np.random.default_rng([seed, 1]).standard_normal((2, D_MODEL))
 
     def states(
@@ -40,7 +40,7 @@ def states_of(laws: dict[tuple[str, int], Law], seed: int) -> States:
         sign = 1.0 if side == "positive" else -1.0
         found = np.empty((len(rows), len(sites), len(positions), D_MODEL))
         for i, row in enumerate(rows):
-            rng = np.random.default_rng([seed, row, *group.encode()])
+            rng = np.random.default_rng([seed, draw, row, *group.encode()])
             lasting = rng.standard_normal(D_MODEL)
             for j, site in enumerate(sites):
                 noise = 0.5**0.5 * (lasting + rng.standard_normal(D_MODEL))
@@ -82,7 +82,7 @@ def world(
         """One draw."""
         return PlantedLab(
             states_of(at, seed),
-            untrained=states_of(bare, seed + 10**6),
+            untrained=states_of(bare, seed, 1),
             n_layers=N_LAYERS,
             n_prompts=N_PROMPTS,
             data=("topics",),

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.command.speed_report import speed_lines
+from experiments.harness.calibration import Calibration, calibrations
 from experiments.harness.registry import FOLDER, Experiment, benchmarks_in, experiments_in
 from experiments.harness.summaries import Summary, committed, summaries
 from experiments.lab.claims import VERDICTS, Verdict
@@ -37,7 +38,7 @@ def write_report(root: Path, preset: str, folder: Path = FOLDER) -> Path:
     The full results' verdicts also go into the README beside the results folder, between markers.
     """
     path = report_path(root, preset)
-    text = report_text(summaries(root, preset), preset, path.parent, folder)
+    text = report_text(summaries(root, preset), preset, path.parent, folder, root)
     if preset == COMMITTED_PRESET:
         text = "\n".join([text, "## Speed", "", *speed_lines(root / preset), ""])
         refresh_readme(root.parent / "README.md", root, folder)
@@ -111,8 +112,11 @@ def claim_lines(
     return [*lines, "", LEGEND]
 
 
-def report_text(found: Sequence[Summary], preset: str, base: Path, folder: Path) -> str:
-    """Markdown: verdicts by claim and model, then each claim with the numbers that decide it."""
+def report_text(found: Sequence[Summary], preset: str, base: Path, folder: Path, root: Path) -> str:
+    """Markdown: verdicts by claim and model, then each claim with the numbers that decide it.
+
+    `root` holds the calibration, and `base` is where the text will lie.
+    """
     lines = [
         f"# Results of the `{preset}` preset",
         "",
@@ -123,11 +127,17 @@ def report_text(found: Sequence[Summary], preset: str, base: Path, folder: Path)
     lines += claim_lines(found, folder, "", statements=False)
     for experiment in experiments_in(folder):
         rows = [summary for summary in found if summary.experiment == experiment.name]
-        lines += _section(experiment, rows, base) if rows else []
+        right = calibrations(root, [experiment])
+        lines += _section(experiment, rows, base, right) if rows else []
     return "\n".join([*lines, ""])
 
 
-def _section(experiment: Experiment, rows: Sequence[Summary], base: Path) -> list[str]:
+def _section(
+    experiment: Experiment,
+    rows: Sequence[Summary],
+    base: Path,
+    right: Mapping[str, Calibration],
+) -> list[str]:
     lines = ["", f"## {experiment.name}"]
     for key, claim in claims_of(rows, experiment).items():
         lines += [
@@ -140,6 +150,8 @@ def _section(experiment: Experiment, rows: Sequence[Summary], base: Path) -> lis
             "",
             f"**Criterion.** {_flat(claim['criterion'])}",
             "",
+            f"**How often it is right.** {how_often(right.get(key))}",
+            "",
         ]
         lines += [_bullet(row, key, experiment) for row in rows if key in row.verdicts]
     lines += ["", "### Figures and observations"]
@@ -147,6 +159,13 @@ def _section(experiment: Experiment, rows: Sequence[Summary], base: Path) -> lis
         links = [f"[{figure.stem}]({_relative(figure, base)})" for figure in row.figures]
         lines += ["", f"*{row.title}.* {_flat(row.content['observation'])} {', '.join(links)}"]
     return lines
+
+
+def how_often(calibration: Calibration | None) -> str:
+    """Power and false-alarm rate of a verdict, in a sentence."""
+    if calibration is None:
+        return "Not known: no planted worlds yet."
+    return f"In planted worlds: {calibration}."
 
 
 def _bullet(row: Summary, key: str, experiment: Experiment) -> str:
@@ -172,8 +191,10 @@ def verdict_table(root: Path, preset: str, model: str | None, folder: Path = FOL
     table = Table(title=title, caption=MARKED)
     for column in ("claim", "model", preset, f"committed {COMMITTED_PRESET}"):
         table.add_column(column, overflow="fold")
+    table.add_column("how often it is right", overflow="fold")
     table.add_column(f"decided by ({preset})", overflow="fold")
     for experiment in experiments_in(folder):
+        right = calibrations(root, [experiment])
         for row in summaries(root, preset, model, experiment.name):
             earlier = committed(root / COMMITTED_PRESET / row.model / row.experiment)
             for claim in row.claims:
@@ -183,6 +204,7 @@ def verdict_table(root: Path, preset: str, model: str | None, folder: Path = FOL
                     row.title,
                     _coloured(row, key, experiment),
                     _coloured(earlier, key, experiment) or "none",
+                    str(right.get(key, "not known")),
                     "\n".join(f"{e.name} {e}" for e in row.deciding(key)[:2]),
                 )
     return table

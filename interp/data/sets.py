@@ -136,9 +136,10 @@ def contrast_set(name: str = "refusal", *, offline: bool = False) -> ContrastSet
 
     refusal: harmful, harmless. twins: harmful, harmless in matched wording. sentiment: positive,
     negative. register: formal, informal. persona: questionable voice, neutral voice. syntax:
-    grammatical, ungrammatical. moral: moral, neutral. topics: two
-    harmless ones, sky and home, for what any two topics do. The others are A/B questions answered with,
-    and against, the behaviour (of sycophancy every twentieth pair: the rest repeat its questions).
+    grammatical, ungrammatical. moral: moral, neutral. topics: facts
+    about the sky, and about home: what any two topics do. The others are A/B questions answered
+    with, and against, the behaviour (of sycophancy every twentieth pair: the rest repeat its
+    questions).
     All but `refusal` are paired.
     """
     if name == "refusal":
