@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from experiments.command.calibrate import FIGURE, Options, calibrate, extreme, plot
-from experiments.command.report import how_often, write_report
+from experiments.command.report import how_often
 from experiments.harness.calibration import (
     FILE,
     Calibration,
@@ -83,15 +83,6 @@ def test_worlds_are_run_counted_written_and_reported(tmp_path):
 def test_rows_of_an_earlier_criterion_count_as_none(tmp_path):
     write_rows(tmp_path, [ROW], "01")
     assert calibrations(tmp_path, [experiment]) == {}
-
-
-def test_report_says_how_often_a_verdict_is_right(tmp_path, monkeypatch):
-    from experiments.command import report
-
-    monkeypatch.setattr(report, "calibrations", lambda *_: {"01a": Calibration([ROW, FALSE])})
-    text = report._section(experiment, [], tmp_path, {})
-    assert "## 01_layer_profiles" in text
-    assert "No results yet" in write_report(tmp_path, "full").read_text()
 
 
 def test_experiment_without_worlds_is_named(tmp_path):

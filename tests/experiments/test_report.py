@@ -15,8 +15,10 @@ from experiments.command.report import (
     refresh_readme,
     write_report,
 )
+from experiments.harness.calibration import Row, criterion_of, write_rows
 from experiments.harness.code_hash import code_hash
 from experiments.harness.provenance import git
+from experiments.harness.registry import find_experiment
 from experiments.harness.summaries import committed, read_summary, summaries
 
 ESTIMATE = {
@@ -153,6 +155,19 @@ def test_a_claim_is_shown_as_present_code_states_it(root, experiments_folder) ->
     assert "Norms | are positive." in text
     assert "As it was." not in text
     assert "| [91a](#91a) | ✓ | ✗° |" in text
+
+
+def test_how_often_a_verdict_is_right_stands_with_its_claim(root, experiments_folder) -> None:
+    save(root, "full", "a", "supported", "rejected")
+    made_up = find_experiment("91", experiments_folder)
+    counts = (60, 54, 0, 6, 0, 0.9, 0.8, 0.95, criterion_of(made_up, "91a"))
+    worlds = [Row("91a", "true", True, *counts), Row("91a", "no", False, 60, 0, *counts[2:])]
+    write_rows(root, worlds, "91")
+    sentence = "supported 54 of 60 times where it is true, 0 of 60 where it is false"
+    text = write_report(root, "full", experiments_folder).read_text()
+    assert f"**How often it is right.** In planted worlds: {sentence}" in text
+    assert "**How often it is right.** Not known: no planted worlds yet." in text  # 91b
+    assert "54 of 60" in "\n".join(shown(root, experiments_folder, "full")[1])
 
 
 def test_a_claim_that_a_result_does_not_have_is_an_empty_cell(root, experiments_folder) -> None:
