@@ -15,12 +15,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import GenerationConfig
 
+from interp.assets.checkpoints import quiet_transformers, read_folder
+from interp.assets.tiny import tiny_huggingface
 from interp.errors import ExperimentError
 from interp.interventions import Intervention, Placement, compose
-from interp.models import LoadedModel, quiet_transformers, read_folder
+from interp.models import LoadedModel
 from interp.prompts import Tokens, left_padded, pad_token
 from interp.sites import Site
-from interp.tiny import tiny_huggingface
 from interp.writes import write_hooks
 
 
