@@ -10,6 +10,7 @@ from torch import Tensor
 
 from interp.assets.tiny import tiny_huggingface
 from interp.engine.packing import prefix_tree
+from interp.engine.writing import touched
 from interp.errors import ActivationError
 from interp.generation import generate
 from interp.interventions import Add, Placement, RotateTo, Scale, ablate
@@ -17,7 +18,6 @@ from interp.models import LoadedModel, tiny_random_model
 from interp.predict import continuation_kl, readout, text_damage, text_log_probs
 from interp.prompts import Tokens, batch, tokenise
 from interp.sites import Site, all_sites, everywhere
-from interp.writes import touched
 from tests.conftest import FAMILIES
 from tests.reference import plain_forward
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from interp.activations import capture
 from interp.engine.body import Body, engine_of
 from interp.engine.packing import pack
+from interp.engine.writing import write_hooks
 from interp.errors import ActivationError
 from interp.generation import generate
 from interp.interventions import Add, Placement, ablate
@@ -22,7 +23,6 @@ from interp.predict import continuation_kl, each_text, readout, text_damage, tex
 from interp.prompts import Tokens, batch, tokenise
 from interp.scores import opening_tokens, refusal_scores
 from interp.sites import Site, everywhere
-from interp.writes import write_hooks
 from tests.conftest import FAMILIES
 
 PROMPTS = ("Why is the sky blue?", "Tea", "Name three large rivers and where they end.")
