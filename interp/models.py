@@ -5,8 +5,6 @@ A name is a registered model, a hub id, a folder, a `.gguf` file, or `tiny-rando
 stands for is known to `interp.assets.folders`. Only safetensors and GGUF are read.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,10 +17,11 @@ from interp.assets.checkpoints import quiet_transformers, read_folder
 from interp.assets.folders import model_folder, read_identity, short_name
 from interp.assets.tiny import TINY_RANDOM, tiny_huggingface, tiny_sha256
 from interp.engine.fingerprint import Fingerprint, fingerprint
+from interp.engine.head import KeptHead
+from interp.engine.self_check import self_check
 from interp.errors import ModelError, raised_as
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-IDENTITY_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 
 
 @dataclass(frozen=True)
@@ -42,23 +41,6 @@ class ModelInfo:
     has_template: bool
     family: str
     random: bool = False
-
-
-@dataclass(eq=False)
-class KeptHead:
-    """A matrix in float32, made again when the matrix has changed."""
-
-    _made_of: Fingerprint | None = None
-    _matrix: Tensor | None = None
-
-    def of(self, head: Float[Tensor, "vocab d_model"]) -> Float[Tensor, "vocab d_model"]:
-        """The matrix in float32; itself if it is that already."""
-        if head.dtype == torch.float32:
-            return head
-        found = fingerprint([head])
-        if self._matrix is None or found != self._made_of:
-            self._made_of, self._matrix = found, head.float()
-        return self._matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,93 +220,6 @@ def wrap(
     model = LoadedModel(bridge, tokenizer, info, fingerprint(list(hf_model.parameters())))
     self_check(model)
     return model
-
-
-def unembed(
-    model: LoadedModel, states: Float[Tensor, "*batch d_model"], exact: bool = False
-) -> Float[Tensor, "*batch vocab"]:
-    """Logits in float32. `exact` also sums in float32: bf16 logits are only good to .06."""
-    head = model.exact_head if exact else model.head
-    bias = None if model.unembedding.bias is None else model.unembedding.bias.to(head.dtype)
-    with bf16_factors() if exact and model.dtype == torch.bfloat16 else nullcontext():
-        # A slice that is not contiguous would be multiplied state by state.
-        rows = states.to(head.dtype).contiguous()
-        logits = torch.nn.functional.linear(rows, head, bias).float()
-    cap = model.logit_cap
-    return logits if cap is None else cap * torch.tanh(logits / cap)
-
-
-@contextmanager
-def bf16_factors() -> Iterator[None]:
-    """Let oneDNN round the factors of float32 products to bf16, but not their sums.
-
-    Where the factors are bf16 numbers to begin with nothing is lost, and processors that multiply
-    bf16 natively take a third of the time.
-    """
-    products = torch.backends.mkldnn.matmul
-    before = products.fp32_precision
-    products.fp32_precision = "bf16"
-    try:
-        yield
-    finally:
-        products.fp32_precision = before
-
-
-@torch.inference_mode()
-def self_check(model: LoadedModel) -> None:
-    """Check pre + attn_out = mid, mid + mlp_out = post = next pre, and logits = head(body).
-
-    Architectures with residual multipliers or hidden norms fail here, by name, instead of giving
-    interventions that quietly mean something else.
-    """
-    ids = torch.arange(3, 11, device=model.device)[None] % model.head.shape[0]
-    with quiet_transformers():
-        logits, cache = model.bridge.run_with_cache(ids, names_filter=is_residual_hook)
-        body = model.hf.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    tolerance = IDENTITY_TOLERANCE[model.dtype]
-    for identity, expected, found in residual_identities(model, cache):
-        check_identity(model, identity, expected, found, tolerance)
-    check_identity(model, "logits = head(body)", unembed(model, body), logits.float(), tolerance)
-
-
-def is_residual_hook(name: str) -> bool:
-    """Whether a hook point reads the residual stream or what a block adds to it."""
-    return name.startswith("blocks.") and (
-        ".hook_resid_" in name or name.endswith(("hook_attn_out", "hook_mlp_out"))
-    )
-
-
-def residual_identities(model: LoadedModel, cache: Any) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Name, expected and found value of every identity of every layer."""
-    for layer in range(model.n_layers):
-        block = f"blocks.{layer}"
-        pre, post = cache[f"{block}.hook_resid_pre"], cache[f"{block}.hook_resid_post"]
-        attention, mlp = cache[f"{block}.hook_attn_out"], cache[f"{block}.hook_mlp_out"]
-        if model.info.has_mid:
-            mid = cache[f"{block}.hook_resid_mid"]
-            yield f"{block}: pre + attn_out = mid", pre.float() + attention.float(), mid
-            yield f"{block}: mid + mlp_out = post", mid.float() + mlp.float(), post
-        else:
-            total = pre.float() + attention.float() + mlp.float()
-            yield f"{block}: pre + attn_out + mlp_out = post", total, post
-        if layer + 1 < model.n_layers:
-            following = cache[f"blocks.{layer + 1}.hook_resid_pre"]
-            yield f"{block}: post = next pre", post, following
-
-
-def check_identity(
-    model: LoadedModel, identity: str, expected: Tensor, found: Tensor, tolerance: float
-) -> None:
-    """Raise ModelError when the relative error of an identity is above the tolerance, or NaN."""
-    scale = found.float().abs().max()
-    error = float((expected.float() - found.float()).abs().max() / scale)
-    if not error <= tolerance:
-        raise ModelError(
-            f"{model.info.name} ({model.info.family}) fails the residual self-check: '{identity}' "
-            f"is off by {error:.2g} of the largest value, expected at most {tolerance:g}. Its "
-            "blocks are not plain residual additions (or its weights are damaged), so directions "
-            "and interventions would not mean what they say. Choose another model."
-        )
 
 
 def choose_device(device: str) -> torch.device:

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from interp.engine.batching import in_batches, token_budget
 from interp.engine.body import Body
+from interp.engine.head import unembed
 from interp.engine.packing import PrefixTree, pack, prefix_tree
 from interp.engine.writing import check_placements
 from interp.errors import ActivationError
 from interp.interventions import Placement
-from interp.models import LoadedModel, unembed
+from interp.models import LoadedModel
 from interp.prompts import Prompts, Tokens, tokens_of
 
 TEXT_TOKENS_PER_BATCH = 512

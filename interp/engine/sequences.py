@@ -10,8 +10,9 @@ from torch import Tensor
 
 from interp.engine.attention import Stored
 from interp.engine.body import Body
+from interp.engine.head import unembed
 from interp.engine.packing import pack
-from interp.models import LoadedModel, unembed
+from interp.models import LoadedModel
 from interp.prompts import Tokens
 
 KEPT_WHILE = 0.75  # finished answers are dropped from a batch when fewer than this share go on

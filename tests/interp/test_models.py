@@ -7,15 +7,9 @@ import torch
 
 from interp.assets.folders import identity, short_name
 from interp.assets.tiny import tiny_huggingface
+from interp.engine.self_check import residual_identities
 from interp.errors import ModelError
-from interp.models import (
-    choose_device,
-    choose_dtype,
-    from_huggingface,
-    load,
-    residual_identities,
-    tiny_random_model,
-)
+from interp.models import choose_device, choose_dtype, from_huggingface, load, tiny_random_model
 from tests.conftest import FAMILIES
 
 
