@@ -19,8 +19,7 @@ from experiments.harness.paths import CUSTOM, TINY, default_model, model_label, 
 from experiments.harness.registry import FOLDER, PRESET_NAMES, Experiment, find_experiment
 from experiments.lab.config import ExperimentConfig, Seed, check, settings
 from interp.assets.registry import models
-from interp.errors import ExperimentError, ModelError
-from interp.suggest import nearest
+from interp.errors import ExperimentError, ModelError, nearest
 
 if TYPE_CHECKING:
     from experiments.harness.runner import Outcome, Plan
