@@ -23,8 +23,7 @@ from interp.data.prompt_sets import (
     example_set,
     text_set,
 )
-from interp.errors import DataError
-from interp.suggest import nearest
+from interp.errors import DataError, nearest
 
 
 class LabelledResponse(NamedTuple):

@@ -24,7 +24,9 @@ from transformers import (
 )
 
 from interp.errors import ModelError
-from interp.models import LoadedModel, from_huggingface
+
+TINY_RANDOM = "tiny-random"
+"""The name to load the tiny llama by."""
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 TEMPLATE = (
@@ -37,7 +39,7 @@ TEMPLATE = (
 def tiny_sha256(family: str = "llama", n_layers: int = 4, seed: int = 0, **options: Any) -> str:
     """What identifies the weights of a tiny model: how they are made."""
     others = "".join(f", {name} {options[name]}" for name in sorted(options))
-    text = f"tiny-random {family}, {n_layers} layers, width 32, seed {seed}{others}"
+    text = f"{TINY_RANDOM} {family}, {n_layers} layers, width 32, seed {seed}{others}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -115,10 +117,3 @@ def tiny_huggingface(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return AutoModelForCausalLM.from_config(config, dtype=dtype).eval(), tokenizer
-
-
-def tiny_random_model(family: str = "llama", n_layers: int = 4, **options: Any) -> LoadedModel:
-    """A seeded random model of width 32, booted and self-checked; options of `tiny_huggingface`."""
-    hf_model, tokenizer = tiny_huggingface(family, n_layers, **options)
-    sha256 = tiny_sha256(family, n_layers, **options)
-    return from_huggingface(hf_model, tokenizer, "tiny-random", sha256, random=True)
