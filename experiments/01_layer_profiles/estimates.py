@@ -6,12 +6,13 @@ import numpy as np
 
 from experiments.lab.estimate import Estimate
 from interp import geometry, stats
+from interp.class_profiles import ClassProfiles
 
-from .measure import FORMS, Profiles, Source
+from .measure import FORMS, Source
 from .protocol import CLASSES, CONTROLS, HALVES, POSITIONS, SMALLEST_SHARE
 
 
-def estimates(found: Mapping[Source, Profiles], largest_share: float) -> Iterator[Estimate]:
+def estimates(found: Mapping[Source, ClassProfiles]) -> Iterator[Estimate]:
     """Every number of the experiment; those without the largest dimensions have a suffix."""
     for position in POSITIONS:
         for form in FORMS:
@@ -26,15 +27,9 @@ def estimates(found: Mapping[Source, Profiles], largest_share: float) -> Iterato
     at_last, varying = (found["harmful", position, "all"] for position in POSITIONS)
     yield from slope_estimates(varying)
     yield outside_estimate(at_last)
-    for (name, side), n in zip(CLASSES.items(), at_last.n, strict=True):
-        key = f"variance_{side}"
-        limits = stats.null_interval(at_last.bootstrapped[key][:, -1])
-        interval = stats.Interval(at_last.true[key][-1], *limits, n)
-        yield Estimate.of(f"mean_variance.{name}.last", interval)
-    yield Estimate("largest_dimension.share.maximum", largest_share, n=sum(at_last.n))
 
 
-def cosine_estimates(own: Profiles, position: str, suffix: str) -> Iterator[Estimate]:
+def cosine_estimates(own: ClassProfiles, position: str, suffix: str) -> Iterator[Estimate]:
     """Minimum of the cosine, largest excess of 1 - cosine, and its fall from early to late."""
     cosine, excess, null = own.true["cosine"], own.true["excess"], own.permuted["excess"]
     at, peak = int(np.argmin(cosine)), int(np.argmax(excess))
@@ -47,12 +42,12 @@ def cosine_estimates(own: Profiles, position: str, suffix: str) -> Iterator[Esti
         yield Estimate.of(f"{position}.{name}{suffix}", interval, null=draws, p=p, mde=mde)
 
 
-def around(value: float, error: float, own: Profiles) -> stats.Interval:
+def around(value: float, error: float, own: ClassProfiles) -> stats.Interval:
     """A normal interval: percentiles would be off, since resampling biases 1 - cosine."""
     return stats.Interval(value, value - 1.96 * error, value + 1.96 * error, sum(own.n))
 
 
-def fall_of(own: Profiles) -> stats.Interval:
+def fall_of(own: ClassProfiles) -> stats.Interval:
     """The fall of the cosine with depth, beyond permuted labels."""
     error = own.fall(own.bootstrapped["cosine"]).std(ddof=1)
     return around(float(own.fall(own.true["excess"])), float(error), own)
@@ -65,7 +60,7 @@ def difference(one: stats.Interval, other: stats.Interval) -> stats.Interval:
     return stats.Interval(value, value - half, value + half, one.n)
 
 
-def slope_estimates(own: Profiles) -> Iterator[Estimate]:
+def slope_estimates(own: ClassProfiles) -> Iterator[Estimate]:
     """Growth per block of the share of the squared norm that varies, per class and half."""
     for (name, side), n in zip(CLASSES.items(), own.n, strict=True):
         varies = own.true[f"share_{side}"] > SMALLEST_SHARE
@@ -79,7 +74,7 @@ def slope_estimates(own: Profiles) -> Iterator[Estimate]:
             yield Estimate.of(f"slope.{name}.{half}", interval, mde=mde, unit="per block")
 
 
-def outside_estimate(own: Profiles) -> Estimate:
+def outside_estimate(own: ClassProfiles) -> Estimate:
     """Share of the layers whose mid lies outside its neighbours at pre, on the commoner side."""
     above, below = (layers_outside(own, side) for side in (1, -1))
     if not len(above):
@@ -88,7 +83,7 @@ def outside_estimate(own: Profiles) -> Estimate:
     return Estimate.of("streams.outside", share, unit="of layers")
 
 
-def layers_outside(own: Profiles, sign: int) -> np.ndarray:
+def layers_outside(own: ClassProfiles, sign: int) -> np.ndarray:
     """Which layers' ln variance at mid exceeds both neighbours at pre (sign 1), or is below both.
 
     The last layer has one neighbour at pre only, so it is left out, and so is one without variance.
@@ -104,7 +99,7 @@ def layers_outside(own: Profiles, sign: int) -> np.ndarray:
     return np.array(found, dtype=bool)
 
 
-def log_variance(own: Profiles, site: int) -> np.ndarray:
+def log_variance(own: ClassProfiles, site: int) -> np.ndarray:
     """Mean over both classes of ln variance at one site, per bootstrap draw; -inf where none."""
     with np.errstate(divide="ignore"):
         return np.mean(

@@ -14,8 +14,8 @@ from .tables import tables
 
 def run(config: Config, lab: Lab) -> Result:
     """Capture both classes and the controls; resample at every site."""
-    found, largest_share = measure(config, lab)
-    named = {one.name: one for one in estimates(found, largest_share)}
+    found = measure(config, lab)
+    named = {one.name: one for one in estimates(found)}
     return Result(tuple(named.values()), tables(found), observation(named))
 
 

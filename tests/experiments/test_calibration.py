@@ -86,5 +86,5 @@ def test_rows_of_an_earlier_criterion_count_as_none(tmp_path):
 
 
 def test_experiment_without_worlds_is_named(tmp_path):
-    with pytest.raises(ExperimentError, match="speed has a worlds.py"):
+    with pytest.raises(ExperimentError, match="speed has a worlds"):
         calibrate(["speed"], tmp_path, Options(runs=1), Silent())
