@@ -118,10 +118,10 @@ class Config(ExperimentConfig):
     """Is activation space Euclidean?"""
 
     n_prompts: Several = 80  # per class, states of one manifold
-    n_sites: Count | None = 3  # layers measured, evenly spread; None is every one
+    n_sites: Count | None = 2  # layers measured, evenly spread; None is every one
     n_rotations: Several = 19  # draws of each flat control
     n_planted: Several = 19  # draws of each planted space
-    n_halves: Count = 20  # random halves, for the intervals
+    n_halves: Count = 12  # random halves, for the intervals
     n_ollivier: Count = 1  # of these layers, those with Ollivier curvature and planted trees
     neighbours: Count = 10  # of the graph whose shortest paths are the geodesics
     n_metric_sites: Count = 2  # layers at which (b) and (c) are measured
@@ -134,7 +134,7 @@ class Config(ExperimentConfig):
     workers: Count = 2  # processes that draw the controls
 
 
-MINUTES = {"smoke": 0.1, "quick": 1.5, "full": 7}
+MINUTES = {"smoke": 0.1, "quick": 1, "full": 7}
 
 PRESETS: dict[str, Config] = {
     "smoke": Config(
