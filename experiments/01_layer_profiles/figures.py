@@ -1,11 +1,12 @@
 """Figures of experiment 01, each drawn from the table of its name (up to a dot)."""
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.lab.results import Result, caption
 from interp import plots
 
-from .protocol import N_LARGEST, SIGNIFICANCE
+from .protocol import N_LARGEST
 
 NOTES = {
     "cosine": "Cosine of\nclass means",
@@ -24,7 +25,7 @@ LABELS = {
     "without_largest": f"without the {N_LARGEST} largest",
     "pre": "before the attention (pre)",
     "mid": "before the MLP (mid)",
-    "topics": "two harmless topics",
+    "topics": "harmless topics",
     "untrained": "random weights",
     "harmful": "harmful",
 }
@@ -76,16 +77,15 @@ def plot_excess(result: Result) -> Figure:
     """Excess of 1 - cosine of harmful against harmless, and of the controls."""
     table = result.tables["excess"]
     peak = table.groupby(["panel", "group"])["value"].max()["last_instruction"]
-    times = peak["harmful"] / peak["topics"]
+    times = peak["harmful"] / peak["topics"] if peak["topics"] > 0 else np.inf
     return plots.profiles(
         table,
-        title="Harmful and harmless prompts part "
-        + (f"{times:.1f} times as far as two harmless topics" if times > 0 else "unlike topics"),
+        title=f"Harmful and harmless prompts part {times:.1f} times as far as harmless topics",
         caption=caption(
             result,
-            "largest excess, last token of the instruction",
+            f"without the {N_LARGEST} largest dimensions; the most parted pair of topics",
+            "times: largest excess at the last token of the instruction",
             counts(result, "excess"),
-            f"p < {SIGNIFICANCE} at {(table['p'] < SIGNIFICANCE).mean():.0%} of all points",
         ),
         y_labels={
             name: f"Excess of 1 \N{MINUS SIGN} cosine,\n{place}" for name, place in PLACES.items()

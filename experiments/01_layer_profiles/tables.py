@@ -8,8 +8,8 @@ import pandas as pd
 from interp.class_profiles import ClassProfiles
 from interp.stats import interval_columns
 
-from .measure import FORMS, Source
-from .protocol import CLASSES, POSITIONS, SMALLEST_SHARE
+from .measure import FORMS, Source, strongest
+from .protocol import CLASSES, CONTROLS, POSITIONS, SMALLEST_SHARE
 
 PANELS = {"mean_variance": "variance", "max_variance": "largest_variance", "share": "share"}
 
@@ -23,9 +23,9 @@ def tables(found: Mapping[Source, ClassProfiles]) -> dict[str, pd.DataFrame]:
         "instruction": profile_rows(varying),
         "without_largest": profile_rows(without),
         "excess": (
-            places(own).assign(panel=position, group=source, **excess_columns(own))
-            for (source, position, form), own in found.items()
-            if form == "all"
+            excess_rows(strongest(found, source, position, FORMS[0]), position, source)
+            for position in POSITIONS
+            for source in ("harmful", *CONTROLS)
         ),
         "common_mean": (
             rest_rows(found["harmful", position, form], position, form)
@@ -59,10 +59,11 @@ def profile_rows(own: ClassProfiles) -> Iterator[pd.DataFrame]:
             yield places(own).assign(panel=panel, group=name, **shown)
 
 
-def excess_columns(own: ClassProfiles) -> dict[str, np.ndarray]:
+def excess_rows(own: ClassProfiles, position: str, source: str) -> pd.DataFrame:
     """Excess of 1 - cosine over permuted labels, per site."""
     excess, error = own.true["excess"], 1.96 * own.error
-    return {"value": excess, "low": excess - error, "high": excess + error, "p": own.p}
+    columns = {"value": excess, "low": excess - error, "high": excess + error, "p": own.p}
+    return places(own).assign(panel=position, group=source, **columns)
 
 
 def rest_rows(own: ClassProfiles, position: str, form: str) -> pd.DataFrame:

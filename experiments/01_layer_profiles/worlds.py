@@ -8,14 +8,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from experiments.lab.worlds import PlantedLab, States, World
+from experiments.lab.worlds import PlantedLab, States, World, texts_of
+from interp.data.prompt_sets import example_set
 from interp.sites import Site
 
 from .protocol import Config
 
-N_LAYERS, D_MODEL, N_PROMPTS = 8, 48, 40
-NORM_GROWTH = 1.5  # per block
+N_LAYERS, D_MODEL, N_PROMPTS, N_TOPICS = 12, 48, 40, 4
+NORM_GROWTH = 1.3  # per block
 CONFIG = Config(n_prompts=None, n_permutations=99, n_resamples=100)
+
+
+TOPICS = [
+    (name, text) for i in range(N_TOPICS) for name in [f"topics {i}"] for text in texts_of(name, 30)
+]
 
 
 @dataclass(frozen=True)
@@ -36,8 +42,8 @@ def states_of(laws: dict[tuple[str, int], Law], seed: int, draw: int = 0) -> Sta
         group: str, rows: Sequence[int], sites: Sequence[Site], positions: Sequence[int]
     ) -> Float[Tensor, "sample site pos d_model"]:
         """Half of a prompt's noise is the same at every site, half is its own."""
-        topic, _, side = group.rpartition("/")
-        sign = 1.0 if side == "positive" else -1.0
+        topic, _, number = group.rpartition(" ")
+        sign = -1.0 if group == "negative" or number in ("1", "3") else 1.0
         found = np.empty((len(rows), len(sites), len(positions), D_MODEL))
         for i, row in enumerate(rows):
             rng = np.random.default_rng([seed, draw, row, *group.encode()])
@@ -85,14 +91,14 @@ def world(
             untrained=states_of(bare, seed, 1),
             n_layers=N_LAYERS,
             n_prompts=N_PROMPTS,
-            data=("topics",),
+            others={"topics": example_set("topics", TOPICS, "none")},
             seed=seed,
         )
 
     return World(name, truth, lab)
 
 
-APART, BARELY = Law(apart=0.3, mid=3.0), Law(apart=0.12, shares=(1.05, 1.05), mid=2.2)
+APART, BARELY = Law(apart=0.3, mid=3.0), Law(apart=0.12, shares=(1.05, 1.05), mid=1.3)
 WORLDS = (
     world("parting, spreading, streams apart", {"01a": True, "01b": True, "01c": True}, APART),
     world("the same, hardly", {"01a": True, "01b": True, "01c": True}, BARELY),

@@ -32,15 +32,16 @@ def test_numbers_are_the_planted_ones():
     planted = experiment.run(worlds.CONFIG, worlds.world("one curve", {}, law).lab(0))
     last = planted.tables["profiles"]
     for name in protocol.CLASSES:
-        slope = planted[f"slope.{name}.first"]
-        # The share is s / (1 + s) for a noise-to-mean ratio s from .02 to .06: a bit less steep.
-        assert slope.value == pytest.approx(np.log(law.shares[0]), abs=0.05)
-        assert slope.low <= slope.value <= slope.high
+        growth = planted[f"growth.{name}.first"]
+        # The share is s / (1 + s) for a noise-to-mean ratio s from .02 to .1: a bit less steep.
+        expected = worlds.N_LAYERS / 2 * np.log(law.shares[0])
+        assert growth.value == pytest.approx(expected, abs=0.25)
+        assert growth.low <= growth.value <= growth.high
     growth = last.query("panel == 'mean_variance' and group == 'harmful' and stream == 'pre'")
     per_block = np.polyfit(growth["depth"], np.log(growth["value"]), 1)[0]
     expected = np.log(worlds.NORM_GROWTH**2 * law.shares[0])
     assert per_block == pytest.approx(expected, abs=0.03)
-    assert planted["streams.outside"].value == 0.0
+    assert planted["streams.apart"].value == 0.0
 
 
 def test_labels_that_mean_nothing_are_seldom_significant():
@@ -61,18 +62,25 @@ def test_dimension_that_holds_the_norm_hides_the_fall():
 
     lab._states = with_outlier
     found = experiment.run(worlds.CONFIG, lab)
-    assert found["last.minimum"].value > 0.99
-    assert found["last.minimum.without_largest"].value < 0.95
+    assert found["last.minimum.raw"].value > 0.99
+    assert found["last.minimum"].value < 0.95
 
 
-def estimates(p=0.001, fall=(0.01, 0.02), over=(0.01, 0.02), slope=(0.1, 0.2), outside=(0.6, 0.9)):
+def estimates(
+    p=0.001,
+    fall=(0.01, 0.02),
+    over=(0.01, 0.02),
+    growth=(0.2, 0.4),
+    apart=(0.6, 0.9),
+    perhaps=(0.7, 0.9),
+):
     def one(name, limits, **others):
         return Estimate(name, sum(limits) / 2, *limits, **others)
 
     made = [one(f"{position}.excess", (0.0, 1.0), p=p) for position in protocol.POSITIONS]
     made += [one(n, over if "over" in n else fall) for n in protocol.CLAIMS[0].estimates]
-    made += [one(name, slope) for name in protocol.CLAIMS[1].estimates]
-    made += [one("streams.outside", outside, n=24)]
+    made += [one(name, growth) for name in protocol.CLAIMS[1].estimates]
+    made += [one("streams.apart", apart, n=24), one("streams.perhaps", perhaps, n=24)]
     return {estimate.name: estimate for estimate in made}
 
 
@@ -85,10 +93,10 @@ def estimates(p=0.001, fall=(0.01, 0.02), over=(0.01, 0.02), slope=(0.1, 0.2), o
         ({"fall": (0.001, 0.004)}, ("rejected", "supported", "supported")),
         ({"over": (-0.01, 0.02)}, ("inconclusive", "supported", "supported")),
         ({"over": (-0.01, 0.004)}, ("rejected", "supported", "supported")),
-        ({"slope": (-0.1, 0.02)}, ("supported", "inconclusive", "supported")),
-        ({"slope": (-0.1, 0.009)}, ("supported", "rejected", "supported")),
-        ({"outside": (0.4, 0.6)}, ("supported", "supported", "inconclusive")),
-        ({"outside": (0.1, 0.4)}, ("supported", "supported", "rejected")),
+        ({"growth": (-0.1, 0.2)}, ("supported", "inconclusive", "supported")),
+        ({"growth": (-0.1, 0.09)}, ("supported", "rejected", "supported")),
+        ({"apart": (0.1, 0.4)}, ("supported", "supported", "inconclusive")),
+        ({"apart": (0.1, 0.4), "perhaps": (0.2, 0.4)}, ("supported", "supported", "rejected")),
     ],
 )
 def test_verdicts_follow_the_criteria(changes, verdicts):
@@ -103,8 +111,26 @@ def test_without_mid_the_streams_are_untestable():
     assert set(found.tables["profiles"]["stream"]) == {"pre"}
 
 
-@pytest.mark.parametrize("number", ["SIGNIFICANCE", "LEAST_FALL", "LEAST_SLOPE", "LEAST_OUTSIDE",
-                                    "SMALLEST_SHARE"])  # fmt: skip
+def test_one_position_that_agrees_does_not_decide():
+    found = estimates()
+    for name in protocol.CLAIMS[0].estimates:
+        if name.startswith("last."):
+            found[name] = Estimate(name, 0.0, -0.01, 0.001)
+    assert protocol.verdicts(found)["01a"] == "inconclusive"
+
+
+def test_prompts_that_end_unlike_most_are_left_out_where_most_end_alike():
+    ending_alike = experiment.part("measure").ending_alike
+    positive, negative = ["a?", "b?", "c."], ["d?", "e?", "f? "]
+    assert ending_alike((positive, negative)) == (["a?", "b?"], negative)
+    mixed = (["a?", "b."], ["c!", "d?"])
+    assert ending_alike(mixed) == mixed
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["SIGNIFICANCE", "LEAST_FALL", "LEAST_GROWTH", "LEAST_GAP", "MOST_LAYERS", "SMALLEST_SHARE"],
+)
 def test_criteria_state_every_constant(number):
     criteria = " ".join(claim.criterion for claim in protocol.CLAIMS)
     assert str(getattr(protocol, number)) in criteria
@@ -127,7 +153,8 @@ def test_smoke_on_a_tiny_model_where_the_last_token_is_the_same(tiny_model, monk
     words = [f"word{i} {i * i}" for i in range(40)]
     contrast = prompt_sets.contrast("made-up", words[:20], words[20:], "none")
     texts = prompt_sets.text_set("none", ["Nothing."], "none")
-    topics = prompt_sets.contrast("topics", words[1:20], words[21:], "none")
+    by_topic = [(f"topic {i % 4}", f"fact {i}") for i in range(40)]
+    topics = prompt_sets.example_set("topics", by_topic, "none")
     monkeypatch.setattr("experiments.lab.lab.load_set", lambda name: topics)
     lab = Lab(
         model=tiny_model, contrast=contrast, harmful_test=texts, harmless_test=texts, text=texts
