@@ -102,8 +102,10 @@ def gaps_of(own: ClassProfiles) -> np.ndarray:
 
     The last layer has one neighbour only; a layer where nothing varies has a gap of 0.
     """
-    with np.errstate(divide="ignore"):
-        sides = [np.log(own.bootstrapped[f"variance_{side}"]) for side in CLASSES.values()]
+    with np.errstate(divide="ignore"):  # rounding can leave a variance just below 0
+        sides = [
+            np.log(np.maximum(own.bootstrapped[f"variance_{side}"], 0)) for side in CLASSES.values()
+        ]
     at = dict(zip(map(str, own.sites), np.mean(sides, axis=0).T, strict=True))
     found = []
     for site in own.sites:
