@@ -30,7 +30,7 @@ LABELS = {
     "harmful": "harmful",
 }
 PERMUTED = "permuted labels, 95%"
-PLACES = {"last": "last token", "last_instruction": "last token of the\ninstruction"}
+PLACES = {"last": "last token", "last_instruction": "end of instruction"}
 
 
 def plot(result: Result) -> dict[str, Figure]:
@@ -80,7 +80,7 @@ def plot_excess(result: Result) -> Figure:
     times = peak["harmful"] / peak["topics"] if peak["topics"] > 0 else np.inf
     return plots.profiles(
         table,
-        title=f"Harmful and harmless prompts part {times:.1f} times as far as harmless topics",
+        title=f"Harmful and harmless prompts part {times:.1f} times as far as two harmless topics",
         caption=caption(
             result,
             f"without the {N_LARGEST} largest dimensions; the most parted pair of topics",
@@ -88,7 +88,7 @@ def plot_excess(result: Result) -> Figure:
             counts(result, "excess"),
         ),
         y_labels={
-            name: f"Excess of 1 \N{MINUS SIGN} cosine,\n{place}" for name, place in PLACES.items()
+            name: f"Excess of 1 \N{MINUS SIGN} cosine\nat {place}" for name, place in PLACES.items()
         },
         labels=LABELS,
         references=0.0,
@@ -105,7 +105,7 @@ def plot_common_mean(result: Result) -> Figure:
         title=f"Without their common mean the class means point {way}, "
         f"with a cosine down to {lowest['value']:.2f}",
         caption=caption(result, counts(result, "common_mean"), "dotted: opposite means"),
-        y_labels={name: f"Cosine without common\nmean, {place}" for name, place in PLACES.items()},
+        y_labels={name: f"Cosine at\n{place}" for name, place in PLACES.items()},
         labels=LABELS,
         null_label=PERMUTED,
         references=-1.0,
