@@ -2,9 +2,9 @@
 residual stream, layers pass it on, and the head reads it as the choice between two answers.
 
 Every token's embedding has a large constant part, so that the norms divide by nearly the same
-number everywhere and the model is nearly linear; attention is uniform over the tokens before (its queries
-are 0); an MLP whose gate is constant is a linear map. The answer's words follow one another by
-bigrams that the head knows.
+number everywhere and the model is nearly linear. Attention is uniform over the tokens before (its
+queries are 0), and an MLP whose gate is constant is a linear map. The answer's words follow one
+another by bigrams that the head knows.
 """
 
 from __future__ import annotations
