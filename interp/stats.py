@@ -44,21 +44,22 @@ def wilson(successes: int, n: int) -> Interval:
 
 
 def newcombe_difference(
-    first: Bool[np.ndarray, " sample"], second: Bool[np.ndarray, " sample"]
+    first: Bool[np.ndarray, " sample"], second: Bool[np.ndarray, " sample"], share: float = 1.0
 ) -> Interval:
-    """Difference of two paired rates, second - first, with Newcombe's score interval.
+    """Difference of two paired rates, second - share * first, with Newcombe's score interval.
 
     Method 10 of Newcombe 1998, Statistics in Medicine 17:2635-2650: the distances from each rate
     to its Wilson limits, combined as the sides of a triangle whose angle is the
-    continuity-corrected phi coefficient of the 2 x 2 table.
+    continuity-corrected phi coefficient of the 2 x 2 table. With a share the side of the first rate
+    is multiplied by it (Zou and Donner 2008, Statistics in Medicine 27:1693-1702).
     """
     both, only_first, only_second, neither = _paired_counts(first, second)
     n = both + only_first + only_second + neither
     one, two = wilson(both + only_first, n), wilson(both + only_second, n)
     phi = _corrected_phi(both, only_first, only_second, neither)
-    difference = (only_second - only_first) / n
-    below = _third_side(two.value - two.low, one.high - one.value, phi)
-    above = _third_side(two.high - two.value, one.value - one.low, phi)
+    difference = (only_second + both - share * (only_first + both)) / n
+    below = _third_side(two.value - two.low, share * (one.high - one.value), phi)
+    above = _third_side(two.high - two.value, share * (one.value - one.low), phi)
     return Interval(difference, difference - below, difference + above, n)
 
 

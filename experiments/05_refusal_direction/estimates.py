@@ -1,158 +1,145 @@
-"""From the cells of experiment 05 to estimates with intervals, nulls and detectable effects."""
+"""From the measurements of experiment 05 to estimates with intervals and nulls."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
+from sklearn.isotonic import isotonic_regression
 
 from experiments.lab.estimate import Estimate
-from experiments.lab.meter import Meter
 from experiments.lab.selection import Selection, found_estimate, gate_estimates
 from interp import stats
 from interp.errors import DataError
-from interp.scores import auroc, classifier_accuracy
+from interp.scores import classifier_accuracy
 
-from .measure import AGAIN, WANTED, Edits
-from .protocol import CRITERION_FAMILIES, MAX_SHARE_LEFT
+from .measure import Effects, Values
+from .protocol import FAMILIES, GONE_BY, LEAST_NULL_KL, MAX_KL_RATIO, MAX_SHARE_LEFT
 
-CHANCE = 0.5
-EDITED = {"harmful": "ablated", "contrast": "ablated", "harmless": "added"}
-
-
-def by_condition(prompts: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
-    """The rows of every set and condition that was measured."""
-    return dict(list(prompts.groupby(["set", "condition"], sort=False)))  # type: ignore[arg-type]
-
-
-def refusals(prompts: pd.DataFrame) -> dict[tuple[str, str], Bool[np.ndarray, " sample"]]:
-    """Per set and condition with answers, whether each answer declines."""
-    rows = by_condition(prompts.dropna(subset=["answer"]))
-    return {key: (part.answer == "refused").to_numpy(bool) for key, part in rows.items()}
+N_RESAMPLES = 2000
+Refused = Bool[np.ndarray, " sample"]
 
 
 def selection_estimates(selection: Selection, coefficient: float) -> list[Estimate]:
-    """What was chosen, and how many train prompts its classes are made of.
-
-    These are choices and counts, without interval or null.
-    """
-    chosen = selection.chosen
-    values = {
-        ("coefficient", ""): coefficient,
-        ("selection.depth", "blocks"): chosen.depth,
-        ("selection.position", "tokens from the end"): chosen.position,
-        ("selection.bypass", "nats"): chosen.bypass,
-        ("selection.bypass.base", "nats"): selection.base_bypass,
-        ("selection.induce", "nats"): chosen.induce,
-        ("selection.induce.base", "nats"): selection.base_induce,
-        ("selection.kl", "nats"): chosen.kl,
-    }
+    """What was chosen, and how many train prompts its classes are made of: no intervals."""
     n = len(selection.prompts.validation[0])
     return [
         *gate_estimates(selection.prompts),
-        *(Estimate(name, float(x), n=n, unit=unit) for (name, unit), x in values.items()),
-        Estimate("selection.passed", float(selection.passed), n=len(selection.candidates)),
         found_estimate(selection),
+        Estimate("selection.passed", float(selection.passed), n=len(selection.candidates)),
+        Estimate("selection.depth", float(selection.chosen.depth), n=n, unit="blocks"),
+        Estimate("coefficient", coefficient, n=n),
     ]
 
 
-def rate_estimates(prompts: pd.DataFrame, draws: pd.DataFrame) -> Iterator[Estimate]:
-    """Refusal rates with Wilson intervals, and their paired differences with Newcombe's.
+def refusals(answers: pd.DataFrame) -> dict[tuple[str, str], Refused]:
+    """Per set and condition, whether each answer declines."""
+    groups = answers.groupby(["set", "condition"], sort=False)
+    return {key: (part.answer == "refused").to_numpy(bool) for key, part in groups}  # type: ignore[misc]
 
-    The base rates, and the differences, have no null of their own: that of the edited rate says it.
-    """
-    found = refusals(prompts)
-    detectable = {
-        on: stats.minimum_detectable_effect_rate(len(base), float(base.mean()))
-        for (on, condition), base in found.items()
-        if condition == "base"
-    }
+
+def rate_estimates(answers: pd.DataFrame) -> Iterator[Estimate]:
+    """Refusal rates, and what 05a, 05b and 05d ask of them."""
+    found = refusals(answers)
     for (on, condition), refused in found.items():
-        yield Estimate.of(
-            f"refusal_rate.{on}.{condition}",
-            stats.wilson(int(refused.sum()), len(refused)),
-            null=null_rates(draws, on) if condition == EDITED[on] else None,
-            mde=detectable[on],
-        )
-    for on in detectable:
-        change = stats.newcombe_difference(found[on, "base"], found[on, EDITED[on]])
-        yield Estimate.of(f"refusal_rate.{on}.difference", change, mde=detectable[on])
-    excess = found["harmful", "ablated"] - MAX_SHARE_LEFT * found["harmful", "base"]
-    yield _mean("refusal_rate.harmful.excess", excess, unit="")
+        rate = stats.wilson(int(refused.sum()), len(refused))
+        yield Estimate.of(f"refusal_rate.{on}.{condition}", rate)
+    base, plain = found["harmful", "base"], found["harmless", "base"]
+    for edit in ("ablated", "orthogonalised"):
+        if ("harmful", edit) in found:
+            left = found["harmful", edit]
+            excess = stats.newcombe_difference(base, left, MAX_SHARE_LEFT)
+            yield Estimate.of(f"excess.{edit}", excess)
+            yield Estimate.of(f"fall.{edit}", stats.newcombe_difference(left, base))
+    rise = stats.newcombe_difference(plain, found["harmless", "added"])
+    mde = stats.minimum_detectable_effect_rate(len(plain), float(plain.mean()))
+    yield Estimate.of("rise.added", rise, mde=mde)
+    accepted = float((~plain).sum())
+    yield Estimate("harmless.accepted", accepted, n=len(plain), unit="prompts")
 
 
-def null_rates(draws: pd.DataFrame, on: str) -> tuple[float, float] | None:
-    """95% of the refusal rates under the criterion's null families; None where none answered."""
-    kind = "harmless" if on == "harmless" else "harmful"
-    rates = of_families(draws, f"{kind}_rate", CRITERION_FAMILIES)
-    measured = rates[np.isfinite(rates)]
-    return stats.null_interval(measured) if len(measured) else None
+def effect_estimates(effects: Effects) -> Iterator[Estimate]:
+    """Falls of the refusal odds against random directions, and KL, in nats."""
+    for edit, falls in (("ablated", effects.ablated), ("orthogonalised", effects.weights)):
+        if falls is None:
+            yield from (Estimate(name.format(edit), float("nan")) for name in GONE_BY)
+            continue
+        null = np.concatenate([values.mean(1) for values in effects.nulls.values()])
+        mean = over(np.mean, falls)
+        yield Estimate.of(f"effect.{edit}", mean, null=null, unit="nats")
+        for family in FAMILIES:
+            margin = over(beyond_strongest, falls, effects.nulls[family])
+            yield Estimate.of(f"margin.{edit}.{family}", margin, unit="nats")
+    null_kl = effects.null_kl.mean(1)
+    kl = over(np.mean, effects.kl)
+    yield Estimate.of("kl.accepted.ablated", kl, null=null_kl, alternative="less", unit="nats")
+    yield Estimate.of(
+        "kl.accepted.over_null", over(beyond_ratio, effects.kl, effects.null_kl), unit="nats"
+    )
+    if effects.cosines:
+        ends = np.mean(effects.cosines), min(effects.cosines), max(effects.cosines)
+        cosines = stats.Interval(*map(float, ends), len(effects.cosines))
+        yield Estimate.of("reextraction.cosine", cosines)
 
 
-def of_families(
-    draws: pd.DataFrame, column: str, families: Sequence[str]
-) -> Float[np.ndarray, " draw"]:
-    """One column of the draws of some families."""
-    return draws.loc[draws.family.isin(families), column].to_numpy(np.float64)
+def over(
+    statistic: Callable[..., float], values: Values, *others: Values, seed: int = 0
+) -> stats.Interval:
+    """A statistic of the direction's row of `values` and of whole `others`, with its interval.
 
-
-def openings_estimates(
-    prompts: pd.DataFrame,
-    effects: Mapping[str, Float[np.ndarray, " sample"]],
-    draws: pd.DataFrame,
-) -> Iterator[Estimate]:
-    """Openings scores, and the effects of both edits against random directions, in nats."""
-    yield from _means_by_condition("openings", prompts)
-    for kind, values in effects.items():
-        null = of_families(draws, kind, CRITERION_FAMILIES)
-        effect = _mean(f"effect.{kind}", values, null)
-        yield effect
-        yield Estimate(f"effect.{kind}.largest_null", float(null.max()), n=len(null), unit="nats")
-        permuted = of_families(draws, kind, ["label_permuted"])
-        between = stats.Interval(permuted.mean(), *stats.null_interval(permuted), len(permuted))
-        p = stats.permutation_p(effect.value, permuted)
-        yield Estimate.of(f"effect.{kind}.label_permuted", between, p=p, unit="nats")
-        again = _range(of_families(draws, kind, [AGAIN]))
-        yield Estimate.of(f"effect.{kind}.reextracted", again, unit="nats")
-    yield Estimate.of("reextraction.cosine", _range(of_families(draws, "cosine", [AGAIN])))
-
-
-def damage_estimates(meter: Meter, edits: Edits, prompts: pd.DataFrame) -> Iterator[Estimate]:
-    """KL on harmless prompts, on ordinary text and over answers (nats), and perplexity.
-
-    Their null is in the dose-response table: damage of random directions.
+    Two-level percentile bootstrap: each draw takes one row of `values` (the direction or a
+    re-extraction) and resamples the prompts, the same for all arrays.
     """
-    both = [edits[kind] for kind in WANTED]
-    rows = by_condition(prompts)
-    for edit in both:
-        kl = rows["harmless", edit.name].kl.to_numpy(np.float64)
-        yield _mean(f"kl.harmless.{edit.name}", kl)
-    yield _perplexity("base", meter.text(both[0])["base_loss"])
-    for edit in both:
-        yield _mean(f"kl.text.{edit.name}", meter.text(edit)["kl"])
-        yield _perplexity(edit.name, meter.text(edit)["loss"])
-    for edit in both:
-        yield _mean(f"kl.answers.{edit.name}", meter.answer_kl("harmless/kl", edit))
-    if "weights" in edits:
-        kl = meter.kl("harmful/kl", edits["weights"], edits["ablation"])
-        yield _mean("kl.orthogonalised_from_ablated", kl)
+    rng = np.random.default_rng(seed)
+    n_draws, n = values.shape
+    rows = rng.integers(n_draws, size=N_RESAMPLES)
+    prompts = rng.integers(n, size=(N_RESAMPLES, n))
+    drawn = [
+        statistic(values[row, chosen], *(other[:, chosen] for other in others))
+        for row, chosen in zip(rows, prompts, strict=True)
+    ]
+    return stats.Interval(statistic(values[0], *others), *stats.null_interval(np.array(drawn)), n)
 
 
-def token_estimates(prompts: pd.DataFrame, threshold: float) -> Iterator[Estimate]:
-    """First-token log-odds of refusal, and how well they tell refused answers from the others.
+def beyond_strongest(fall: Float[np.ndarray, " sample"], nulls: Values) -> float:
+    """Mean fall minus that of the null draw with the largest mean."""
+    return float(fall.mean() - nulls.mean(1).max())
 
-    Nothing where no first tokens of refusals were learnt. No null: they restate the openings score.
-    """
-    if prompts.log_odds.isna().all():
-        return
-    yield from _means_by_condition("log_odds", prompts)
-    base = prompts[prompts.condition == "base"]
-    odds, refused = base.log_odds.to_numpy(np.float64), (base.answer == "refused").to_numpy(bool)
-    yield Estimate("log_odds.threshold", threshold, unit="nats")
-    agreed = int(((odds > threshold) == refused).sum())
-    yield Estimate.of("log_odds.agreement", stats.wilson(agreed, len(odds)))
-    if 0 < refused.sum() < len(refused):
-        yield Estimate.of("log_odds.auroc", stats.bootstrap(_auroc, [odds, refused], paired=True))
+
+def beyond_ratio(kl: Float[np.ndarray, " sample"], null_kl: Values) -> float:
+    """Mean KL minus the most that random directions allow it."""
+    return float(kl.mean() - MAX_KL_RATIO * max(null_kl.mean(), LEAST_NULL_KL))
+
+
+def level_estimates(levels: Values) -> Iterator[Estimate]:
+    """How refusal odds follow the dose, from the odds of every prompt at every level."""
+    measures = {"r2": (rising_r2, ""), "step": (step, ""), "range": (spread, "nats")}
+    for name, (measure, unit) in measures.items():
+        of_prompts = partial(_of_means, measure)
+        interval = stats.bootstrap(of_prompts, [levels.T], paired=True, n_resamples=1000)
+        yield Estimate.of(f"graded.{name}", interval, unit=unit)
+
+
+def _of_means(measure: Callable[..., float], by_prompt: Float[np.ndarray, "sample level"]) -> float:
+    return measure(by_prompt.mean(0))
+
+
+def rising_r2(means: Float[np.ndarray, " level"]) -> float:
+    """Share of the variance of the level means that a rising isotonic regression explains."""
+    fitted = isotonic_regression(means)
+    total = ((means - means.mean()) ** 2).sum()
+    return float(1 - ((means - fitted) ** 2).sum() / total) if total > 0 else 0.0
+
+
+def step(means: Float[np.ndarray, " level"]) -> float:
+    """The largest rise between neighbouring levels, over the range of the means."""
+    return float(np.diff(means).max() / np.ptp(means)) if np.ptp(means) > 0 else 1.0
+
+
+def spread(means: Float[np.ndarray, " level"]) -> float:
+    """Range of the level means, in nats."""
+    return float(np.ptp(means))
 
 
 def accuracy_estimate(model: str) -> Estimate:
@@ -163,31 +150,3 @@ def accuracy_estimate(model: str) -> Estimate:
         return Estimate("classifier.accuracy", float("nan"))
     interval = stats.Interval(found["value"], found["low"], found["high"], int(found["n"]))
     return Estimate.of("classifier.accuracy", interval)
-
-
-def _means_by_condition(column: str, prompts: pd.DataFrame) -> Iterator[Estimate]:
-    for (on, condition), rows in by_condition(prompts).items():
-        mean = stats.bootstrap_mean(rows[column].to_numpy(np.float64))
-        yield Estimate.of(f"{column}.{on}.{condition}", mean, unit="nats")
-
-
-def _mean(
-    name: str, values: np.ndarray, null: np.ndarray | None = None, unit: str = "nats"
-) -> Estimate:
-    mde = stats.minimum_detectable_effect_mean(float(values.std(ddof=1)), len(values))
-    return Estimate.of(name, stats.bootstrap_mean(values), null=null, mde=mde, unit=unit)
-
-
-def _range(values: np.ndarray) -> stats.Interval:
-    """Mean with the range: five values say no more about their tails."""
-    return stats.Interval(values.mean(), values.min(), values.max(), len(values))
-
-
-def _perplexity(condition: str, losses: np.ndarray) -> Estimate:
-    interval = stats.bootstrap(lambda drawn: float(np.exp(drawn.mean())), [losses], paired=True)
-    return Estimate.of(f"perplexity.{condition}", interval)
-
-
-def _auroc(odds: np.ndarray, refused: np.ndarray) -> float:
-    """AUROC; a resample with a single class says nothing, so it counts as chance."""
-    return auroc(odds, refused) if 0 < refused.sum() < len(refused) else CHANCE

@@ -1,59 +1,58 @@
-"""Model passes of experiment 05: both edits of a direction, on answers, openings scores and text.
+"""Model passes of experiment 05: answers, refusal odds and KL under every edit of the direction.
 
-Of an answer only its class and its first words are kept; of a prompt the start of its hash.
+Of an answer only its class is kept; of a prompt the start of its hash.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
+from jaxtyping import Float
 
 from experiments.lab.lab import Lab
 from experiments.lab.meter import BASE, Edit, Meter, share
 from experiments.lab.passages import Passages
-from experiments.lab.selection import Prompts, Selection
+from experiments.lab.rules import MIN_PAIRS
+from experiments.lab.selection import Selection
 from interp.data.near_duplicates import without_near_duplicates
-from interp.directions import Direction, cosine, mean_difference
-from interp.errors import DataError, ExperimentError, ModelError
-from interp.scores import learn_refusal_tokens, log_odds, threshold_for
-from interp.weights import residual_writers
+from interp.directions import Direction, mean_difference
+from interp.errors import ExperimentError, ModelError
+from interp.weights import orthogonalised
 
-from .protocol import COEFFICIENTS, CRITERION_FAMILIES, Config
+from .protocol import COEFFICIENTS, MAX_INCOHERENT, NEAR_BEST, SHARES, Config
 
-CLASSES = ("harmful", "harmless")
-AGAIN = "again"  # in place of a null family: the direction, from half of the train prompts
-N_TOKEN_PROMPTS = 60  # train prompts per class that first tokens of refusals are learnt on
-# Per edit of a direction, the prompts whose openings score it is to move, and which way.
-WANTED = {"ablation": ("harmful/few", -1.0), "addition": ("harmless/few", 1.0)}
+HARMFUL, ACCEPTED = "harmful/scored", "harmless/accepted"  # sets whose odds and KL are measured
 
-Edits = Mapping[str, Edit]  # "ablation" and "addition" of a direction, "weights" where possible
+Values = Float[np.ndarray, "draw sample"]
 
 
-def meter_for(config: Config, lab: Lab, prompts: Prompts) -> Meter:
-    """Test prompts that are no near-duplicates of those the direction is chosen on, and text.
+@dataclass(frozen=True)
+class Effects:
+    """Per direction and prompt, in nats. Rows of the first two: the direction, re-extractions.
 
-    Sets: harmful, contrast, harmless; the first of harmful and of harmless ones that random
-    directions are scored on (/few) and answer (/answered), and for KL (/kl); train, validation.
+    ablated, weights, nulls: fall of the refusal odds on harmful prompts (ablated; taken out of the
+    weights; random directions ablated, by family). kl, null_kl: KL of the next token on accepted
+    harmless prompts (ablated; covariance-matched directions ablated).
     """
-    splits = (lab.splits.train, lab.splits.validation)
-    chosen_on = [prompt for part in splits for prompt in (*part.positive, *part.negative)]
-    sizes = zip(CLASSES, (config.n_harmful, config.n_harmless), strict=True)
-    sets = {on: drawn(lab, on, chosen_on, n) for on, n in sizes}
-    few = min(config.n_null_prompts, *map(len, sets.values()))
-    uses = {"few": few, "answered": config.n_null_answers, "kl": config.n_answer_kl}
-    sets |= {f"{on}/{use}": sets[on][:n] for use, n in uses.items() for on in CLASSES}
-    contrast = [p for p in lab.splits.test.positive if p not in lab.harmful_test.texts]
-    sets["contrast"] = tuple(contrast[: config.n_contrast])
-    for on, texts, rows in zip(CLASSES, prompts.train, prompts.train_rows, strict=True):
-        sets[f"train/{on}"] = tuple(texts[i] for i in rows[:N_TOKEN_PROMPTS])
-    sets["validation/harmful"], sets["validation/harmless"] = prompts.validation
-    order = lab.rng("05.text").permutation(len(lab.text))[: config.n_text]
-    passages = Passages(lab.model, tuple(lab.text[i] for i in order), config.text_tokens)
-    return Meter(lab, sets, passages, config.answer_tokens)
+
+    ablated: Values
+    kl: Values
+    weights: Values | None
+    nulls: Mapping[str, Values]
+    null_kl: Values
+    cosines: Sequence[float]  # of the re-extractions with the direction
+
+
+def test_sets(config: Config, lab: Lab) -> dict[str, tuple[str, ...]]:
+    """Test prompts that are no near-duplicates of those the direction is chosen on."""
+    parts = (lab.splits.train, lab.splits.validation)
+    chosen_on = [prompt for part in parts for prompt in (*part.positive, *part.negative)]
+    return {
+        "harmful": drawn(lab, "harmful", chosen_on, config.n_harmful),
+        "harmless": drawn(lab, "harmless", chosen_on, config.n_harmless),
+    }
 
 
 def drawn(lab: Lab, on: str, chosen_on: Sequence[str], n: int) -> tuple[str, ...]:
@@ -68,136 +67,113 @@ def drawn(lab: Lab, on: str, chosen_on: Sequence[str], n: int) -> tuple[str, ...
     return tuple(unseen[i] for i in lab.rng(f"05.{on}").permutation(len(unseen))[:n])
 
 
-def edits_of(direction: Direction, coefficient: float, key: str = "") -> dict[str, Edit]:
-    """Ablation at every state and addition at its own site, of any direction, named by a key."""
-    return {
-        "ablation": Edit(f"ablated{key}", (direction.ablate(),)),
-        "addition": Edit(f"added{key}", (direction.add(coefficient),)),
-    }
+def meter_for(config: Config, lab: Lab, selection: Selection) -> Meter:
+    """The test sets, those whose odds are scored, validation prompts, and text.
+
+    Where the model accepts too few harmless prompts for any claim, all of them are scored.
+    """
+    sets = test_sets(config, lab)
+    sets["validation/harmless"] = selection.prompts.validation[1]
+    order = lab.rng("05.text").permutation(len(lab.text))[: config.n_text]
+    passages = Passages(lab.model, tuple(lab.text[i] for i in order), config.text_tokens)
+    meter = Meter(lab, sets, passages, config.answer_tokens)
+    answers = zip(sets["harmless"], meter.answers("harmless"), strict=True)
+    accepted = tuple(prompt for prompt, answer in answers if answer != "refused")
+    chosen = accepted if len(accepted) >= MIN_PAIRS else sets["harmless"]
+    n = config.n_scored
+    return replace(meter, prompts=sets | {HARMFUL: sets["harmful"][:n], ACCEPTED: chosen[:n]})
 
 
-def tested_edits(lab: Lab, direction: Direction, coefficient: float) -> Edits:
-    """Both edits, and orthogonalised weights, but where a norm follows them (Gemma 2 and 3)."""
-    edits = edits_of(direction, coefficient)
-    try:
-        residual_writers(lab.model)
-    except ModelError:
-        return edits
-    return {**edits, "weights": Edit.orthogonalising(direction.unit)}
+def adding(direction: Direction, coefficient: float) -> Edit:
+    """Addition at the direction's own site, at every token; nothing at all for 0."""
+    return Edit(f"added/{coefficient:g}", (direction.add(coefficient),)) if coefficient else BASE
 
 
 def coefficient_rates(meter: Meter, direction: Direction) -> pd.DataFrame:
     """Shares of refused and incoherent answers to harmless validation prompts, by coefficient."""
     rows = []
     for coefficient in COEFFICIENTS:
-        edit = edits_of(direction, coefficient, f"/{coefficient:g}")["addition"]
-        found = meter.answers("validation/harmless", edit)
+        found = meter.answers("validation/harmless", adding(direction, coefficient))
         shares = {wanted: share(found, wanted) for wanted in ("refused", "incoherent")}
         rows.append({"coefficient": coefficient, **shares, "n": len(found)})
     return pd.DataFrame(rows)
 
 
-def refusal_tokens(meter: Meter, prompts: Prompts) -> tuple[list[int], float]:
-    """First tokens of refusals, and the log-odds (nats) that best divide validation prompts.
+def choose_coefficient(rates: pd.DataFrame) -> float:
+    """The coefficient that 05b's criterion takes from the rates on validation prompts."""
+    coherent = rates.loc[rates.incoherent <= MAX_INCOHERENT]
+    if not len(coherent):
+        return float(rates.coefficient.min())
+    near_best = coherent.loc[coherent.refused >= coherent.refused.max() - NEAR_BEST]
+    return float(near_best.coefficient.min())
 
-    No tokens, and NaN, where too few answers are refused, or refusals show in no first token.
+
+def weights_edit(lab: Lab, direction: Direction) -> Edit | None:
+    """The direction taken out of the weights; None where something else writes it as well."""
+    edit = Edit.orthogonalising(direction.unit)
+    assert edit.basis is not None
+    try:
+        with orthogonalised(lab.model, edit.basis):
+            return edit
+    except ModelError:
+        return None
+
+
+def answered(meter: Meter, edits: Mapping[tuple[str, str], Edit]) -> pd.DataFrame:
+    """Class of the answer to every test prompt, by set and condition.
+
+    Columns: set, prompt (start of the text's sha256), condition, answer.
     """
-    if not prompts.filtered:
-        return [], float("nan")
-
-    def read(split: str) -> tuple[Float[Tensor, "sample vocab"], Bool[Tensor, " sample"]]:
-        """Log probabilities of the next token, and whether the prompt is harmful."""
-        harmful, harmless = (meter.next_token(f"{split}/{on}", BASE) for on in CLASSES)
-        labels = torch.arange(len(harmful) + len(harmless)) < len(harmful)
-        return torch.cat([harmful, harmless]), labels
-
-    def measure() -> tuple[list[int], float]:
-        """Learnt on train prompts."""
-        try:
-            tokens = learn_refusal_tokens(*read("train"))
-        except DataError:
-            return [], float("nan")
-        log_probs, harmful = read("validation")
-        return tokens, threshold_for(log_odds(log_probs, tokens).numpy(), harmful.numpy())
-
-    tokens, threshold = meter.lab.cell("refusal tokens", measure)
-    return tokens, threshold
-
-
-def scored(meter: Meter, edits: Edits, first_tokens: Sequence[int]) -> pd.DataFrame:
-    """Answers and scores of every test prompt under every edit, without any text.
-
-    Columns: set, prompt (start of the text's sha256), condition, answer (class), openings (nats),
-    log_odds (nats; NaN without first tokens), kl of the next token (nats). Ablated answers to
-    harmless prompts say nothing about refusal: they are missing.
-    """
-    sets = [on for on in ("harmful", "contrast", "harmless") if meter.prompts[on]]
-    plan = [(on, edit) for edit in (BASE, edits["ablation"]) for on in sets]
-    plan += [("harmless", edits["addition"])]
-    plan += [("harmful", edits["weights"])] if "weights" in edits else []
     parts = []
-    for on, edit in meter.lab.progress(plan, "answering test prompts"):
-        answered = (on, edit) != ("harmless", edits["ablation"])
-        scores = meter.scores(on, edit, kl=True, first_tokens=first_tokens)
-        columns = {
-            "set": on,
-            "prompt": prompt_ids(meter.prompts[on]),
-            "condition": edit.name,
-            "answer": meter.answers(on, edit) if answered else None,
-            "openings": scores.openings,
-            "log_odds": scores.log_odds if first_tokens else np.nan,
-            "kl": scores.kl,
-        }
-        parts.append(pd.DataFrame(columns))
+    for (on, condition), edit in meter.lab.progress(edits.items(), "answering", len(edits)):
+        ids = [hashlib.sha256(text.encode()).hexdigest()[:10] for text in meter.prompts[on]]
+        columns = {"set": on, "prompt": ids, "condition": condition}
+        parts.append(pd.DataFrame({**columns, "answer": meter.answers(on, edit)}))
     return pd.concat(parts, ignore_index=True)
 
 
-def effects(meter: Meter, edits: Edits) -> dict[str, Float[np.ndarray, " sample"]]:
-    """Wanted change of the openings score per prompt, nats: fall on harmful, rise on harmless."""
-    return {
-        kind: sign * (meter.scores(on, edits[kind]).openings - meter.scores(on).openings)
-        for kind, (on, sign) in WANTED.items()
-        if kind in edits
-    }
-
-
-def drawn_directions(
-    meter: Meter, selection: Selection, coefficient: float, config: Config
-) -> pd.DataFrame:
-    """What random directions do, and the direction extracted again from halves of the prompts.
-
-    Columns: family (AGAIN: extracted again), draw, cosine with the direction, ablation, addition
-    (mean effects, nats), harmful_rate and harmless_rate (refusal when ablated and when added),
-    ablation_damage and addition_damage (mean KL on text, nats per token); NaN where not measured.
-    """
-    rng = meter.lab.rng("05.re_extraction")
-    again = [(AGAIN, i, from_halves(selection, rng)) for i in range(config.n_reextractions)]
-    drawn = [*meter.lab.nulls(selection, config.n_nulls, "05.nulls"), *again]
-    rows = []
-    for family, draw, direction in meter.lab.progress(drawn, "random directions"):
-        edits = edits_of(direction, coefficient, f"/{family}/{draw}")
-        row = {"family": family, "draw": draw, "cosine": cosine(direction, selection.direction)}
-        row |= {kind: values.mean() for kind, values in effects(meter, edits).items()}
-        answering = draw < config.n_null_generated and family != AGAIN
-        damaging = draw < config.n_dose_nulls and family in CRITERION_FAMILIES
-        for on, (kind, edit) in zip(CLASSES, edits.items(), strict=True):
-            refused = meter.refused(f"{on}/answered", edit) if answering else np.nan
-            damage = meter.text(edit)["kl"].mean() if damaging else np.nan
-            row |= {f"{on}_rate": refused, f"{kind}_damage": damage}
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def from_halves(selection: Selection, rng: np.random.Generator) -> Direction:
-    """The direction extracted from a random half of each class."""
-    positive, negative = (
-        part[rng.permutation(len(part))[: max(2, len(part) // 2)]]
-        for part in (selection.positive, selection.negative)
+def effects(meter: Meter, selection: Selection, weights: Edit | None, config: Config) -> Effects:
+    """Ablation of the direction, of its re-extractions and of random directions."""
+    again = reextracted(selection, config.n_reextractions, meter.lab.rng("05.re-extraction"))
+    named = [("ablated", selection.direction)]
+    named += [(f"ablated/again/{i}", direction) for i, direction in enumerate(again)]
+    edits = [Edit(name, (direction.ablate(),)) for name, direction in named]
+    nulls: dict[str, list[Edit]] = {}
+    for family, i, null in meter.lab.nulls(selection, config.n_nulls, "05.nulls"):
+        nulls.setdefault(family, []).append(Edit(f"ablated/{family}/{i}", (null.ablate(),)))
+    groups = {"": edits, **nulls}
+    plan = [(family, edit) for family, group in groups.items() for edit in group]
+    falls: dict[str, list[np.ndarray]] = {family: [] for family in groups}
+    for family, edit in meter.lab.progress(plan, "random directions"):
+        falls[family].append(fall(meter, edit))
+    return Effects(
+        ablated=np.stack(falls.pop("")),
+        kl=np.stack([meter.kl(ACCEPTED, edit) for edit in edits]),
+        weights=fall(meter, weights)[None] if weights else None,
+        nulls={family: np.stack(values) for family, values in falls.items()},
+        null_kl=np.stack([meter.kl(ACCEPTED, edit) for edit in nulls["covariance_matched"]]),
+        cosines=[float(one.unit @ selection.direction.unit) for one in again],
     )
-    chosen = selection.direction
-    return mean_difference(positive, negative, chosen.site, chosen.position)
 
 
-def prompt_ids(prompts: Sequence[str]) -> list[str]:
-    """First 10 digits of each text's sha256: names a prompt without quoting it."""
-    return [hashlib.sha256(prompt.encode()).hexdigest()[:10] for prompt in prompts]
+def fall(meter: Meter, edit: Edit) -> Float[np.ndarray, " sample"]:
+    """Of the refusal odds on harmful prompts, in nats."""
+    return meter.scores(HARMFUL).odds - meter.scores(HARMFUL, edit).odds
+
+
+def reextracted(selection: Selection, n: int, rng: np.random.Generator) -> list[Direction]:
+    """The direction from train prompts resampled with replacement within each class."""
+    site, position = selection.direction.site, selection.direction.position
+    classes = selection.positive, selection.negative
+    return [
+        mean_difference(
+            *(part[rng.integers(len(part), size=len(part))] for part in classes), site, position
+        )
+        for _ in range(n)
+    ]
+
+
+def levels(meter: Meter, direction: Direction, coefficient: float) -> Values:
+    """Refusal odds of accepted harmless prompts at every share of the coefficient, in nats."""
+    doses = [adding(direction, dose * coefficient) for dose in SHARES]
+    return np.stack([meter.scores(ACCEPTED, edit).odds for edit in doses])

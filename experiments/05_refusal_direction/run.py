@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-import pandas as pd
-
 from experiments.lab.estimate import Estimate, number
 from experiments.lab.lab import Lab
+from experiments.lab.meter import BASE, Edit
 from experiments.lab.results import Result
 from experiments.lab.rules import not_found
 from experiments.lab.selection import (
@@ -17,7 +16,7 @@ from experiments.lab.selection import (
 )
 
 from . import estimates, measure, tables
-from .protocol import MAX_INCOHERENT, NEAR_BEST, Config, absent
+from .protocol import Config, absent
 
 
 def run(config: Config, lab: Lab) -> Result:
@@ -31,35 +30,38 @@ def run(config: Config, lab: Lab) -> Result:
     )
     direction = selection.direction
     lab.save_direction("refusal", replace(direction, provenance=provenance(lab, selection)))
-    meter = measure.meter_for(config, lab, selection.prompts)
+    meter = measure.meter_for(config, lab, selection)
     coefficients = measure.coefficient_rates(meter, direction)
-    coefficient = choose_coefficient(coefficients)
-    edits = measure.tested_edits(lab, direction, coefficient)
-    first_tokens, threshold = measure.refusal_tokens(meter, selection.prompts)
-    prompts = measure.scored(meter, edits, first_tokens)
-    draws = measure.drawn_directions(meter, selection, coefficient, config)
-    effects = measure.effects(meter, edits)
+    coefficient = measure.choose_coefficient(coefficients)
+    edits = {
+        ("harmful", "base"): BASE,
+        ("harmful", "ablated"): Edit("ablated", (direction.ablate(),)),
+        ("harmless", "base"): BASE,
+        ("harmless", "added"): measure.adding(direction, coefficient),
+    }
+    if weights := measure.weights_edit(lab, direction):
+        edits["harmful", "orthogonalised"] = weights
+    answers = measure.answered(meter, edits)
+    effects = measure.effects(meter, selection, weights, config)
+    levels = measure.levels(meter, direction, coefficient)
     found = (
         *estimates.selection_estimates(selection, coefficient),
-        *estimates.rate_estimates(prompts, draws),
-        *estimates.openings_estimates(prompts, effects, draws),
-        *estimates.damage_estimates(meter, edits, prompts),
-        *estimates.token_estimates(prompts, threshold),
+        *estimates.rate_estimates(answers),
+        *estimates.effect_estimates(effects),
+        *estimates.level_estimates(levels),
         estimates.accuracy_estimate(lab.model.info.name),
     )
     named = {estimate.name: estimate for estimate in found}
     drawn = {
-        "selection": tables.selection_table(selection, named),
+        "selection": tables.selection_table(selection),
         "rates": tables.rates_table(named),
-        "dose_response": tables.dose_table(meter, direction, coefficient, draws, config),
-        **{f"nulls_{kind}": tables.null_table(kind, named, draws) for kind in effects},
-        "answers": tables.answer_rates(prompts),
-        "first_words": tables.first_words(meter, edits),
-        "prompts": prompts,
+        "nulls": tables.null_table(effects, named),
+        "dose_response": tables.dose_table(meter, direction, coefficient, config),
+        "prompts": answers,
+        "scores": tables.score_table(effects, levels),
         "coefficients": coefficients,
-        "reextractions": draws.loc[draws.family == measure.AGAIN, ["draw", "cosine", *effects]],
     }
-    return Result(found, drawn, observation(named, selection))
+    return Result(tuple(named.values()), drawn, observation(named, selection))
 
 
 def provenance(lab: Lab, selection: Selection) -> dict[str, str]:
@@ -73,21 +75,12 @@ def provenance(lab: Lab, selection: Selection) -> dict[str, str]:
     }
 
 
-def choose_coefficient(rates: pd.DataFrame) -> float:
-    """The coefficient that the criterion's rule takes from the rates on validation prompts."""
-    coherent = rates.loc[rates.incoherent <= MAX_INCOHERENT]
-    if not len(coherent):
-        return float(rates.coefficient.min())
-    near_best = coherent.loc[coherent.refused >= coherent.refused.max() - NEAR_BEST]
-    return float(near_best.coefficient.min())
-
-
 def observation(e: Mapping[str, Estimate], selection: Selection) -> str:
     """One paragraph that quotes the numbers."""
     site, position = selection.direction.site, selection.direction.position
-    refused = f"{number(e['train.refused'].value)} of {e['train.refused'].n}"
     opening = f"Direction from {site}, position {position}. "
     if absent(e):
+        refused = f"{number(e['train.refused'].value)} of {e['train.refused'].n}"
         opening = f"Behaviour absent: {refused} harmful train prompts are refused. {opening}"
     elif not_found(e):
         opening = (
@@ -96,14 +89,15 @@ def observation(e: Mapping[str, Estimate], selection: Selection) -> str:
         )
     elif not selection.passed:
         opening += f"No candidate met every constraint; this one: {selection.chosen.failed}. "
+    weights = e.get("refusal_rate.harmful.orthogonalised", "not to be had")
     return (
         f"{opening}Refusal on {e['refusal_rate.harmful.base'].n} harmful prompts: "
-        f"{e['refusal_rate.harmful.base']}, ablated {e['refusal_rate.harmful.ablated']} (KL on "
-        f"harmless {e['kl.harmless.ablated']}). On {e['refusal_rate.harmless.base'].n} harmless "
-        f"tasks: {e['refusal_rate.harmless.base']}, with {number(e['coefficient'].value)} times "
-        f"the difference added {e['refusal_rate.harmless.added']} (KL {e['kl.harmless.added']}). "
-        f"On the openings score ablation does {e['effect.ablation']}, the strongest isotropic or "
-        f"covariance-matched random direction {e['effect.ablation.largest_null']}; addition "
-        f"{e['effect.addition']}, against {e['effect.addition.largest_null']}. Classifier accuracy "
-        f"{e['classifier.accuracy']}."
+        f"{e['refusal_rate.harmful.base']}, ablated {e['refusal_rate.harmful.ablated']}, taken out "
+        f"of the weights {weights}. Ablation lowers the refusal odds by {e['effect.ablated']} and "
+        f"costs accepted harmless prompts a KL of {e['kl.accepted.ablated']}. On "
+        f"{e['refusal_rate.harmless.base'].n} harmless tasks: {e['refusal_rate.harmless.base']}, "
+        f"with {number(e['coefficient'].value)} times the difference added "
+        f"{e['refusal_rate.harmless.added']}. A rising curve explains {e['graded.r2']} of how the "
+        f"odds follow the dose; the largest step is {e['graded.step']} of their range of "
+        f"{e['graded.range']}. Classifier accuracy {e['classifier.accuracy']}."
     )
