@@ -113,6 +113,29 @@ def bootstrap(
     return Interval(float(statistic(*arrays)), float(limits.low), float(limits.high), n)
 
 
+def two_level_bootstrap(
+    statistic: Callable[..., float],
+    draws: Float[np.ndarray, "draw sample"],
+    *others: Float[np.ndarray, "draw sample"],
+    seed: int = 0,
+    n_resamples: int = 1000,
+) -> Interval:
+    """A statistic of the first row of `draws` and of whole `others`, with a percentile interval.
+
+    The other rows of `draws` are the same measurement made again (a direction extracted from
+    resampled prompts, say). Each resample takes one row of `draws` at random and resamples the
+    columns, the same ones for all arrays. `n` counts columns.
+    """
+    rng, n = np.random.default_rng(seed), draws.shape[1]
+    rows = rng.integers(len(draws), size=n_resamples)
+    columns = rng.integers(n, size=(n_resamples, n))
+    found = [
+        statistic(draws[row, chosen], *(other[:, chosen] for other in others))
+        for row, chosen in zip(rows, columns, strict=True)
+    ]
+    return Interval(float(statistic(draws[0], *others)), *null_interval(np.array(found)), n)
+
+
 def half_sample_interval(value: float, halves: Float[np.ndarray, " draw"]) -> Interval:
     """Interval of a statistic that duplicates break, from random halves without replacement.
 

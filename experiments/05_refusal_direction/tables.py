@@ -1,6 +1,6 @@
 """From the measurements of experiment 05 to the tables that figures are drawn from."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -11,46 +11,38 @@ from experiments.lab.selection import Selection
 from interp.directions import Direction
 from interp.stats import bootstrap_mean
 
-from .measure import ACCEPTED, Effects, adding, fall
-from .protocol import SHARES, Config
+from .measure import ACCEPTED, adding, fall
+from .protocol import FAMILIES, SHARES, Config
 
 LABELS = {"harmful": "harmful prompts", "harmless": "harmless tasks"}
-Named = Mapping[str, Estimate]
+LEFT = (0.98, 0.9, 0.5, 0.0)  # of the component, in the curve of removing it
 
 
 def selection_table(selection: Selection) -> pd.DataFrame:
     """Every candidate with its status, and what random directions would do to the refusal odds."""
-    first_failed = [text.split("; ")[0] or "passes" for text in selection.candidates.failed]
-    table = selection.candidates.assign(status=first_failed, base_bypass=selection.base_bypass)
+    table = selection.candidates.assign(base_bypass=selection.base_bypass)
+    table["status"] = [text.split("; ")[0] or "passes" for text in table.failed]
     table.loc[table.selected, "status"] = "chosen"
     low, high = np.percentile(selection.base_bypass - selection.null_effects.effect, [2.5, 97.5])
-    failed = [text or "none" for text in table.failed]
-    return table.assign(failed=failed, null_low=low, null_high=high)
+    return table.assign(failed=table.failed.replace("", "none"), null_low=low, null_high=high)
 
 
-def rates_table(estimates: Named) -> pd.DataFrame:
+def rates_table(estimates: Iterable[Estimate]) -> pd.DataFrame:
     """Refusal rate per set and edit."""
-    rates = [one for name, one in estimates.items() if name.startswith("refusal_rate.")]
     rows = [
-        {"label": LABELS[on], "condition": condition, "value": rate.value, "low": rate.low,
-         "high": rate.high, "n": rate.n}
-        for rate in rates
-        for _, on, condition in [rate.name.split(".")]
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def null_table(effects: Effects, estimates: Named) -> pd.DataFrame:
-    """The fall of the refusal odds by the direction ("observed") and by every random direction."""
-    effect = estimates["effect.ablated"]
-    observed = {"family": "observed", "draw": 0, "effect": effect.value}
-    rows = [{**observed, "low": effect.low, "high": effect.high}]
-    rows += [
-        {"family": family, "draw": draw, "effect": value}
-        for family, values in effects.nulls.items()
-        for draw, value in enumerate(values.mean(1))
+        (LABELS[name[1]], name[2], rate.value, rate.low, rate.high, rate.n)
+        for rate in estimates
+        if (name := rate.name.split("."))[0] == "refusal_rate"
     ]
-    return pd.DataFrame(rows).assign(n=effect.n)
+    return pd.DataFrame(rows, columns=["label", "condition", "value", "low", "high", "n"])
+
+
+def null_table(scores: pd.DataFrame, effect: Estimate) -> pd.DataFrame:
+    """The fall of the refusal odds by the direction ("observed") and by every random direction."""
+    random = scores[(scores.measure == "fall") & scores.family.isin(FAMILIES)]
+    draws = random.groupby(["family", "draw"], sort=False)["value"].mean().reset_index()
+    observed = {"family": "observed", "value": effect.value, "low": effect.low, "high": effect.high}
+    return pd.concat([pd.DataFrame([observed]), draws], ignore_index=True).assign(n=effect.n)
 
 
 def dose_table(
@@ -61,33 +53,17 @@ def dose_table(
     Columns: operator, dose (times the difference; share removed), effect, low, high (nats), damage
     (nats per token), n.
     """
-    doses = sorted({*(share * coefficient for share in SHARES[1:]), *config.doses})
-    base = meter.scores(ACCEPTED).odds
-    plan = [("add", dose, adding(direction, dose)) for dose in doses]
-    for factor in config.factors:
-        plan.append(
-            ("remove", 1 - factor, Edit(f"scaled/{factor:g}", (direction.scale(factor),)))
-        )
-    rows = []
+    added = sorted({*(share * coefficient for share in SHARES[1:]), *config.doses})
+    plan = [("add", dose, adding(direction, dose)) for dose in added]
+    removed = ((left, (direction.scale(left),)) for left in LEFT)
+    plan += [("remove", 1 - left, Edit(f"scaled/{left:g}", edit)) for left, edit in removed]
+    base, rows = meter.scores(ACCEPTED).odds, []
     for operator, dose, edit in meter.lab.progress(plan, "doses"):
-        added = operator == "add"
-        change = meter.scores(ACCEPTED, edit).odds - base if added else fall(meter, edit)
-        mean = bootstrap_mean(change)
-        found = {"operator": operator, "dose": dose, "damage": meter.text(edit)["kl"].mean()}
-        rows.append({**found, "effect": mean.value, "low": mean.low, "high": mean.high, "n": mean.n})
-    return pd.DataFrame(rows)
-
-
-def score_table(effects: Effects, levels: np.ndarray) -> pd.DataFrame:
-    """Per scored prompt (its place in the set): falls, KL, and the odds at every dose, in nats."""
-    harmful = {"fall.ablated": effects.ablated[0]}
-    if effects.weights is not None:
-        harmful["fall.orthogonalised"] = effects.weights[0]
-    accepted = {"kl.ablated": effects.kl[0]}
-    accepted |= {f"odds.added.{s:g}": v for s, v in zip(SHARES, levels, strict=True)}
-    parts = [
-        pd.DataFrame({"set": on, "row": range(len(v)), "measure": name, "value": v})
-        for on, group in (("harmful", harmful), ("accepted", accepted))
-        for name, v in group.items()
-    ]
-    return pd.concat(parts, ignore_index=True)
+        is_added = operator == "add"
+        mean = bootstrap_mean(
+            meter.scores(ACCEPTED, edit).odds - base if is_added else fall(meter, edit)
+        )
+        damage = meter.text(edit)["kl"].mean()
+        rows.append((operator, dose, damage, mean.value, mean.low, mean.high, mean.n))
+    columns = ["operator", "dose", "damage", "effect", "low", "high", "n"]
+    return pd.DataFrame(rows, columns=columns)

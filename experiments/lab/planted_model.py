@@ -81,6 +81,7 @@ class Design:
     bends: Sequence[Bend] = ()
     late: Sequence[float] = ()
     words: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    unmerged: bool = False  # what is written late is not in the weight, but in an adapter
     lean: float = 0.0  # of harmless words along the axis, to the one or the other side in turns
     second: float = 0.0  # by how much the axis keeps harmless answers from beginning otherwise
     shared: float = 0.0  # part of the constant in what harmful words write
@@ -98,6 +99,16 @@ class Design:
     def n_dimensions(self) -> int:
         """Of every axis."""
         return len(self.codes[0])
+
+
+class Adapted(torch.nn.Linear):
+    """A linear map with an adapter that is not merged into its weight."""
+
+    adapter: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the weight gives, and what the adapter adds."""
+        return super().forward(x) + x @ self.adapter.T
 
 
 class _Parts:
@@ -209,9 +220,7 @@ def _head(
     return rows
 
 
-def _set_attention(
-    attention: torch.nn.Module, parts: _Parts, design: Design, layer: int
-) -> None:
+def _set_attention(attention: torch.nn.Module, parts: _Parts, design: Design, layer: int) -> None:
     """Uniform attention; the first layer's moves the topic onto the axis, and spreads the noise."""
     for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
         getattr(attention, name).weight.zero_()
@@ -224,6 +233,10 @@ def _set_attention(
         moved += design.moved * torch.outer(torch.tensor(design.late) @ axis, parts.topic)
     attention.v_proj.weight.copy_(torch.eye(D_MODEL))
     attention.o_proj.weight.copy_(moved)
+    if layer == len(design.axes) - 1 and design.unmerged:
+        attention.o_proj.__class__ = Adapted
+        attention.o_proj.register_buffer("adapter", moved)
+        attention.o_proj.weight.zero_()
 
 
 def _set_mlp(mlp: torch.nn.Module, parts: _Parts, design: Design, layer: int) -> None:
