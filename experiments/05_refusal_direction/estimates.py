@@ -16,7 +16,6 @@ from .measure import AGAIN
 from .protocol import DECIDING, FAMILIES, LEAST_NULL_KL, MAX_KL_RATIO, MAX_SHARE_LEFT
 
 Values = Float[np.ndarray, "draw sample"]
-Means = Float[np.ndarray, " level"]
 
 
 def selection_estimates(selection: Selection, coefficient: float) -> list[Estimate]:
@@ -40,11 +39,9 @@ def rate_estimates(answers: pd.DataFrame) -> Iterator[Estimate]:
             excess = stats.newcombe_difference(base, left, MAX_SHARE_LEFT)
             yield Estimate.of(f"excess.{edit}", excess)
             yield Estimate.of(f"fall.{edit}", stats.newcombe_difference(left, base))
-    mde = stats.minimum_detectable_effect_rate(len(plain), float(plain.mean()))
     rise = stats.newcombe_difference(plain, refused["harmless.added"])
-    yield Estimate.of("rise.added", rise, mde=mde)
-    accepted = float((~plain).sum())
-    yield Estimate("harmless.accepted", accepted, n=len(plain), unit="prompts")
+    yield Estimate.of("rise.added", rise)
+    yield Estimate("harmless.accepted", float((~plain).sum()), n=len(plain), unit="prompts")
 
 
 def values_of(scores: pd.DataFrame, measure: str, *families: str) -> Values:
@@ -86,12 +83,12 @@ def beyond_ratio(kl: Float[np.ndarray, " sample"], null_kl: Values) -> float:
     return float(kl.mean() - MAX_KL_RATIO * max(null_kl.mean(), LEAST_NULL_KL))
 
 
-def rising_r2(means: Means) -> float:
+def rising_r2(means: Float[np.ndarray, " level"]) -> float:
     """Share of the variance of the level means that a rising isotonic regression explains."""
     total = ((means - means.mean()) ** 2).sum()
     return float(1 - ((means - isotonic_regression(means)) ** 2).sum() / total) if total else 0.0
 
 
-def step(means: Means) -> float:
+def step(means: Float[np.ndarray, " level"]) -> float:
     """The largest rise between neighbouring levels, over the range of the means."""
     return float(np.diff(means).max() / np.ptp(means)) if np.ptp(means) else 1.0

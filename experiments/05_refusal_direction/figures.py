@@ -29,16 +29,14 @@ def plot_selection(result: Result) -> Figure:
     """Refusal odds under every candidate over depth, coloured by the constraint it fails."""
     table = result.tables["selection"]
     chosen = table[table.status == "chosen"].iloc[0]
-    change = f"from {number(chosen.base_bypass)} (dotted) to {number(chosen.bypass)} nats"
     figure = plots.points(
         table.rename(columns={"depth": "x", "bypass": "y", "status": "group"}),
         title=f"Of {len(table)} candidates the direction of {chosen.site} is taken",
-        caption=caption(result, f"ablating it takes the refusal odds of harmful validation prompts "
-                        f"{change}", "grey: 95% of random directions"),
+        caption=caption(result, "dotted: unedited; grey: 95% of random directions"),
         reference=float(chosen.base_bypass),
         x_label="Depth the candidate is from (blocks)",
         y_label="Refusal odds of harmful\nprompts, ablated (nats)",
-    )  # fmt: skip
+    )
     figure.axes[0].axhspan(chosen.null_low, chosen.null_high, color=NULL_GREY, alpha=0.35, zorder=0)
     return figure
 

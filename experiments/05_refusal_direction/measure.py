@@ -7,15 +7,15 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 
 from experiments.lab.lab import Lab
 from experiments.lab.meter import BASE, Edit, Meter, share
 from experiments.lab.passages import Passages
+from experiments.lab.reextraction import reextracted
 from experiments.lab.rules import MIN_PAIRS
 from experiments.lab.selection import Selection
-from interp.directions import Direction, mean_difference
+from interp.directions import Direction
 from interp.errors import ModelError
 from interp.weights import orthogonalised
 
@@ -27,13 +27,9 @@ AGAIN = "again"  # in place of a null family: the direction from resampled train
 
 
 def meter_for(config: Config, lab: Lab, selection: Selection) -> Meter:
-    """Test prompts, those whose odds are scored, validation prompts, and text.
-
-    Where the model accepts too few harmless prompts for any claim, all of them are scored.
-    """
+    """Test prompts, those that are scored (refused ones too if few are accepted), and text."""
 
     def drawn(on: str, texts: Sequence[str], n: int) -> tuple[str, ...]:
-        """Some of the texts, by the seed."""
         return tuple(texts[i] for i in lab.rng(f"05.{on}").permutation(len(texts))[:n])
 
     sets = {
@@ -64,11 +60,9 @@ def coefficient_rates(meter: Meter, direction: Direction) -> pd.DataFrame:
 
 def choose_coefficient(rates: pd.DataFrame) -> float:
     """The coefficient that 05b's criterion takes from the rates on validation prompts."""
-    coherent = rates.loc[rates.incoherent <= MAX_INCOHERENT]
-    if not len(coherent):
-        return float(rates.coefficient.min())
-    near_best = coherent.loc[coherent.refused >= coherent.refused.max() - NEAR_BEST]
-    return float(near_best.coefficient.min())
+    coherent = rates[rates.incoherent <= MAX_INCOHERENT]
+    near_best = coherent[coherent.refused >= coherent.refused.max() - NEAR_BEST]
+    return float((near_best if len(near_best) else rates).coefficient.min())
 
 
 def removals(lab: Lab, direction: Direction) -> dict[str, Edit]:
@@ -82,10 +76,11 @@ def removals(lab: Lab, direction: Direction) -> dict[str, Edit]:
     return {edit.name: edit for edit in found}
 
 
-def answered(meter: Meter, edits: Mapping[tuple[str, str], Edit]) -> pd.DataFrame:
+def answered(meter: Meter, **edits: Mapping[str, Edit]) -> pd.DataFrame:
     """Class of the answer to every test prompt. Columns: set, condition, prompt (id), answer."""
+    plan = [(on, name, edit) for on, named in edits.items() for name, edit in named.items()]
     parts = []
-    for (on, condition), edit in meter.lab.progress(edits.items(), "answering", len(edits)):
+    for on, condition, edit in meter.lab.progress(plan, "answering"):
         ids = [hashlib.sha256(text.encode()).hexdigest()[:10] for text in meter.prompts[on]]
         columns = {"set": on, "condition": condition, "prompt": ids}
         parts.append(pd.DataFrame({**columns, "answer": meter.answers(on, edit)}))
@@ -100,32 +95,20 @@ def scored(
     Measures: `fall` of the refusal odds on harmful prompts; `kl` of the next token on accepted
     harmless ones; their refusal `odds` with every share of the coefficient added (draw).
     """
-    direction, lab = selection.direction, meter.lab
+    lab = meter.lab
     again = reextracted(selection, n.n_reextractions, lab.rng("05.again"))
     drawn = [(AGAIN, i, one) for i, one in enumerate(again)]
     drawn += lab.nulls(selection, n.n_nulls, "05.nulls")
     plan = [(name, 0, edit) for name, edit in removals.items()]
     plan += [(f, i, Edit(f"ablated/{f}/{i}", (one.ablate(),))) for f, i, one in drawn]
     found = {}
+    base = meter.scores(HARMFUL).odds
     for family, draw, edit in lab.progress(plan, "random directions"):
-        found["fall", family, draw] = fall(meter, edit)
+        found["fall", family, draw] = base - meter.scores(HARMFUL, edit).odds
         if family in ("ablated", AGAIN, "covariance_matched"):
             found["kl", family, draw] = meter.kl(ACCEPTED, edit)
     for dose in SHARES:
-        edit = adding(direction, dose * coefficient)
+        edit = adding(selection.direction, dose * coefficient)
         found["odds", "added", dose] = meter.scores(ACCEPTED, edit).odds
     rows = [(*key, row, x) for key, values in found.items() for row, x in enumerate(values)]
     return pd.DataFrame(rows, columns=["measure", "family", "draw", "prompt", "value"])
-
-
-def fall(meter: Meter, edit: Edit) -> np.ndarray:
-    """Of the refusal odds of every harmful prompt, in nats."""
-    return meter.scores(HARMFUL).odds - meter.scores(HARMFUL, edit).odds
-
-
-def reextracted(selection: Selection, n: int, rng: np.random.Generator) -> list[Direction]:
-    """The direction from train prompts resampled with replacement within each class."""
-    where = selection.direction.site, selection.direction.position
-    classes = selection.positive, selection.negative
-    resampled = ([p[rng.integers(len(p), size=len(p))] for p in classes] for _ in range(n))
-    return [mean_difference(*parts, *where) for parts in resampled]

@@ -12,7 +12,7 @@ from experiments.lab.results import Result
 from experiments.lab.rules import not_found
 
 from . import estimates, measure, tables
-from .protocol import Config, absent
+from .protocol import SHARES, Config, absent
 
 
 def run(config: Config, lab: Lab) -> Result:
@@ -29,12 +29,9 @@ def run(config: Config, lab: Lab) -> Result:
     coefficients = measure.coefficient_rates(meter, direction)
     coefficient = measure.choose_coefficient(coefficients)
     removals = measure.removals(lab, direction)
-    answers = measure.answered(
-        meter,
-        {("harmful", name): edit for name, edit in {"base": BASE, **removals}.items()}
-        | {("harmless", "base"): BASE}
-        | {("harmless", "added"): measure.adding(direction, coefficient)},
-    )
+    doses = {*(share * coefficient for share in SHARES[1:]), *config.doses}
+    added = {"base": BASE, "added": measure.adding(direction, coefficient)}
+    answers = measure.answered(meter, harmful={"base": BASE, **removals}, harmless=added)
     scores = measure.scored(meter, selection, removals, coefficient, config)
     found = (
         *estimates.selection_estimates(selection, coefficient),
@@ -47,7 +44,7 @@ def run(config: Config, lab: Lab) -> Result:
         "selection": tables.selection_table(selection),
         "rates": tables.rates_table(found),
         "nulls": tables.null_table(scores, named["effect.ablated"]),
-        "dose_response": tables.dose_table(meter, direction, coefficient, config),
+        "dose_response": tables.dose_table(meter, direction, doses),
         "prompts": answers,
         "scores": scores,
         "coefficients": coefficients,

@@ -11,11 +11,11 @@ from experiments.lab.selection import Selection
 from interp.directions import Direction
 from interp.stats import bootstrap_mean
 
-from .measure import ACCEPTED, adding, fall
-from .protocol import FAMILIES, SHARES, Config
+from .measure import ACCEPTED, HARMFUL, adding
+from .protocol import FAMILIES
 
 LABELS = {"harmful": "harmful prompts", "harmless": "harmless tasks"}
-LEFT = (0.98, 0.9, 0.5, 0.0)  # of the component, in the curve of removing it
+LEFT = (0.98, 0.9, 0.0)  # of the component, in the curve of removing it
 
 
 def selection_table(selection: Selection) -> pd.DataFrame:
@@ -45,24 +45,16 @@ def null_table(scores: pd.DataFrame, effect: Estimate) -> pd.DataFrame:
     return pd.concat([pd.DataFrame([observed]), draws], ignore_index=True).assign(n=effect.n)
 
 
-def dose_table(
-    meter: Meter, direction: Direction, coefficient: float, config: Config
-) -> pd.DataFrame:
-    """Change of the refusal odds against the KL on text, of adding and of removing more and more.
-
-    Columns: operator, dose (times the difference; share removed), effect, low, high (nats), damage
-    (nats per token), n.
-    """
-    added = sorted({*(share * coefficient for share in SHARES[1:]), *config.doses})
-    plan = [("add", dose, adding(direction, dose)) for dose in added]
-    removed = ((left, (direction.scale(left),)) for left in LEFT)
-    plan += [("remove", 1 - left, Edit(f"scaled/{left:g}", edit)) for left, edit in removed]
-    base, rows = meter.scores(ACCEPTED).odds, []
-    for operator, dose, edit in meter.lab.progress(plan, "doses"):
-        is_added = operator == "add"
-        mean = bootstrap_mean(
-            meter.scores(ACCEPTED, edit).odds - base if is_added else fall(meter, edit)
-        )
+def dose_table(meter: Meter, direction: Direction, coefficients: Iterable[float]) -> pd.DataFrame:
+    """Wanted change of the refusal odds (nats) against the KL on text (`damage`, per token)."""
+    plan = [("add", dose, ACCEPTED, adding(direction, dose)) for dose in sorted(coefficients)]
+    for left in LEFT:
+        name = f"scaled/{left:g}" if left else "ablated"
+        plan.append(("remove", 1 - left, HARMFUL, Edit(name, (direction.scale(left),))))
+    rows = []
+    for operator, dose, on, edit in meter.lab.progress(plan, "doses"):
+        sign = 1 if operator == "add" else -1
+        mean = bootstrap_mean(sign * (meter.scores(on, edit).odds - meter.scores(on).odds))
         damage = meter.text(edit)["kl"].mean()
         rows.append((operator, dose, damage, mean.value, mean.low, mean.high, mean.n))
     columns = ["operator", "dose", "damage", "effect", "low", "high", "n"]

@@ -8,7 +8,7 @@ from experiments.lab.worlds import World
 
 from .protocol import Config
 
-CONFIG = Config(n_sites=2, n_train=20, n_validation=6, answer_tokens=6, n_text=2)
+CONFIG = Config(n_sites=2, answer_tokens=6)
 ONE, OTHER, OPPOSITE = (1.0, 0.0), (0.0, 1.0), (0.0, -1.0)
 THREE = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 FAN = ((0.26, 0.97), (0.26, -0.97), (0.7, 0.7), (0.7, -0.7))

@@ -22,9 +22,9 @@ LEAST = {
         2: "n_prompts n_rotations n_planted n_bases n_targets n_train n_resamples",
     },
     "05": {
-        0: "n_sites n_positions n_contrast n_null_generated n_dose_nulls",
-        1: "n_validation answer_tokens n_nulls n_null_answers n_reextractions",
-        2: "n_train n_harmful n_harmless n_null_prompts n_text text_tokens n_answer_kl",
+        0: "n_sites n_positions n_reextractions",
+        1: "n_validation answer_tokens n_nulls",
+        2: "n_train n_test n_scored n_text",
     },
     "06": {
         0: "n_null_other n_generated n_generated_null",
@@ -50,7 +50,7 @@ COUNTS = [
     for least, names in table.items()
     for name in names.split()
 ] + [(number, "seed", 0) for number in LEAST]
-TUPLES = [("04", "steps"), ("05", "doses"), ("05", "factors"), ("06", "other_doses")]
+TUPLES = [("04", "steps"), ("05", "doses"), ("06", "other_doses")]
 TUPLES += [("08", "magnitude_factors")]
 
 
@@ -92,7 +92,6 @@ def test_numbers_in_a_tuple_are_checked_one_by_one(number, name) -> None:
         ("04", "steps", (0.0, 0.5)),
         ("04", "steps", (0.5, 1.1)),
         ("04", "steps", (0.5,)),
-        ("05", "n_contrast", 1),
         ("06", "n_sources", 0),
         ("06", "raw", 1),
         ("08", "n_doses", 7),
@@ -109,10 +108,10 @@ def test_other_limits(number, name, value) -> None:
 
 def test_all_problems_are_named_at_once_and_in_words() -> None:
     with pytest.raises(ExperimentError) as caught:
-        config_of("05")(n_train=-1, doses=(1.0, "x"), n_contrast=1)
+        config_of("05")(n_train=-1, doses=(1.0, "x"), n_test=1)
     assert str(caught.value) == (
         "n_train is -1; expected a whole number, at least 2. "
-        "n_contrast is 1; expected a whole number, at least 0, not 1. "
+        "n_test is 1; expected a whole number, at least 2. "
         "doses is (1.0, 'x'); expected a tuple of values, each a number."
     )
 
