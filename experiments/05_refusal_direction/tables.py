@@ -57,5 +57,4 @@ def dose_table(meter: Meter, direction: Direction, coefficients: Iterable[float]
         mean = bootstrap_mean(sign * (meter.scores(on, edit).odds - meter.scores(on).odds))
         damage = meter.text(edit)["kl"].mean()
         rows.append((operator, dose, damage, mean.value, mean.low, mean.high, mean.n))
-    columns = ["operator", "dose", "damage", "effect", "low", "high", "n"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=["operator", "dose", "damage", "effect", "low", "high", "n"])
