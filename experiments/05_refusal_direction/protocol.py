@@ -117,12 +117,12 @@ CLAIMS = (
 class Config(ExperimentConfig):
     """One direction that mediates refusal."""
 
-    n_sites: CountOrZero = 4  # candidate sites, evenly spaced, stream pre; 0: all, pre and mid
+    n_sites: CountOrZero = 3  # candidate sites, evenly spaced, stream pre; 0: all, pre and mid
     n_positions: CountOrZero = 1  # last template tokens a candidate may come from; 0: all of them
     n_train: Several = 20  # prompts per class the directions come from, before filtering
-    n_validation: Count = 6  # prompts per class for selection and for the coefficient
+    n_validation: Count = 5  # prompts per class for selection and for the coefficient
     n_test: Several = 16  # test prompts per class that are answered
-    answer_tokens: Count = 16  # greedy tokens of each answer
+    answer_tokens: Count = 14  # greedy tokens of each answer
     n_scored: Several = 8  # of the test prompts, per class, for refusal odds and KL
     n_nulls: Count = 3  # random directions per family
     n_reextractions: CountOrZero = 2  # directions from resampled train prompts

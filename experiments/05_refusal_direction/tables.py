@@ -15,7 +15,7 @@ from .measure import ACCEPTED, HARMFUL, adding
 from .protocol import FAMILIES
 
 LABELS = {"harmful": "harmful prompts", "harmless": "harmless tasks"}
-LEFT = (0.98, 0.9, 0.0)  # of the component, in the curve of removing it
+LEFT = (0.9, 0.0)  # of the component, in the curve of removing it
 
 
 def selection_table(selection: Selection) -> pd.DataFrame:
