@@ -1,5 +1,7 @@
 """A model's architecture with random weights: what geometry looks like where nothing was learnt."""
 
+import copy
+
 import torch
 from transformers import AutoModelForCausalLM
 
@@ -16,4 +18,7 @@ def untrained(model: LoadedModel, seed: int = 0) -> LoadedModel:
         torch.manual_seed(seed)
         fresh = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     fresh = fresh.to(model.device).eval().requires_grad_(False)
-    return from_huggingface(fresh, model.tokenizer, f"{model.info.name} untrained", random=True)
+    tokenizer = copy.deepcopy(model.tokenizer)
+    if tokenizer.init_kwargs.get("bos_token") is None:
+        tokenizer.bos_token = None  # transformer-lens put it there, and would now prepend it
+    return from_huggingface(fresh, tokenizer, f"{model.info.name} untrained", random=True)

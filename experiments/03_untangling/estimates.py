@@ -1,15 +1,15 @@
 """From the profiles of experiment 03 to estimates and tables."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from experiments.lab.estimate import Estimate
+from experiments.lab.halves import Draws, columns, estimate
 from interp import stats
 
-from .measure import Draws, Profiles, Source
+from .measure import Profiles, Source
 from .protocol import SETS
 
 LEVELS = ("linear", "nearest", "distance", "cosine")
@@ -50,13 +50,6 @@ def changes_of(own: Profiles) -> dict[str, Draws]:
     }
 
 
-def estimate(name: str, draws: Draws, n: int, null: Draws | None = None) -> Estimate:
-    """The value of all pairs, with the interval that halves give."""
-    interval = replace(stats.half_sample_interval(float(draws[0]), draws[1:]), n=n)
-    mde = stats.minimum_detectable_effect_interval(interval)
-    return Estimate.of(name, interval, null=null, mde=mde)
-
-
 def tables(found: Mapping[Source, Profiles]) -> dict[str, pd.DataFrame]:
     """One table per figure, one row per site and line; panels are sets of prompts."""
     return {
@@ -74,9 +67,8 @@ def tables(found: Mapping[Source, Profiles]) -> dict[str, pd.DataFrame]:
 
 def rows(own: Profiles, key: str, source: str) -> pd.DataFrame:
     """One quantity per site, with its interval, and with permuted labels where there are any."""
-    draws = own.of[key]
-    columns = stats.interval_columns(draws[1:] - np.median(draws[1:], axis=0) + draws[0])
-    if (key, source) == ("linear", "trained"):
-        columns |= stats.interval_columns(own.of["permuted"][1:], "null_")
     places = [(str(site), site.depth, own.n) for site in own.sites]
-    return pd.DataFrame(places, columns=["site", "depth", "n"]).assign(value=draws[0], **columns)
+    table = pd.DataFrame(places, columns=["site", "depth", "n"]).assign(**columns(own.of[key]))
+    if (key, source) != ("linear", "trained"):
+        return table
+    return table.assign(**stats.interval_columns(own.of["permuted"][1:], "null_"))

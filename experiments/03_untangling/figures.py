@@ -7,6 +7,12 @@ from interp import plots
 
 from .protocol import N_SHOTS
 
+Y_LABELS = {
+    "errors": f"Errors, {N_SHOTS} per class,\n",
+    "distances": "Within a class,\n",
+    "decomposition": "Squared distance over\nsquared norm, ",
+    "dimension": "Dimension by ",
+}
 SETS = {"contrast": "contrast set", "twins": "twins"}
 KINDS = {
     "linear": "linear rule",
@@ -22,47 +28,37 @@ LABELS |= {f"{key}.untrained": f"{kind}, random weights" for key, kind in KINDS.
 
 def plot(result: Result) -> dict[str, Figure]:
     """What each claim is about, over depth, and the intrinsic dimension."""
-    lines = result.tables["errors"], result.tables["distances"], result.tables["decomposition"]
-    ends = [one[one["panel"] == "twins"].groupby("group")["value"].agg(["first", "last"])
-            for one in lines]  # fmt: skip
-    wrong, apart, parts = (one.T for one in ends)
-    last = parts.loc["last"]
-    share = last["turning.trained"] / (last["turning.trained"] + last["lengths.trained"])
-    table = result.tables["dimension"]
-    gaussian = (table["value"] / (table["null_low"] + table["null_high"]) * 2).median()
-    return {
-        "errors": over_depth(
-            result, "errors", "Share of errors,\n", f"learnt from {N_SHOTS} prompts per class",
-            "A line misplaces {first:.0%} of the twins at first, {last:.0%} at the end".format(
-                **wrong["linear.trained"]),
-        ),
-        "distances": over_depth(
-            result, "distances", "Within a class,\n", "",
-            "Twins of a class lie {first:.2f} norms apart at first, {last:.2f} at the end".format(
-                **apart["distance.trained"]),
-        ),
-        "decomposition": over_depth(
-            result, "decomposition", "Squared distance over\nsquared norm, ", "",
-            f"Directions make up {share:.0%} of the squared distance of twins at the end",
-        ),
-        "dimension": over_depth(
-            result, "dimension", "Dimension by ", "grey: Gaussian, same covariance and number",
-            f"States have {gaussian:.2g} times the intrinsic dimension of Gaussian ones",
-        ),
-    }  # fmt: skip
+    wrong, last_wrong = ends(result, "errors", "linear")
+    apart, last_apart = ends(result, "distances", "distance")
+    turning, lengths = (ends(result, "decomposition", part)[1] for part in ("turning", "lengths"))
+    dimension = result.tables["dimension"]
+    times = (2 * dimension["value"] / (dimension["null_low"] + dimension["null_high"])).median()
+    shown = {
+        "errors": f"A line misplaces {wrong:.0%} of the twins at first, {last_wrong:.0%} at the end",
+        "distances": f"Twins of a class lie {apart:.2f} norms apart at first, {last_apart:.2f} at "
+        "the end",
+        "decomposition": f"Directions make up {turning / (turning + lengths):.0%} of the squared "
+        "distance of twins at the end",
+        "dimension": f"States have {times:.2g} times the intrinsic dimension of Gaussian ones",
+    }
+    return {name: over_depth(result, name, title) for name, title in shown.items()}
 
 
-def over_depth(result: Result, name: str, y_label: str, note: str, title: str) -> Figure:
+def ends(result: Result, name: str, line: str) -> tuple[float, float]:
+    """Of the twins, one line's values at the first and at the last site."""
+    rows = result.tables[name].query(f"panel == 'twins' and group == '{line}.trained'")
+    return float(rows["value"].iloc[0]), float(rows["value"].iloc[-1])
+
+
+def over_depth(result: Result, name: str, title: str) -> Figure:
     """The lines of a table, one panel above the other."""
     table = result.tables[name]
-    numbers = " and ".join(str(n) for n in table["n"].unique())
+    n = " and ".join(str(n) for n in table["n"].unique())
     return plots.profiles(
         table,
         title=title,
-        caption=caption(
-            result, "last token of the instruction", f"n = {numbers} prompts per class", note
-        ),
-        y_labels={key: y_label + SETS.get(key, key) for key in table["panel"].unique()},
+        caption=caption(result, "last token of the instruction", f"n = {n} prompts per class"),
+        y_labels={key: Y_LABELS[name] + SETS.get(key, key) for key in table["panel"].unique()},
         labels=LABELS,
-        null_label="Gaussian" if name == "dimension" else "permuted labels, 95%",
+        null_label="Gaussian, same covariance" if name == "dimension" else "permuted labels, 95%",
     )

@@ -1,35 +1,29 @@
 """Do layers untangle the classes, and do they move prompts apart by aligning them differently?
 
-States of harmful and harmless prompts from the first `mid` on, at `pre` and `mid`, at the last
-token of the instruction: of the contrast set, and of twins, which differ in the request alone. Only
-prompts that end in a full stop count, so that the token there is the same. A *change* is the mean
-over the last third of the depth minus that over the first. Controls: the same prompts in the same
-architecture with random weights; labels flipped within random pairs.
+States of harmful and harmless prompts from the first `mid` on, at the last token of the
+instruction, a full stop in all: of the contrast set, and of twins, which differ in the request
+alone. A *change* is the mean over the last third of the depth minus that over the first. Controls:
+the same architecture with random weights; labels flipped within random pairs.
 
 03a. A ridge classifier and the nearest neighbour learn from the same 8 prompts per class, over many
 draws; twins stay together. Classes are *tangled* where the linear rule lags behind.
-03b. Mean distance of two prompts of a class over their mean norm.
-03c. With equal norms 03b and the cosine are one number, since |a - b|^2 = (|a| - |b|)^2
-+ 2 |a| |b| (1 - cos); a correlation of the two over layers would be arithmetic. So the growth is
-decomposed, exactly: mean squared distance over mean squared norm = *lengths* + *turning*. And its
+03b, 03c. With equal norms distance over norm and the cosine are one number, since |a - b|^2 =
+(|a| - |b|)^2 + 2 |a| |b| (1 - cos); to correlate them over layers would be arithmetic. So the growth
+is decomposed, exactly: mean squared distance over mean squared norm = *lengths* + *turning*. And its
 logarithm grows because distances grow or because norms shrink.
 
 Objections, and answers. (1) Errors fall when classes part, tangled or not. - Hence the lag: it must
 be there first, and close. (2) It closes when the nearest neighbour gets worse. - What is left of it
-is taken against the better of the nearest neighbour's errors, first and last. (3) A linear rule
-that was always ahead closes a lag by getting further ahead. - Only a positive lag counts. (4) One
-nearest neighbour of 8 is weak in many dimensions and misses tangles. - Hence without a lag at first
-03a is untestable, not rejected. (5) Any mixing of tokens spreads the states of one token. - The
-change must exceed that with random weights. (6) The cosine falls when a mean common to all shrinks,
-and nobody is aligned. - Then distances must not grow; where they do, what is a prompt's own grows
-faster than what is common, which is the claim. (7) Norms part without turning. - Turning must add
-more than lengths. (8) Few dimensions hold most of the norm. - Shown without the 3 largest; does not
-decide. (9) Curves turn back at the last layers. - The last third is decided on; figures show all.
+is taken against the better of that rule's errors, first and last. (3) A linear rule always ahead
+gets further ahead. - Only a positive lag counts. (4) The nearest of 8 is weak in many dimensions and
+misses tangles. - Hence without a lag 03a is untestable, not rejected. (5) Mixing tokens spreads
+states. - Random weights mix too. (6) The cosine falls when a common mean shrinks. - Then distances
+must not grow; where they do, what is a prompt's own outgrows the common part, which is the claim.
+(7) Few dimensions hold most of the norm. - Shown without the 3 largest; does not decide.
 
 Intervals: random halves of the pairs without replacement, since resampled duplicates are each
-other's neighbours; the same for sites and controls, so differences are paired. They do not hold the
-draw of random weights. Intrinsic dimension is reported and does not decide. Seen before these
-criteria were set: nothing on a real model.
+other's neighbours; the same for sites and controls. They do not hold the draw of random weights.
+Intrinsic dimension is reported. Seen on real models before this was written: nothing.
 """
 
 from collections.abc import Mapping
