@@ -34,3 +34,10 @@ def spread(gram: Gram, inside: Bool[np.ndarray, "draw sample"]) -> dict[str, Dra
         "ln_squared_distance": np.log(mean(lengths + turning)),
         "ln_squared_norm": np.log(square),
     }
+
+
+def spread_within(gram: Gram, inside: Bool[np.ndarray, "draw half"]) -> dict[str, Draws]:
+    """`spread` of each half of the samples, which are two classes of one size, and its mean."""
+    n = len(gram) // 2
+    first, second = (spread(block, inside) for block in (gram[:n, :n], gram[n:, n:]))
+    return {name: (first[name] + second[name]) / 2 for name in first}

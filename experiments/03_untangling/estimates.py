@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from experiments.lab.estimate import Estimate
-from experiments.lab.halves import Draws, columns, estimate
+from experiments.lab.halves import Draws, Profiles, estimate
 from interp import stats
 
-from .measure import Profiles, Source
+from .measure import Source
 from .protocol import SETS
 
 LEVELS = ("linear", "nearest", "distance", "cosine")
@@ -52,23 +52,13 @@ def changes_of(own: Profiles) -> dict[str, Draws]:
 
 def tables(found: Mapping[Source, Profiles]) -> dict[str, pd.DataFrame]:
     """One table per figure, one row per site and line; panels are sets of prompts."""
-    return {
-        table: pd.concat(
-            [
-                rows(own, key, source).assign(panel=name, group=f"{key}.{source}")
-                for (name, source), own in found.items()
-                for key in keys
-            ],
-            ignore_index=True,
-        )
-        for table, keys in TABLES.items()
-    }
-
-
-def rows(own: Profiles, key: str, source: str) -> pd.DataFrame:
-    """One quantity per site, with its interval, and with permuted labels where there are any."""
-    places = [(str(site), site.depth, own.n) for site in own.sites]
-    table = pd.DataFrame(places, columns=["site", "depth", "n"]).assign(**columns(own.of[key]))
-    if (key, source) != ("linear", "trained"):
-        return table
-    return table.assign(**stats.interval_columns(own.of["permuted"][1:], "null_"))
+    parts = {name: [] for name in TABLES}
+    for (name, source), own in found.items():
+        for table, keys in TABLES.items():
+            for key in keys:
+                rows = own.table(key).assign(panel=name, group=f"{key}.{source}")
+                if (key, source) == ("linear", "trained"):
+                    permuted = own.of["permuted"][1:]
+                    rows = rows.assign(**stats.interval_columns(permuted, "null_"))
+                parts[table].append(rows)
+    return {name: pd.concat(rows, ignore_index=True) for name, rows in parts.items()}

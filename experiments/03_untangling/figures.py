@@ -10,7 +10,7 @@ from .protocol import N_SHOTS
 Y_LABELS = {
     "errors": f"Errors, {N_SHOTS} per class,\n",
     "distances": "Within a class,\n",
-    "decomposition": "Squared distance over\nsquared norm, ",
+    "decomposition": "Squared distance,\n",
     "dimension": "Dimension by ",
 }
 SETS = {"contrast": "contrast set", "twins": "twins"}
@@ -34,12 +34,11 @@ def plot(result: Result) -> dict[str, Figure]:
     dimension = result.tables["dimension"]
     times = (2 * dimension["value"] / (dimension["null_low"] + dimension["null_high"])).median()
     shown = {
-        "errors": f"A line misplaces {wrong:.0%} of the twins at first, {last_wrong:.0%} at the end",
-        "distances": f"Twins of a class lie {apart:.2f} norms apart at first, {last_apart:.2f} at "
-        "the end",
+        "errors": f"A line misplaces {wrong:.0%} of the twins first, {last_wrong:.0%} at the end",
+        "distances": f"Twins lie {apart:.2f} norms apart at first, {last_apart:.2f} at the end",
         "decomposition": f"Directions make up {turning / (turning + lengths):.0%} of the squared "
         "distance of twins at the end",
-        "dimension": f"States have {times:.2g} times the intrinsic dimension of Gaussian ones",
+        "dimension": f"The intrinsic dimension is {times:.2g} times that of Gaussian states",
     }
     return {name: over_depth(result, name, title) for name, title in shown.items()}
 
@@ -58,7 +57,7 @@ def over_depth(result: Result, name: str, title: str) -> Figure:
         table,
         title=title,
         caption=caption(result, "last token of the instruction", f"n = {n} prompts per class"),
-        y_labels={key: Y_LABELS[name] + SETS.get(key, key) for key in table["panel"].unique()},
+        y_labels={key: f"{Y_LABELS[name]}{SETS.get(key, key)}" for key in table["panel"].unique()},
         labels=LABELS,
         null_label="Gaussian, same covariance" if name == "dimension" else "permuted labels, 95%",
     )

@@ -1,20 +1,20 @@
 """Errors, distances and cosines at every site: of random halves, and under permuted labels."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from experiments.lab.halves import Draws, halves, inside
+from experiments.lab.halves import Draws, Profiles, halves, inside
 from experiments.lab.lab import Lab
 from experiments.lab.pairs import pairs_of
 from interp import geometry
 from interp.few_shot import linear_errors, mean_errors, nearest_errors
 from interp.sites import Site, all_sites
-from interp.spread import spread
+from interp.spread import spread_within
 
 from .protocol import MIN_PAIRS, N_LARGEST, N_SHOTS, SETS, Config
 
@@ -23,39 +23,24 @@ Source = tuple[str, str]
 """Set of prompts, and "trained" or "untrained"."""
 
 
-@dataclass(frozen=True)
-class Profiles:
-    """Every quantity at every site; the first row of each is of all pairs, the others of halves."""
+def measure(config: Config, lab: Lab) -> tuple[dict[Source, Profiles], dict[Source, States]]:
+    """Profiles and states of both sets, with the trained weights and with random ones.
 
-    sites: Sequence[Site]
-    n: int  # prompts per class
-    of: Mapping[str, Float[np.ndarray, "draw site"]]
-    states: States  # the positive class first
-
-    def thirds(self, name: str) -> tuple[Draws, Draws]:
-        """Means over the first and over the last third of the depth."""
-        share = np.linspace(0, 1, len(self.sites))
-        first, last = (self.of[name][:, inside] for inside in (share <= 1 / 3, share >= 2 / 3))
-        return first.mean(axis=1), last.mean(axis=1)
-
-    def change(self, name: str) -> Draws:
-        """Last third minus first third."""
-        first, last = self.thirds(name)
-        return last - first
-
-
-def measure(config: Config, lab: Lab) -> dict[Source, Profiles]:
-    """Both sets, with the trained weights and with random ones."""
+    The harmful prompts are first, and row 0 of errors is the mean over halves.
+    """
     streams = ("pre", "mid") if lab.model.info.has_mid else ("pre",)
     sites = all_sites(lab.model.n_layers, streams)[1:]  # 0.pre is the embedding of one token
     pairs = {name: pairs_of(lab, name, config.n_pairs, MIN_PAIRS) for name in SETS}
     found: dict[Source, Profiles] = {}
-    for source, bench in (("trained", lab), ("untrained", lab.untrained())):
+    states: dict[Source, States] = {}
+    once = replace(config, n_permutations=1)  # nothing is read from those of random weights
+    for source, bench, settings in (("trained", lab, config), ("untrained", lab.untrained(), once)):
         for name, sides in pairs.items():
             at = [bench.position("last_instruction")]
-            states = torch.cat([bench.activations(side, sites, at)[:, :, 0] for side in sides])
-            found[name, source] = profiles(config, lab, name, sites, states)
-    return found
+            here = torch.cat([bench.activations(side, sites, at)[:, :, 0] for side in sides])
+            found[name, source] = profiles(settings, lab, name, sites, here)
+            states[name, source] = here
+    return found, states
 
 
 def profiles(
@@ -73,7 +58,7 @@ def profiles(
         parts = spread_within(without, within).items()
         found.append(at_site | {f"{key}.without_largest": draws for key, draws in parts})
     of = {key: np.stack([at_site[key] for at_site in found], axis=1) for key in found[0]}
-    return Profiles(sites, n, of, states)
+    return Profiles(sites, n, of)
 
 
 def errors(
@@ -95,10 +80,3 @@ def errors(
         means = mean_errors(rule, gram, signs, pairs, N_SHOTS, config.n_draws, rng)
         found[key] = np.concatenate([[means.mean()], means])
     return found
-
-
-def spread_within(gram: np.ndarray, within: np.ndarray) -> dict[str, Draws]:
-    """Distances, cosines and norms within a class, averaged over both classes."""
-    n = len(gram) // 2
-    classes = [spread(block, within) for block in (gram[:n, :n], gram[n:, n:])]
-    return {name: (classes[0][name] + classes[1][name]) / 2 for name in classes[0]}

@@ -3,41 +3,39 @@
 from collections.abc import Iterator, Mapping
 
 import pandas as pd
-import torch
 
 from experiments.lab.estimate import Estimate
+from experiments.lab.halves import Profiles
 from experiments.lab.lab import Lab
 from experiments.lab.results import Result
 from experiments.lab.spacing import spaced
 from interp.curvature.intrinsic import beside_gaussians
 
 from .estimates import estimates, tables
-from .measure import Profiles, Source, measure
+from .measure import States, measure
 from .protocol import SETS, Config
 
 
 def run(config: Config, lab: Lab) -> Result:
     """Capture both sets with trained and random weights; measure every site on random halves."""
-    found = measure(config, lab)
+    found, states = measure(config, lab)
     named = {one.name: one for one in estimates(found)}
-    dimension = pd.DataFrame(list(dimensions(config, lab, found)))
-    shown = tables(found) | {"dimension": dimension}
+    trained = [(name, found[name, "trained"], states[name, "trained"]) for name in SETS]
+    rows = [row for one in trained for row in dimensions(config, lab, *one)]
+    shown = tables(found) | {"dimension": pd.DataFrame(rows)}
     return Result(tuple(named.values()), shown, observation(named))
 
 
 def dimensions(
-    config: Config, lab: Lab, found: Mapping[Source, Profiles]
+    config: Config, lab: Lab, name: str, own: Profiles, states: States
 ) -> Iterator[dict[str, object]]:
-    """Intrinsic dimension at a few sites, of states minus their class mean."""
-    for name in SETS:
-        own = found[name, "trained"]
-        for site in spaced(own.sites, config.n_dimensions):
-            classes = own.states[:, own.sites.index(site)].double().chunk(2)
-            states = torch.cat([one - one.mean(0) for one in classes]).numpy()
-            rng = lab.rng(f"gaussians {name} {site}")
-            where = {"site": str(site), "depth": site.depth, "n": own.n, "group": name}
-            for kind, value, (low, high) in beside_gaussians(states, config.n_gaussians, rng):
-                yield where | {"panel": kind, "value": value, "null_low": low, "null_high": high}
+    """Intrinsic dimension of harmful prompts at a few sites; a twin would be each one's nearest."""
+    for i in spaced(range(len(own.sites)), config.n_dimensions):
+        site, here = own.sites[i], states[: own.n, i].double().numpy()
+        rng = lab.rng(f"gaussians {name} {site}")
+        where = {"site": str(site), "depth": site.depth, "n": own.n, "group": name}
+        for kind, value, (low, high) in beside_gaussians(here, config.n_gaussians, rng):
+            yield where | {"panel": kind, "value": value, "null_low": low, "null_high": high}
 
 
 def observation(e: Mapping[str, Estimate]) -> str:

@@ -3,13 +3,16 @@
 For what resampling with replacement breaks, such as distances and nearest neighbours.
 """
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from experiments.lab.estimate import Estimate
 from interp import stats
+from interp.sites import Site
 
 Draws = Float[np.ndarray, " draw"]
 
@@ -34,7 +37,29 @@ def estimate(name: str, draws: Draws, n: int, null: Draws | None = None) -> Esti
     return Estimate.of(name, interval, null=null, mde=mde)
 
 
-def columns(draws: Float[np.ndarray, "draw site"]) -> dict[str, Float[np.ndarray, " site"]]:
-    """`value`, `low` and `high` of every site."""
-    around = draws[1:] - np.median(draws[1:], axis=0) + draws[0]
-    return {"value": draws[0], **stats.interval_columns(around)}
+@dataclass(frozen=True)
+class Profiles:
+    """Quantities at every site, each for the whole sample and for every half of it."""
+
+    sites: Sequence[Site]  # evenly spaced in depth
+    n: int  # samples, per class where there are classes
+    of: Mapping[str, Float[np.ndarray, "draw site"]]
+
+    def thirds(self, name: str) -> tuple[Draws, Draws]:
+        """Means over the first and over the last third of the depth."""
+        share = np.linspace(0, 1, len(self.sites))
+        first, last = (self.of[name][:, within] for within in (share <= 1 / 3, share >= 2 / 3))
+        return first.mean(axis=1), last.mean(axis=1)
+
+    def change(self, name: str) -> Draws:
+        """Last third minus first third."""
+        first, last = self.thirds(name)
+        return last - first
+
+    def table(self, name: str) -> pd.DataFrame:
+        """One row per site, with `value`, `low` and `high`."""
+        places = [(str(site), site.depth, self.n) for site in self.sites]
+        draws = self.of[name]
+        around = draws[1:] - np.median(draws[1:], axis=0) + draws[0]
+        found = pd.DataFrame(places, columns=["site", "depth", "n"])
+        return found.assign(value=draws[0], **stats.interval_columns(around))
