@@ -29,16 +29,16 @@ def estimates(found: Mapping[Source, Profiles]) -> Iterator[Estimate]:
             yield estimate(f"{name}.{key}", draws, own.n, null)
             yield estimate(f"{name}.{key}.over_untrained", draws - control[key], own.n)
         for key in LEVELS:
-            for where, draws in zip(("first", "last"), own.thirds(key), strict=True):
+            for where, draws in zip(("first", "middle", "last"), own.thirds(key), strict=True):
                 yield estimate(f"{name}.{key}.{where}", draws, own.n)
 
 
 def changes_of(own: Profiles) -> dict[str, Draws]:
     """What the claims are about, between the thirds of the depth."""
     linear, nearest = own.thirds("linear"), own.thirds("nearest")
-    first, left = linear[0] - nearest[0], linear[1] - np.minimum(*nearest)
+    first, left = linear[0] - nearest[0], linear[2] - np.minimum(nearest[0], nearest[2])
     return {
-        "linear.fall": linear[0] - linear[1],
+        "linear.fall": linear[0] - linear[2],
         "lag.at_first": first,
         "lag.closing": np.maximum(first, 0) - np.maximum(left, 0),
         "distance.growth": own.change("distance"),

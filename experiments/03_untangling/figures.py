@@ -1,5 +1,6 @@
 """Figures of experiment 03, each drawn from the table of its name."""
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.lab.results import Result, caption
@@ -28,25 +29,27 @@ LABELS |= {f"{key}.untrained": f"{kind}, random weights" for key, kind in KINDS.
 
 def plot(result: Result) -> dict[str, Figure]:
     """What each claim is about, over depth, and the intrinsic dimension."""
-    wrong, last_wrong = ends(result, "errors", "linear")
-    apart, last_apart = ends(result, "distances", "distance")
-    turning, lengths = (ends(result, "decomposition", part)[1] for part in ("turning", "lengths"))
+    errors, apart = line(result, "errors", "linear"), line(result, "distances", "distance")
+    turning, lengths = (line(result, "decomposition", part) for part in ("turning", "lengths"))
+    share = (turning / (turning + lengths)).min()
     dimension = result.tables["dimension"]
     times = (2 * dimension["value"] / (dimension["null_low"] + dimension["null_high"])).median()
     shown = {
-        "errors": f"A line misplaces {wrong:.0%} of the twins first, {last_wrong:.0%} at the end",
-        "distances": f"Twins lie {apart:.2f} norms apart at first, {last_apart:.2f} at the end",
-        "decomposition": f"Directions make up {turning / (turning + lengths):.0%} of the squared "
-        "distance of twins at the end",
+        "errors": f"A line misplaces {errors.iloc[0]:.0%} of the twins at first, "
+        f"{errors.min():.0%} at best, {errors.iloc[-1]:.0%} at the end",
+        "distances": f"Twins lie {apart.iloc[0]:.2f} norms apart at first, {apart.max():.2f} at "
+        f"most, {apart.iloc[-1]:.2f} at the end",
+        "decomposition": f"At every depth directions make up {share:.0%} or more of the squared "
+        "distance of twins",
         "dimension": f"The intrinsic dimension is {times:.2g} times that of Gaussian states",
     }
     return {name: over_depth(result, name, title) for name, title in shown.items()}
 
 
-def ends(result: Result, name: str, line: str) -> tuple[float, float]:
-    """Of the twins, one line's values at the first and at the last site."""
-    rows = result.tables[name].query(f"panel == 'twins' and group == '{line}.trained'")
-    return float(rows["value"].iloc[0]), float(rows["value"].iloc[-1])
+def line(result: Result, name: str, key: str) -> pd.Series:
+    """Of the twins, one line's values from the first site to the last."""
+    rows = result.tables[name].query(f"panel == 'twins' and group == '{key}.trained'")
+    return rows["value"].reset_index(drop=True)
 
 
 def over_depth(result: Result, name: str, title: str) -> Figure:

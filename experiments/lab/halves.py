@@ -45,15 +45,17 @@ class Profiles:
     n: int  # samples, per class where there are classes
     of: Mapping[str, Float[np.ndarray, "draw site"]]
 
-    def thirds(self, name: str) -> tuple[Draws, Draws]:
-        """Means over the first and over the last third of the depth."""
+    def thirds(self, name: str) -> tuple[Draws, Draws, Draws]:
+        """Means over the first, the middle and the last third of the depth."""
         share = np.linspace(0, 1, len(self.sites))
-        first, last = (self.of[name][:, within] for within in (share <= 1 / 3, share >= 2 / 3))
-        return first.mean(axis=1), last.mean(axis=1)
+        first, last = share <= 1 / 3, share >= 2 / 3
+        middle = ~(first | last) if len(share) > 3 else np.ones(len(share), dtype=bool)
+        one, two, three = (self.of[name][:, w].mean(axis=1) for w in (first, middle, last))
+        return one, two, three
 
     def change(self, name: str) -> Draws:
         """Last third minus first third."""
-        first, last = self.thirds(name)
+        first, _, last = self.thirds(name)
         return last - first
 
     def table(self, name: str) -> pd.DataFrame:

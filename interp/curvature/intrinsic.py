@@ -10,8 +10,21 @@ import numpy as np
 import skdim
 from jaxtyping import Float
 
-ESTIMATORS = {"TwoNN": skdim.id.TwoNN, "MLE": skdim.id.MLE}
-"""Facco et al. 2017, Sci. Rep. 7:12140; Levina and Bickel 2004, NIPS 17."""
+NEIGHBOURS = 20  # of the maximum likelihood estimate, where there are as many
+
+
+def two_nn(states: Float[np.ndarray, "sample d_model"]) -> float:
+    """From the ratio of the two nearest distances; Facco et al. 2017, Sci. Rep. 7:12140."""
+    return float(skdim.id.TwoNN().fit(states).dimension_)
+
+
+def maximum_likelihood(states: Float[np.ndarray, "sample d_model"]) -> float:
+    """From the nearest distances; Levina and Bickel 2004, NIPS 17."""
+    neighbours = min(NEIGHBOURS, len(states) - 1)
+    return float(skdim.id.MLE().fit(states, n_neighbors=neighbours).dimension_)
+
+
+ESTIMATORS = {"TwoNN": two_nn, "MLE": maximum_likelihood}
 
 
 def beside_gaussians(
@@ -25,5 +38,5 @@ def beside_gaussians(
     mixtures = (rng.standard_normal((n, n)) / np.sqrt(n) for _ in range(n_gaussians))
     gaussians = [mixture @ samples for mixture in mixtures]
     for name, estimator in ESTIMATORS.items():
-        value, *null = (float(estimator().fit(x).dimension_) for x in (samples, *gaussians))
+        value, *null = (estimator(x) for x in (samples, *gaussians))
         yield name, value, (min(null), max(null))
