@@ -1,6 +1,6 @@
 """Figures of experiment 03, each drawn from the table of its name."""
 
-import pandas as pd
+import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.lab.results import Result, caption
@@ -35,10 +35,10 @@ def plot(result: Result) -> dict[str, Figure]:
     dimension = result.tables["dimension"]
     times = (2 * dimension["value"] / (dimension["null_low"] + dimension["null_high"])).median()
     shown = {
-        "errors": f"A line misplaces {errors.iloc[0]:.0%} of the twins at first, "
-        f"{errors.min():.0%} at best, {errors.iloc[-1]:.0%} at the end",
-        "distances": f"Twins lie {apart.iloc[0]:.2f} norms apart at first, {apart.max():.2f} at "
-        f"most, {apart.iloc[-1]:.2f} at the end",
+        "errors": f"A line misplaces {errors[0]:.0%} of the twins at first, "
+        f"{errors.min():.0%} at best, {errors[-1]:.0%} at the end",
+        "distances": f"Twins lie {apart[0]:.2f} norms apart at first, {apart.max():.2f} at "
+        f"most, {apart[-1]:.2f} at the end",
         "decomposition": f"At every depth directions make up {share:.0%} or more of the squared "
         "distance of twins",
         "dimension": f"The intrinsic dimension is {times:.2g} times that of Gaussian states",
@@ -46,10 +46,10 @@ def plot(result: Result) -> dict[str, Figure]:
     return {name: over_depth(result, name, title) for name, title in shown.items()}
 
 
-def line(result: Result, name: str, key: str) -> pd.Series:
+def line(result: Result, name: str, key: str) -> np.ndarray:
     """Of the twins, one line's values from the first site to the last."""
     rows = result.tables[name].query(f"panel == 'twins' and group == '{key}.trained'")
-    return rows["value"].reset_index(drop=True)
+    return rows["value"].to_numpy()
 
 
 def over_depth(result: Result, name: str, title: str) -> Figure:
