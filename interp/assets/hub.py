@@ -69,7 +69,7 @@ def download_from_hub(repo_id: str, file: str, destination: Path, size: int, bar
     if not hub_is_reachable(endpoint):
         raise AssetError(f"{endpoint} cannot be reached.")
     url = hf_hub_url(repo_id, file, endpoint=endpoint)
-    offered = get_hf_file_metadata(url, retry_on_errors=True).size
+    offered = get_hf_file_metadata(url).size
     if offered not in (None, size):
         raise AssetError(f"{url} offers {offered} bytes where {size} bytes are registered.")
     # Not hf_hub_download, which since huggingface_hub 1.18 begins every call at the first byte.
