@@ -74,7 +74,7 @@ CHANGE = (
 CLAIMS = (
     Claim(
         key="03a",
-        notes="expand and untangle",
+        notes='layers "expand and untangle"',
         statement="Classes that a linear rule cannot yet tell apart become linearly separable.",
         criterion=(
             f"{CHANGE} Errors of a linear rule and of the nearest neighbour, learnt from {N_SHOTS} "
@@ -92,7 +92,7 @@ CLAIMS = (
     ),
     Claim(
         key="03b",
-        notes="expand and untangle",
+        notes='layers "expand and untangle"',
         statement="Prompts of one class move apart with depth, relative to their norm.",
         criterion=(
             f"{CHANGE} Mean distance of two prompts of a class over their mean norm, averaged over "
