@@ -141,7 +141,7 @@ def plot(rows: Sequence[Row]) -> Figure:
     )
     return plots.intervals(
         table,
-        title="How often a claim is called supported, where it is true and where it is false",
+        title="How often a claim is called supported, where true and where false",
         x_label="Share of planted worlds",
         labels={"true": "true", "false": "false"},
         caption=(
