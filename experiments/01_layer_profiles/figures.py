@@ -80,11 +80,12 @@ def plot_excess(result: Result) -> Figure:
     times = peak["harmful"] / peak["topics"] if peak["topics"] > 0 else np.inf
     return plots.profiles(
         table,
-        title=f"Harmful and harmless prompts part {times:.1f} times as far as two harmless topics",
+        title="At the end of the instruction harmful and harmless prompts part "
+        f"{times:.1f} times as far as two harmless topics",
         caption=caption(
             result,
             f"without the {N_LARGEST} largest dimensions; the most parted pair of topics",
-            "times: largest excess at the last token of the instruction",
+            "times: of the largest excess",
             counts(result, "excess"),
         ),
         y_labels={
