@@ -79,7 +79,7 @@ def claims_of(rows: Sequence[Summary], experiment: Experiment) -> dict[str, Mapp
     present_last = sorted(rows, key=lambda row: is_by_present_code(row, experiment))
     found = {claim["key"]: claim for row in present_last for claim in row.claims}
     now = {claim.key: asdict(claim) for claim in experiment.claims} if rows else {}
-    return {key: now.get(key, found.get(key)) for key in sorted({*found, *now})}
+    return dict(sorted({**found, **now}.items()))
 
 
 def is_by_present_code(row: Summary, experiment: Experiment) -> bool:
