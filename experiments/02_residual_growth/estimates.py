@@ -48,7 +48,7 @@ class Found:
 
     def show(self, table: str, **columns: object) -> None:
         """Rows of a table."""
-        rows = pd.DataFrame(columns).assign(n=len(self.stream.prompts))
+        rows = pd.DataFrame({"n": len(self.stream.prompts), **columns})
         self.tables.setdefault(table, []).append(rows)
 
     def weights(self, n: int, purpose: str = "bootstrap") -> np.ndarray:
@@ -85,7 +85,8 @@ def growth(found: Found) -> None:
             found.show("growth", panel=name, group=law, depth=depths(values), value=values)
         ends = stats.interval_columns(of[1:])
         found.show("growth", panel=name, group="measured", depth=depths(of[0]), value=of[0], **ends)
-    found.show("fitted", depth=[n_fitted(states.shape[1])])
+    for rows in found.tables["growth"]:
+        rows["fitted"] = n_fitted(states.shape[1])
 
 
 def depths(values: np.ndarray) -> np.ndarray:
@@ -227,4 +228,6 @@ def taken(found: Found) -> None:
     ranks = [RANK, *map(len, private.values())]
     for (name, draws), rank in zip(gone.items(), ranks, strict=True):
         group, ends = "shared" if name == "shared" else "private", stats.interval_columns(draws[1:])
-        found.show("taken", label=[name], group=group, value=draws[0], rank=rank, **ends)
+        found.show(
+            "taken", label=[name], group=group, value=draws[0], rank=rank, n=len(test), **ends
+        )
