@@ -83,7 +83,7 @@ def growth(found: Found) -> None:
             found.add(f"{name}.error.{law}", scored[law])
             values = np.exp(predicted(law, of[0]))
             found.show("growth", panel=name, group=law, depth=depths(values), value=values)
-        ends = stats.interval_columns(of[1:])
+        ends = interval(of)
         found.show("growth", panel=name, group="measured", depth=depths(of[0]), value=of[0], **ends)
     for rows in found.tables["growth"]:
         rows["fitted"] = n_fitted(states.shape[1])
@@ -110,8 +110,8 @@ def start_and_steps(found: Found) -> None:
         for name, (low, high) in {"quartiles": (25, 75), "deciles": (10, 90)}.items():
             lower, upper = np.percentile(steps, [low, high], axis=1)
             found.add(f"steps.{name}{suffix}", upper / lower)
-        group, shown = form[1:] or "all", stats.interval_columns(steps[1:])
-        found.show("steps", group=group, depth=depths(steps[0]), value=steps[0], **shown)
+        group, shown = form[1:] or "all", interval(steps)
+        found.show("steps", group=group, depth=range(steps.shape[1]), value=steps[0], **shown)
 
 
 def shared(found: Found) -> None:
@@ -150,9 +150,10 @@ def layers_shown(found: Found, rng: np.random.Generator) -> None:
     turned = (rotated(found.stream.states, rng) for _ in range(found.config.n_rotations))
     null = np.array([shares(both[: len(fit)], both[len(fit) :]) for both in turned])
     value = shares(fit, test)
-    limits = stats.interval_columns(null, "null_")
-    parity = np.where(np.arange(len(value)) % 2, "odd", "even")
-    found.show("shared", group=parity, depth=depths(value), value=value, **limits)
+    layer = np.arange(len(value))
+    limits = stats.interval_columns(np.where(layer % 2, null, np.nan), "null_")
+    parity = np.where(layer % 2, "odd", "even")
+    found.show("shared", group=parity, depth=layer, value=value, **limits)
 
 
 def weights(found: Found) -> None:
@@ -177,7 +178,7 @@ def weights(found: Found) -> None:
         between = drawn[:, :, None] * drawn[:, None] * ~np.eye(len(pairs), dtype=bool)
         of_draws = (between * np.nan_to_num(pairs)).sum((1, 2)) / between.sum((1, 2))
         found.add(f"weights.{part}", of_draws, n=len(pairs), unit="times chance")
-        row, column = (index.ravel() + 1 for index in np.indices(pairs.shape))
+        row, column = (index.ravel() for index in np.indices(pairs.shape))
         found.show("overlap", panel=part, row=row, column=column, value=pairs.ravel())
     if across:
         of_layers = found.weights(len(across[0]), "layers") @ np.mean(across, axis=0)
@@ -215,19 +216,21 @@ def taken(found: Found) -> None:
     whole, outside = grown(test), grown(test - test @ basis.T @ basis)
     found.add("growth.total", whole / variance(test, drawn)[:, -1])
     left, left_outside = without("shared", basis)
-    gone = {"shared": 1 - left / whole}
-    found.add("taken.shared", gone["shared"], n=len(test))
+    gone = {"even layers": 1 - left / whole}
+    found.add("taken.shared", gone["even layers"], n=len(test))
     found.add("taken.outside", 1 - left_outside / outside, n=len(test))
     private = private_bases(fit, basis)
     for layer, removed in lab.progress(private.items(), "private subspaces"):
-        gone[f"layer {layer + 1}"] = 1 - without(f"layer {layer}", removed)[0] / whole
+        gone[f"layer {layer}"] = 1 - without(f"layer {layer}", removed)[0] / whole
     if private:
         found.add("taken.private", np.mean([*gone.values()][1:], axis=0), n=len(test))
     else:
         found.estimates.append(Estimate("taken.private", float("nan")))
-    ranks = [RANK, *map(len, private.values())]
-    for (name, draws), rank in zip(gone.items(), ranks, strict=True):
-        group, ends = "shared" if name == "shared" else "private", stats.interval_columns(draws[1:])
-        found.show(
-            "taken", label=[name], group=group, value=draws[0], rank=rank, n=len(test), **ends
-        )
+    for name, draws in gone.items():
+        group, ends = "shared" if name == "even layers" else "private", interval(draws)
+        found.show("taken", label=[name], group=group, value=draws[0], n=len(test), **ends)
+
+
+def interval(draws: np.ndarray) -> dict[str, np.ndarray]:
+    """Columns `low` and `high`, of draws of which the first is as measured."""
+    return stats.interval_columns(draws[1:])

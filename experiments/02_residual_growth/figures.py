@@ -41,7 +41,7 @@ def growth(result: Result) -> Figure:
         caption=caption(result, PLACE, counts(result, "growth"), "bands: 95% over prompts",
                         f"laws fitted to blocks 1 to {n_fitted}, scored on the others"),
         y_labels=dict(zip(GROWING, ("Variance over prompts", "Mean norm"), strict=True)),
-        x_label="After block",
+        x_label="After this many blocks",
         log=True,
     )  # fmt: skip
 
@@ -95,7 +95,7 @@ def overlap(result: Result) -> Figure:
         y_label="Layer",
         value_label="Overlap (times chance)",
         labels=LABELS,
-        centre=1.0,
+        centre=None,
     )  # fmt: skip
 
 
@@ -108,10 +108,10 @@ def taken(result: Result) -> Figure:
         title="Without the shared subspace "
         + (f"{gone:.0%} of the growth of variance is gone" if gone > 0 else "variance grows more"),
         caption=caption(result, PLACE, counts(result, "taken"), f"wanted: above {HALF} for the "
-                        f"shared, below for the others; 95% over prompts"),
+                        "shared, below for the others; 95% over prompts"),
         x_label="Growth taken away",
         labels=LABELS,
-        limits=None,
+        limits=(min(0.0, table["low"].min()), 1.0),
     )  # fmt: skip
 
 
