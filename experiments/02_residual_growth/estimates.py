@@ -1,6 +1,6 @@
 """From the stream of experiment 02 to estimates and tables."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,17 +16,19 @@ from .laws import n_fitted, predicted, scores
 from .measure import (
     Basis,
     Stream,
+    explained,
     growth_signs,
     private_bases,
     rotated,
     shared_basis,
-    shared_share,
     spread,
     states_without,
     variance,
     weight_bases,
 )
 from .protocol import GROWING, LAWS, RANK, Config
+
+Form = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass
@@ -46,6 +48,10 @@ class Found:
         interval = stats.Interval(value, *stats.null_interval(np.array(drawn)), n)
         self.estimates.append(Estimate.of(name, interval, **options))
 
+    def absent(self, *names: str) -> None:
+        """What this model cannot be asked."""
+        self.estimates += [Estimate(name, float("nan")) for name in names]
+
     def show(self, table: str, **columns: object) -> None:
         """Rows of a table."""
         rows = pd.DataFrame({"n": len(self.stream.prompts), **columns})
@@ -56,6 +62,16 @@ class Found:
         rng = self.lab.rng(purpose)
         drawn = rng.multinomial(n, np.full(n, 1 / n), self.config.n_resamples)
         return np.concatenate([np.full((1, n), 1.0), drawn]) / n
+
+
+def as_they_are(states: np.ndarray) -> np.ndarray:
+    """All dimensions, about the mean."""
+    return states
+
+
+def mirrored(states: np.ndarray) -> np.ndarray:
+    """The states and their negatives, whose covariance has the mean in it."""
+    return np.concatenate([states, -states])
 
 
 def all_estimates(config: Config, lab: Lab, stream: Stream) -> Found:
@@ -69,40 +85,25 @@ def all_estimates(config: Config, lab: Lab, stream: Stream) -> Found:
 def growth(found: Found) -> None:
     """02a: which law extrapolates variance and norm."""
     states = found.stream.states[:, 1:]
-    drawn = found.weights(len(states))
-    curves = {
-        "variance": variance(states, drawn),
-        "norm": drawn @ np.linalg.norm(states, axis=-1),
-    }
-    for name in GROWING:
-        of = curves[name]
+    drawn, n_blocks = found.weights(len(states)), states.shape[1]
+    at = {"depth": np.arange(1, n_blocks + 1), "fitted": n_fitted(n_blocks)}
+    curves = variance(states, drawn), drawn @ np.linalg.norm(states, axis=-1)
+    for name, of in zip(GROWING, curves, strict=True):
         scored = scores(list(found.lab.progress(of, f"laws of the {name}")))
         for what in ("better", "error", "rate"):
             found.add(f"{name}.{what}", scored[what], unit="per block" if what == "rate" else "")
         for law in LAWS:
             found.add(f"{name}.error.{law}", scored[law])
             values = np.exp(predicted(law, of[0]))
-            found.show("growth", panel=name, group=law, depth=depths(values), value=values)
-        ends = interval(of)
-        found.show("growth", panel=name, group="measured", depth=depths(of[0]), value=of[0], **ends)
-    for rows in found.tables["growth"]:
-        rows["fitted"] = n_fitted(states.shape[1])
-
-
-def depths(values: np.ndarray) -> np.ndarray:
-    """Block numbers, from 1."""
-    return np.arange(1, len(values) + 1)
+            found.show("growth", panel=name, group=law, **at, value=values)
+        found.show("growth", panel=name, group="measured", **at, value=of[0], **interval(of))
 
 
 def start_and_steps(found: Found) -> None:
     """02b, 02c: the norm at the start over that at the end, and the length of every update."""
     stream = found.stream
     drawn = found.weights(len(stream.states))
-    forms: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
-        "": lambda states: states,
-        ".without_largest": stream.without_largest,
-    }
-    for form, of in forms.items():
+    for form, of in {"": as_they_are, ".without_largest": stream.without_largest}.items():
         ends = drawn @ np.linalg.norm(of(stream.ends), axis=-1).mean(-1)
         found.add(f"start.norm{form}", ends[:, 0] / ends[:, 1])
         steps = drawn @ np.linalg.norm(np.diff(of(stream.states), axis=1), axis=-1)
@@ -110,30 +111,35 @@ def start_and_steps(found: Found) -> None:
         for name, (low, high) in {"quartiles": (25, 75), "deciles": (10, 90)}.items():
             lower, upper = np.percentile(steps, [low, high], axis=1)
             found.add(f"steps.{name}{suffix}", upper / lower)
-        group, shown = form[1:] or "all", interval(steps)
-        found.show("steps", group=group, depth=range(steps.shape[1]), value=steps[0], **shown)
+        group, layers = form[1:] or "all", range(steps.shape[1])
+        found.show("steps", group=group, depth=layers, value=steps[0], **interval(steps))
 
 
 def shared(found: Found) -> None:
-    """02d: what the subspace of even layers and one half explains of odd layers and the other."""
+    """02d: what the subspace of even layers and one half explains of odd layers and the other.
+
+    Shown as well: without the largest dimensions, and of the growth of the mean squared norm.
+    """
     stream, config, rng = found.stream, found.config, found.lab.rng("halvings")
     states, half = stream.states, len(stream.states) // 2
     odd = growth_signs(states.shape[1] - 1, range(1, states.shape[1] - 1, 2))
 
-    def halved(of: np.ndarray) -> tuple[float, float]:
+    def halved(of: np.ndarray, form: Form = as_they_are) -> tuple[float, float]:
         """The share on the other half: whole, and on a bootstrap draw of it."""
         order = rng.permutation(len(of))
         fit, test = of[order[:half]], of[order[half:]]
         again = test[rng.integers(len(test), size=len(test))]
-        return shared_share(fit, test), shared_share(fit, again)
+        basis = shared_basis(form(fit))
+        return explained(form(test), odd, basis), explained(form(again), odd, basis)
 
     turned = found.lab.progress(range(config.n_rotations), "rotations")
     null = np.array([halved(rotated(states, rng))[0] for _ in turned])
-    for form, of in {"": states, ".without_largest": stream.without_largest(states)}.items():
+    forms = {"": as_they_are, ".without_largest": stream.without_largest, ".with_mean": mirrored}
+    for name, form in forms.items():
         halvings = found.lab.progress(range(config.n_halvings), "halves")
-        draws = np.array([halved(of) for _ in halvings])
-        options = {} if form else {"null": null}
-        found.add(f"shared.growth{form}", [draws[:, 0].mean(), *draws[:, 1]], **options)
+        draws = np.array([halved(states, form) for _ in halvings])
+        limits = None if name else null
+        found.add(f"shared.growth{name}", [draws[:, 0].mean(), *draws[:, 1]], null=limits)
     sizes = variance(states, found.weights(len(states)))
     found.add("growth.odd", sizes @ odd / sizes[:, -1])
     layers_shown(found, rng)
@@ -162,30 +168,23 @@ def weights(found: Found) -> None:
     d_model = stream.states.shape[-1]
     aside = np.linalg.qr(np.vstack([np.eye(d_model)[stream.largest], stream.mean]).T)[0].T
     chance = RANK / (d_model - len(aside))
-    rest = stream.states - stream.states @ aside.T @ aside
-    with_growth, parts = shared_basis(rest), {"attention": {}, "mlp": {}}
-    for part, layer, basis in weight_bases(found.lab, aside):
-        parts[part][layer] = basis
-    across = []
-    for part, by_layer in parts.items():
-        if not by_layer:
-            continue
-        pairs = np.array([[overlap(u, v) for v in by_layer.values()] for u in by_layer.values()])
-        pairs /= chance
-        across.append([overlap(basis, with_growth) / chance for basis in by_layer.values()])
+    with_growth = shared_basis(stream.states - stream.states @ aside.T @ aside)
+    bases = weight_bases(found.lab, aside)
+    for part, layers in bases.items():
+        pairs = np.array([[overlap(u, v) / chance for v in layers] for u in layers])
         np.fill_diagonal(pairs, np.nan)
         drawn = found.weights(len(pairs), "layers")
         between = drawn[:, :, None] * drawn[:, None] * ~np.eye(len(pairs), dtype=bool)
         of_draws = (between * np.nan_to_num(pairs)).sum((1, 2)) / between.sum((1, 2))
         found.add(f"weights.{part}", of_draws, n=len(pairs), unit="times chance")
-        row, column = (index.ravel() for index in np.indices(pairs.shape))
+        row, column = np.indices(pairs.shape).reshape(2, -1)
         found.show("overlap", panel=part, row=row, column=column, value=pairs.ravel())
-    if across:
-        of_layers = found.weights(len(across[0]), "layers") @ np.mean(across, axis=0)
-        found.add("weights.activations", of_layers, n=len(across[0]), unit="times chance")
+    if bases:
+        across = [[overlap(u, with_growth) / chance for u in layers] for layers in bases.values()]
+        of_draws = found.weights(len(across[0]), "layers") @ np.mean(across, axis=0)
+        found.add("weights.activations", of_draws, n=len(across[0]), unit="times chance")
     else:
-        names = ("attention", "mlp", "activations")
-        found.estimates += [Estimate(f"weights.{name}", float("nan")) for name in names]
+        found.absent("weights.attention", "weights.mlp", "weights.activations")
 
 
 def overlap(one: Basis, other: Basis) -> float:
@@ -225,7 +224,7 @@ def taken(found: Found) -> None:
     if private:
         found.add("taken.private", np.mean([*gone.values()][1:], axis=0), n=len(test))
     else:
-        found.estimates.append(Estimate("taken.private", float("nan")))
+        found.absent("taken.private")
     for name, draws in gone.items():
         group, ends = "shared" if name == "even layers" else "private", interval(draws)
         found.show("taken", label=[name], group=group, value=draws[0], n=len(test), **ends)

@@ -13,6 +13,7 @@ LABELS = {
     "without_largest": f"without the {N_LARGEST} largest",
     "odd": "odd layers",
     "even": "even layers (fitted on)",
+    "attention": "attention",
     "mlp": "MLP",
     "shared": "shared subspace",
     "private": "subspace of one layer",
@@ -30,14 +31,15 @@ def plot(result: Result) -> dict[str, Figure]:
 def growth(result: Result) -> Figure:
     """Variance and norm after every block, with the laws fitted to the first two thirds."""
     table = result.tables["growth"]
-    one = table[table["panel"] == GROWING[0]].pivot(index="depth", columns="group", values="value")
-    n_fitted = int(table["fitted"].iloc[0])
-    gaps = np.log(one[list(LAWS)].div(one["measured"], axis=0)).loc[n_fitted + 1 :]
-    errors = (gaps**2).mean() ** 0.5
+    n_fitted = int(table["fitted"].max())
+    held_out = table[(table["panel"] == GROWING[0]) & (table["depth"] > n_fitted)]
+    logs = {law: np.log(of["value"].to_numpy()) for law, of in held_out.groupby("group")}
+    errors = {law: np.sqrt(np.mean((logs[law] - logs["measured"]) ** 2)) for law in LAWS}
+    best = min(LAWS, key=lambda law: errors[law])
     return plots.profiles(
         table,
-        title=f"Of four laws the {errors.idxmin()} one extrapolates the variance best, "
-        f"to a factor of {np.exp(errors.min()):.2g}",
+        title=f"Of four laws the {best} one extrapolates the variance best, "
+        f"to a factor of {np.exp(errors[best]):.2g}",
         caption=caption(result, PLACE, counts(result, "growth"), "bands: 95% over prompts",
                         f"laws fitted to blocks 1 to {n_fitted}, scored on the others"),
         y_labels=dict(zip(GROWING, ("Variance over prompts", "Mean norm"), strict=True)),
@@ -49,8 +51,8 @@ def growth(result: Result) -> Figure:
 def steps(result: Result) -> Figure:
     """Length of what every layer adds."""
     table = result.tables["steps"]
-    without = table[table["group"] == "without_largest"]["value"]
-    ratio = without.quantile(0.75) / without.quantile(0.25)
+    without = table[table["group"] == "without_largest"]["value"].to_numpy()
+    ratio = np.percentile(without, 75) / np.percentile(without, 25)
     return plots.profiles(
         table,
         title=f"Without the {N_LARGEST} largest dimensions the quartiles of the steps differ by a "
@@ -66,7 +68,7 @@ def steps(result: Result) -> Figure:
 def shared(result: Result) -> Figure:
     """Share of every layer's own update that lies in the shared subspace."""
     table = result.tables["shared"]
-    odd = table[table["group"] == "odd"]["value"].median()
+    odd = np.median(table[table["group"] == "odd"]["value"].to_numpy())
     return plots.profiles(
         table,
         title=f"{RANK} directions of even layers hold {odd:.0%} of the update of a typical odd "
@@ -83,11 +85,11 @@ def shared(result: Result) -> Figure:
 def overlap(result: Result) -> Figure:
     """Overlap of the output matrices' leading directions, between layers."""
     table = result.tables["overlap"]
-    mean = table.groupby("panel")["value"].mean()
+    mean = {part: of["value"].mean() for part, of in table.groupby("panel")}
     return plots.matrix(
         table,
         title="Output matrices of two layers share "
-        + " and ".join(f"{mean[p]:.2g} ({LABELS.get(p, p)})" for p in mean.index)
+        + " and ".join(f"{value:.2g} ({LABELS[str(part)]})" for part, value in mean.items())
         + " times as much as chance",
         caption=caption(result, f"{RANK} leading directions of each, without mean and the "
                         f"{N_LARGEST} largest dimensions", f"wanted: {TIMES_CHANCE}"),

@@ -1,6 +1,6 @@
 """States between blocks, what layers add to their covariance, and the subspaces of that."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -131,13 +131,6 @@ def shared_basis(states: States) -> Basis:
     return growth_basis(states, growth_signs(n_layers, range(0, n_layers, 2)))
 
 
-def shared_share(fit: States, test: States) -> float:
-    """Of the growth on odd layers of one half, what the subspace of the other half explains."""
-    n_layers = fit.shape[1] - 1
-    signs = growth_signs(n_layers, range(1, n_layers, 2))
-    return explained(test, signs, shared_basis(fit))
-
-
 def private_bases(states: States, shared: Basis) -> dict[int, Basis]:
     """By layer: directions of its update outside `shared` that hold as much variance as it does.
 
@@ -170,18 +163,21 @@ def states_without(lab: Lab, prompts: Sequence[str], basis: Basis) -> States:
     return found[:, :, 0].double().numpy()
 
 
-def weight_bases(lab: Lab, aside: Basis) -> Iterator[tuple[str, int, Basis]]:
-    """Part, layer and leading left singular vectors of every output matrix, outside `aside`.
+def weight_bases(lab: Lab, aside: Basis) -> dict[str, list[Basis]]:
+    """Of attention and MLP, by layer: leading left singular vectors of the output matrix.
 
-    None where a norm follows the matrices, which then are not what is written.
+    Outside `aside`. Empty where a norm follows the matrices: they are not what is written.
     """
     try:
         writers = residual_writers(lab.model)
     except ModelError:
-        return
-    kept = [w for w in writers if w.attribute == "weight"]
-    matrices = [w for w in kept if not isinstance(w.module, nn.Embedding)]
-    for index, writer in enumerate(lab.progress(matrices, "output matrices")):
+        return {}
+    kept = [
+        w for w in writers if w.attribute == "weight" and not isinstance(w.module, nn.Embedding)
+    ]
+    found = []
+    for writer in lab.progress(kept, "output matrices"):
         matrix = writer.parameter.detach().movedim(writer.axis, 0).double().cpu().numpy()
         matrix = matrix - aside.T @ (aside @ matrix)
-        yield ("attention", "mlp")[index % 2], index // 2, leading(matrix @ matrix.T)
+        found.append(leading(matrix @ matrix.T))
+    return {"attention": found[0::2], "mlp": found[1::2]}

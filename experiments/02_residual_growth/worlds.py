@@ -6,20 +6,18 @@ standard deviations of the writes over prompts, set exactly in one pass.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, LlamaConfig
 
 from experiments.lab.lab import Lab
+from experiments.lab.small_models import made_up_texts, small_lab, small_llama
 from experiments.lab.worlds import World
-from interp.data.prompt_sets import contrast, text_set
-from interp.models import LoadedModel, from_huggingface
-from interp.tiny import tiny_tokenizer
+from interp.models import LoadedModel
 
 from .protocol import N_LARGEST, RANK, Config
 
@@ -27,7 +25,6 @@ N_LAYERS, D_MODEL, N_PROMPTS = 12, 128, 24
 DEAD = D_MODEL // 2  # the inputs of an output matrix from here on can be silenced
 CONFIG = Config(n_prompts=None, n_resamples=50, n_halvings=15, n_rotations=20)
 
-DEPTH = np.arange(N_LAYERS)
 MIXED = [0.9, 0.4, 0.4, 0.9] * 2 + [0.9] * 4  # some layers write more into their own directions
 
 
@@ -45,49 +42,20 @@ class Plan:
     relieved: bool = False  # the MLP writes the private part, from what is outside the shared
 
 
-def world(name: str, truth: str, **plan: object) -> World:
+def world(name: str, truth: str, plan: Plan) -> World:
     """Truth: "+a -b" says that 02a is true and 02b false."""
     truths = {f"02{word[1]}": word[0] == "+" for word in truth.split()}
-    return World(name, truths, lambda seed: planted_lab(Plan(**plan), seed))
+    return World(name, truths, lambda seed: planted_lab(plan, seed))
 
 
 def planted_lab(plan: Plan, seed: int) -> Lab:
     """One draw: weights and prompts."""
     rng = np.random.default_rng(seed)
-    letters = rng.choice(list("abcdefghijklmnopqrstuvwxyz "), (2 * N_PROMPTS, 16))
-    texts = ["".join(row[:-1]) + row[-1].replace(" ", "a") for row in letters]
-    nothing = text_set("nothing", ["Nothing."], "none")
-    lab = Lab(
-        model=random_model(seed, plan),
-        contrast=contrast("planted", texts[:N_PROMPTS], texts[N_PROMPTS:], "none"),
-        harmful_test=nothing,
-        harmless_test=nothing,
-        text=nothing,
-        seed=seed,
-    )
+    texts = made_up_texts(2 * N_PROMPTS, 16, rng)
+    lab = small_lab(small_llama(N_LAYERS, D_MODEL, seed), texts, seed)
     plant(lab.model, plan, rng)
     resize(lab, texts, plan)
     return lab
-
-
-def random_model(seed: int, plan: Plan) -> LoadedModel:
-    """A Llama of 12 layers and width 128."""
-    tokenizer = tiny_tokenizer()
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=D_MODEL, intermediate_size=D_MODEL,
-        num_hidden_layers=N_LAYERS, num_attention_heads=4, num_key_value_heads=4,
-        tie_word_embeddings=False, initializer_range=D_MODEL**-0.5, pad_token_id=0,
-        bos_token_id=0, eos_token_id=2, attention_bias=True, mlp_bias=True,
-    )  # fmt: skip
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        hf_model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-    body = hf_model.requires_grad_(False).model
-    body.embed_tokens.weight.mul_(plan.start)
-    if plan.looped:
-        for block in body.layers[1:]:
-            block.load_state_dict(body.layers[0].state_dict())
-    return from_huggingface(hf_model, tokenizer, "planted", random=True)
 
 
 def parts(model: LoadedModel, layer: int) -> list[tuple[nn.Linear, list[nn.Linear]]]:
@@ -100,27 +68,37 @@ def parts(model: LoadedModel, layer: int) -> list[tuple[nn.Linear, list[nn.Linea
 
 def plant(model: LoadedModel, plan: Plan, rng: np.random.Generator) -> None:
     """Replace every output matrix."""
-    common = frame(rng)
+    model.bridge.embed.original_component.weight.mul_(plan.start)
+    common, own = frame(rng), frame(rng)
     fixed = [into(common, rng), into(common, rng)]
-    for layer in DEPTH:
+    for layer in range(N_LAYERS):
         if not (plan.neighbours and layer % 2):
             own = frame(rng)
-        for index, (writer, readers) in enumerate(parts(model, layer)):
+        for index, (writer, _) in enumerate(parts(model, layer)):
             share = float(index == 0) if plan.relieved else plan.shared[layer]
-            matrix = share**0.5 * (fixed[index] if plan.looped else into(common, rng)) + (
-                1 - share
-            ) ** 0.5 * into(own, rng)
+            matrix = share**0.5 * (fixed[index] if plan.looped else into(common, rng))
+            matrix += (1 - share) ** 0.5 * into(own, rng)
             if plan.idle:
                 matrix[:, DEAD:] = 4 * into(own, rng)[:, DEAD:]
-                for reader in readers:
-                    reader.weight[DEAD:] = 0
-            if len(plan.outliers):
-                axes = torch.eye(D_MODEL)[:, :N_LARGEST]
-                matrix += plan.outliers[layer] * into(axes, rng)
-            if plan.relieved and index:
-                for reader in readers:
-                    reader.weight -= reader.weight @ common @ common.T
+            if plan.outliers:
+                matrix += plan.outliers[layer] * into(torch.eye(D_MODEL)[:, :N_LARGEST], rng)
             writer.weight.copy_(matrix)
+        limit_reading(model, layer, plan, common)
+
+
+def limit_reading(
+    model: LoadedModel, layer: int, plan: Plan, common: Float[Tensor, "d_model k"]
+) -> None:
+    """What makes the input of the output matrices, as in layer 0 if looped."""
+    mine, first = ([readers for _, readers in parts(model, of)] for of in (layer, 0))
+    for index in range(len(mine)):
+        for reader, same in zip(mine[index], first[index], strict=True):
+            if plan.looped:
+                reader.weight.copy_(same.weight)
+            if plan.idle:
+                reader.weight[DEAD:] = 0
+            if plan.relieved and index:
+                reader.weight -= reader.weight @ common @ common.T
 
 
 def frame(rng: np.random.Generator) -> Float[Tensor, "d_model k"]:
@@ -146,7 +124,7 @@ def resize(lab: Lab, texts: Sequence[str], plan: Plan) -> None:
         factor = size / here.var(0).sum().sqrt()
         module.weight.mul_(factor)
         module.bias.copy_(-factor * here.mean(0))
-        module.bias[:N_LARGEST] += size * bool(len(plan.outliers))
+        module.bias[:N_LARGEST] += size * bool(plan.outliers)
         return factor * out + module.bias
 
     hooks = []
@@ -160,17 +138,21 @@ def resize(lab: Lab, texts: Sequence[str], plan: Plan) -> None:
         hook.remove()
 
 
-FAST = np.exp(0.4 * DEPTH)  # variance grows by exp(.8) per block
+FAST = [float(np.exp(0.4 * layer)) for layer in range(N_LAYERS)]  # variance: exp(.8) per block
+SHARED = Plan(shared=MIXED, looped=True)
 WORLDS = (
-    world("private, exponential", "+a +b -c -d -e -f", sizes=FAST),
-    world("shared, equal steps", "-a +b +c +d +e +f", shared=MIXED, looped=True),
-    world("private, equal steps, a large start", "-a -b +c -d -e -f", start=1.0),
-    world("two neighbours share, steps grow", "-a -d -f", sizes=(DEPTH + 1.0), neighbours=True),
-    world("growth ends after two thirds", "-a -c", sizes=np.where(DEPTH < 8, FAST, 1.0)),
+    world("private, exponential", "+a +b -c -d -e -f", Plan(sizes=FAST)),
+    world("shared, equal steps", "-a +b +c +d +e +f", SHARED),
+    world("private, equal steps, a large start", "-a -b +c -d -e -f", Plan(start=1.0)),
+    world(
+        "two neighbours share, steps grow", "-a -d -f",
+        Plan(sizes=[layer + 1.0 for layer in range(N_LAYERS)], neighbours=True),
+    ),
+    world("growth ends after two thirds", "-a -c", Plan(sizes=[*FAST[:8], 1.0, 1.0, 1.0, 1.0])),
     world(
         "steps are equal and the start is near in three dimensions alone", "-b -c -e",
-        outliers=np.where(DEPTH % 2, 60.0, 10.0),
+        Plan(outliers=[10.0, 60.0] * 6),
     ),
-    world("nothing drives the leading weights", "+d -e", shared=MIXED, looped=True, idle=True),
-    world("the rest grows instead", "+d -f", shared=MIXED, looped=True, relieved=True),
+    world("nothing drives the leading weights", "+d -e", replace(SHARED, idle=True)),
+    world("the rest grows instead", "+d -f", replace(SHARED, relieved=True)),
 )  # fmt: skip
