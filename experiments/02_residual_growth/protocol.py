@@ -193,7 +193,9 @@ BELOW = {
 
 def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:
     """The criteria, applied to the estimates alone."""
-    found = {claim.key: judged([estimates[name] for name in claim.estimates]) for claim in CLAIMS}
+    found: dict[str, Verdict] = {
+        claim.key: judged([estimates[name] for name in claim.estimates]) for claim in CLAIMS
+    }
     p = estimates["shared.growth"].p
     if found["02d"] == "supported" and (p is None or p >= SIGNIFICANCE):
         found["02d"] = "inconclusive"

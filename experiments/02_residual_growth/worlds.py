@@ -151,7 +151,7 @@ WORLDS = (
     world("growth ends after two thirds", "-a -c", Plan(sizes=[*FAST[:8], 1.0, 1.0, 1.0, 1.0])),
     world(
         "steps are equal and the start is near in three dimensions alone", "-b -c -e",
-        Plan(outliers=[10.0, 60.0] * 6),
+        Plan(start=0.2, outliers=[10.0, 60.0] * 6),
     ),
     world("nothing drives the leading weights", "+d -e", replace(SHARED, idle=True)),
     world("the rest grows instead", "+d -f", replace(SHARED, relieved=True)),
