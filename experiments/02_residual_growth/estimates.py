@@ -174,6 +174,7 @@ def weights(found: Found) -> None:
         pairs = np.array([[overlap(u, v) / chance for v in layers] for u in layers])
         np.fill_diagonal(pairs, np.nan)
         drawn = found.weights(len(pairs), "layers")
+        drawn = drawn[(drawn > 0).sum(1) > 1]  # one layer alone makes no pair
         between = drawn[:, :, None] * drawn[:, None] * ~np.eye(len(pairs), dtype=bool)
         of_draws = (between * np.nan_to_num(pairs)).sum((1, 2)) / between.sum((1, 2))
         found.add(f"weights.{part}", of_draws, n=len(pairs), unit="times chance")
