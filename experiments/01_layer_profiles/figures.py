@@ -1,15 +1,12 @@
 """Figures of experiment 01, each drawn from the table of its name (up to a dot)."""
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.lab.estimate import number
 from experiments.lab.results import Result, caption
-from interp import geometry, plots
+from interp import plots
 
-from .measure import FORMS
-from .protocol import CLASSES, N_LARGEST, SIGNIFICANCE
+from .protocol import N_LARGEST
 
 NOTES = {
     "cosine": "Cosine of\nclass means",
@@ -17,26 +14,30 @@ NOTES = {
     "max_variance": "Largest variance\nof a feature",
 }
 GROWTH = {**NOTES, "share": "Variance / mean\nsquared norm"}
+WHERE = {
+    "profiles": "last token",
+    "instruction": "last token of the instruction",
+    "without_largest": f"last token, without the {N_LARGEST} largest dimensions",
+}
 LABELS = {
     "both": "between classes",
     "all": "all dimensions",
     "without_largest": f"without the {N_LARGEST} largest",
     "pre": "before the attention (pre)",
     "mid": "before the MLP (mid)",
+    "topics": "harmless topics",
+    "untrained": "random weights",
+    "harmful": "harmful",
 }
 PERMUTED = "permuted labels, 95%"
+PLACES = {"last": "last token", "last_instruction": "end of instruction"}
 
 
 def plot(result: Result) -> dict[str, Figure]:
     """The notes' graphs, the same on logarithmic axes, and what they hide."""
-    return {
-        "profiles": plot_profiles(result, "profiles"),
-        "profiles.log": plot_growth(result, "profiles"),
-        "without_largest": plot_profiles(result, "without_largest"),
-        "without_largest.log": plot_growth(result, "without_largest"),
-        "permutation": plot_excess(result),
-        "separation": plot_separation(result),
-    }
+    shown = {name: plot_profiles(result, name) for name in WHERE}
+    shown |= {f"{name}.log": plot_growth(result, name) for name in WHERE}
+    return shown | {"excess": plot_excess(result), "common_mean": plot_common_mean(result)}
 
 
 def plot_profiles(result: Result, name: str) -> Figure:
@@ -48,7 +49,7 @@ def plot_profiles(result: Result, name: str) -> Figure:
         table,
         title=f"The class means are least alike at a depth of {lowest['depth']:g} blocks, "
         f"with a cosine of {lowest['value']:.3f}",
-        caption=caption(result, *notes(table, name)),
+        caption=caption(result, WHERE[name], counts(result, name)),
         y_labels=NOTES,
         labels=LABELS,
         null_label=PERMUTED,
@@ -58,19 +59,13 @@ def plot_profiles(result: Result, name: str) -> Figure:
 def plot_growth(result: Result, name: str) -> Figure:
     """The same with logarithmic variances, and the share of the squared norm that varies."""
     table = result.tables[name]
-    rates = [growth(table, group) for group in CLASSES]
-    faster = "faster than" if min(rates) > 0 else "slower than" if max(rates) < 0 else "about as"
+    share = table[table["panel"] == "share"].groupby("depth")["value"].mean().dropna()
+    growth = share.iloc[-1] / share.iloc[0]
     return plots.profiles(
         table,
-        title=f"The variance grows {faster} the squared norm",
-        caption=caption(
-            result,
-            *notes(table, name),
-            "change of the variance over the mean squared norm per block: "
-            + ", ".join(
-                f"{rate:+.0%} ({group})" for rate, group in zip(rates, CLASSES, strict=True)
-            ),
-        ),
+        title=f"The share of the squared norm that varies ends {growth:.3g} times as large as it "
+        "begins",
+        caption=caption(result, WHERE[name], counts(result, name)),
         y_labels=GROWTH,
         labels=LABELS,
         null_label=PERMUTED,
@@ -78,68 +73,49 @@ def plot_growth(result: Result, name: str) -> Figure:
     )
 
 
-def growth(table: pd.DataFrame, group: str) -> float:
-    """Growth per block of a class's share, from the slope of its logarithm."""
-    rows = table[(table["panel"] == "share") & (table["group"] == group)].dropna(subset=["value"])
-    return float(np.expm1(geometry.log_slope(rows["value"].to_numpy(), rows["depth"].to_numpy())))
-
-
-def notes(table: pd.DataFrame, name: str = "") -> list[str]:
-    """What the captions share: the dimensions left out, and the number of prompts."""
-    first = table.iloc[0]
-    left_out = f"without the {N_LARGEST} largest dimensions" if name == "without_largest" else ""
-    return [left_out, f"n = {first['n_harmful']} harmful, {first['n_harmless']} harmless prompts"]
-
-
 def plot_excess(result: Result) -> Figure:
-    """Excess of 1 - cosine against its null."""
-    table = result.tables["permutation"]
-    beyond = {form: int(rows["p"].lt(SIGNIFICANCE).sum()) for form, rows in table.groupby("panel")}
-    total = table["site"].nunique()
+    """Excess of 1 - cosine of harmful against harmless, and of the controls."""
+    table = result.tables["excess"]
+    at_end = table[table["panel"] == "last_instruction"]
+    peaks = (at_end.loc[at_end["group"] == group, "value"] for group in ("harmful", "topics"))
+    harmful, topics = (float(peak.max()) for peak in peaks)
+    times = harmful / topics if topics > 0 else np.inf
     return plots.profiles(
         table,
-        title=f"The class means differ more than by chance at {beyond['all']} of {total} sites",
+        title="At the end of the instruction harmful and harmless prompts part "
+        f"{times:.1f} times as far as two harmless topics",
         caption=caption(
             result,
-            *notes(table),
-            f"{beyond['without_largest']} sites without the {N_LARGEST} largest dimensions",
-            f"dotted: {SIGNIFICANCE:.0%} level over all sites",
+            f"without the {N_LARGEST} largest dimensions; the most parted pair of topics",
+            "times: of the largest excess",
+            counts(result, "excess"),
         ),
         y_labels={
-            "all": "Excess of 1 \N{MINUS SIGN} cosine,\nall dimensions",
-            "without_largest": f"Excess of 1 \N{MINUS SIGN} cosine,\nwithout {N_LARGEST} largest",
+            name: f"Excess of 1 \N{MINUS SIGN} cosine\nat {place}" for name, place in PLACES.items()
         },
         labels=LABELS,
-        null_label=PERMUTED,
-        references={
-            form: float(table.loc[table["panel"] == form, "threshold"].iloc[0]) for form in FORMS
-        },
+        references=0.0,
     )
 
 
-def plot_separation(result: Result) -> Figure:
-    """Cosine without the common mean and Fisher separation, with and without largest dimensions."""
-    table = result.tables["separation"]
-    every = table[table["group"] == "all"]
-    rest, fisher = (every[every["panel"] == panel] for panel in ("rest_cosine", "fisher"))
-    lowest, best = rest.loc[rest["value"].idxmin()], fisher.loc[fisher["value"].idxmax()]
+def plot_common_mean(result: Result) -> Figure:
+    """Cosine without the common mean, with and without the largest dimensions."""
+    table = result.tables["common_mean"]
+    lowest = table.loc[table["value"].idxmin()]
     way = "opposite ways" if lowest["value"] < 0 else "the same way"
     return plots.profiles(
         table,
         title=f"Without their common mean the class means point {way}, "
         f"with a cosine down to {lowest['value']:.2f}",
-        caption=caption(
-            result,
-            *notes(table),
-            f"Fisher separation is largest at a depth of {best['depth']:g} blocks "
-            f"({number(best['value'])})",
-            "dotted: opposite means, no separation",
-        ),
-        y_labels={
-            "rest_cosine": "Cosine without\ncommon mean",
-            "fisher": "Fisher\nseparation",
-        },
+        caption=caption(result, counts(result, "common_mean"), "dotted: opposite means"),
+        y_labels={name: f"Cosine at\n{place}" for name, place in PLACES.items()},
         labels=LABELS,
         null_label=PERMUTED,
-        references={"rest_cosine": -1.0, "fisher": 0.0},
+        references=-1.0,
     )
+
+
+def counts(result: Result, name: str) -> str:
+    """The number of prompts."""
+    first = result.tables[name].iloc[0]
+    return f"n = {first['n_harmful']} harmful, {first['n_harmless']} harmless prompts"

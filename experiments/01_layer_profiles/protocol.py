@@ -1,26 +1,34 @@
-"""Do the classes part and spread with depth, beyond what chance and the growing norm give?
+"""The notes' graphs over layers: do the classes part and spread, and are the streams separate?
 
-The notes' three graphs of the last prompt token over layers, at `pre` and `mid`: the cosine of the
-class means, and per class the mean and the largest variance of a feature over prompts. "Harmful" is
-the positive class of the contrast set, whatever it holds. What the raw graphs hide:
+They show, at `pre` and `mid` of every layer, the cosine of the class means and, per class, the mean
+and the largest variance of a feature over prompts. The notes take the last token. Under a chat
+template that is the same token in every prompt, so its cosine starts at 1 and its variance at 0 by
+construction; hence everything is measured at the last token of the instruction as well.
 
-(1) Two sample means are never parallel: permuted labels give 1 - cosine above 0, and more of it in
-late layers, so its *excess* over their mean is tested, by the largest over all sites. (2) Norms
-grow, and variance with them: the *share*, mean variance over mean squared norm, must grow. (3) One
-common offset dominates every state; without the mean of the same prompts two class means are
-opposite by construction, so it is taken from the other half, over four random halvings. (4) A few
-dimensions hold most of the norm: everything is repeated without the three that hold most of the
-pooled mean's squared norm at each site.
+What decides leaves out the three dimensions that hold most of the norm: they are alike in every
+prompt and set the scale of a raw cosine. The raw graphs are shown and their estimates reported.
 
 Intervals. Cosines: -+ 1.96 bootstrap standard errors over prompts within each class, since
-resampling biases 1 - cosine upwards by about the permutation mean. Slopes: percentile bootstrap;
-null: the profile shifted circularly against depth; p: rank correlation under the same shifts. The
-interval at the site of the largest excess is not corrected for the choice of the site; its p is.
+resampling biases 1 - cosine upwards; of a difference of falls, both errors added in squares.
+Slopes: percentile bootstrap. Streams: Wilson, with layers as the unit.
 
-Known. Qwen2.5-32B: cosine about 1.0 early, least 0.56 near layers 56-60, 0.71 at the end.
-Qwen2.5-Coder-0.5B: .999 early, .95 at layers 19-21 (.965 at 22 on the registered 4-bit file and the
-`refusal` set; why is not known), under permuted labels .9999 to .9966; variance .001 at layer 5,
-1.5 at layer 23, `mid` above `pre`, where one dimension holds 55% of the mean's squared norm.
+Seen before these criteria were set, full, last token, raw: falls of .018 and .087 (the two Qwen
+models), .009 and .002 (smollm2, gemma3); slopes of the share over all layers .11 to .22 per block.
+Not seen: the other position, topics, random weights, halves, streams, and any fall or slope
+without the largest dimensions.
+
+Objections, and what was done:
+- Any two topics part with depth: five pairs of harmless topics, of which the most parted counts;
+  a control that comes together with depth counts as 0, never as credit.
+- Prompts that end in different characters differ at the instruction's last token by that alone:
+  only those count that end in the commonest one, where two thirds of both classes do.
+- A layer whose streams are not resolved counted as "not separate", so few prompts gave
+  "rejected": unresolved layers now count against both verdicts.
+- Overshoot is not separation: a gap to the curve of `pre`, of one sign and a set size, is.
+- One site at an end outweighs a margin on a least-squares slope: Theil-Sen, without the first and
+  the last block, and the margin is on the change over a half, whatever the number of layers.
+- Length and form of the prompts may differ between classes: documented, not cured; the twins of
+  03_untangling are matched in wording.
 """
 
 from collections.abc import Mapping
@@ -35,45 +43,69 @@ N_LARGEST = 3  # dimensions left out, those that hold most of the norm
 # Below this share of the squared norm the variance is rounding: the token is the same everywhere.
 SMALLEST_SHARE = 1e-10
 CLASSES = {"harmful": "positive", "harmless": "negative"}  # and their side of the contrast set
+POSITIONS = ("last", "last_instruction")
+CONTROLS = ("topics", "untrained")
+HALVES = ("first", "second")
 
-FALL_OF_INTEREST = 0.001
-SLOPE_OF_INTEREST = 0.01
+LEAST_FALL = 0.005  # of the cosine
+LEAST_GROWTH = 0.1  # nats over half of the depth
+LEAST_GAP = 0.02  # nats
+MOST_LAYERS = 0.5
+
+WITHOUT = f"without the {N_LARGEST} dimensions that hold most of the norm"
 
 CLAIMS = (
     Claim(
         key="01a",
         notes="the clusters are far apart",
         statement=(
-            "With depth the mean states of harmful and harmless prompts part: their cosine falls, "
-            "beyond chance."
+            "Harmful and harmless prompts part with depth, more than any of five pairs of harmless "
+            "topics, and more than without training."
         ),
         criterion=(
-            "Measured at the last prompt token, at pre and mid of every layer. Excess = (1 - "
-            "cosine) minus its mean over permuted labels; fall = mean excess over the deeper half "
-            "of the sites minus that over the shallower half. Supported if the largest excess over "
-            f"all sites has p < {SIGNIFICANCE} by the maximum statistic over sites and the 95% "
-            "interval of the fall lies above 0. If not, rejected where the upper end of that "
-            f"interval is below {FALL_OF_INTEREST}; else inconclusive. The same without the "
-            f"{N_LARGEST} largest dimensions is reported and does not decide."
+            f"At the last token and at the last token of the instruction, {WITHOUT}. Excess = (1 - "
+            "cosine of the class means) minus its mean over permuted labels; fall = mean excess "
+            "over the deeper half of the sites minus that over the shallower half. A position "
+            f"agrees if the largest excess over all sites has p < {SIGNIFICANCE} by the maximum "
+            "statistic, and the 95% intervals of the fall, of the fall minus the largest one of "
+            "five pairs of harmless topics, and of the fall minus that under random weights (each "
+            f"control at least 0) all lie above {LEAST_FALL}; it disagrees if any of them lies "
+            f"below {LEAST_FALL}. Supported if both agree, rejected if both disagree, else "
+            "inconclusive."
         ),
-        estimates=("cosine.fall", "cosine.excess.maximum"),
+        estimates=tuple(
+            f"{position}.fall{over}"
+            for position in POSITIONS
+            for over in ("", *(f".over_{control}" for control in CONTROLS))
+        ),
     ),
     Claim(
         key="01b",
-        notes="three graphs: cosine of the class means, mean and maximal variance over layers",
-        statement=(
-            "With depth the states of each class spread: their variance rises, beyond the growth "
-            "of the norm."
-        ),
+        notes="the mean variance and the maximal variance grow over the layers",
+        statement="The states of each class spread with depth, faster than their norm grows.",
         criterion=(
-            "Measured at the last prompt token, at pre and mid of every layer. Slope over depth, "
-            "per block, of ln(mean variance / mean squared norm), over the sites where that share "
-            f"exceeds {SMALLEST_SHARE}. Supported if its 95% interval lies above 0 in both "
-            "classes. If not, rejected where its upper end is below "
-            f"{SLOPE_OF_INTEREST} in either; else inconclusive. The same without the {N_LARGEST} "
-            "largest dimensions is reported and does not decide."
+            f"At the last token of the instruction, {WITHOUT}. Change of ln(mean variance / mean "
+            "squared norm) over each half of the depth: Theil-Sen slope over its sites times its "
+            "blocks, without the first and the last block and where that share exceeds "
+            f"{SMALLEST_SHARE}. Supported if the 95% intervals of both halves and classes lie "
+            f"above {LEAST_GROWTH} nats, rejected if any lies below, else inconclusive."
         ),
-        estimates=("variance_slope.harmful", "variance_slope.harmless"),
+        estimates=tuple(f"growth.{name}.{half}" for name in CLASSES for half in HALVES),
+    ),
+    Claim(
+        key="01c",
+        notes="the growth of pre and mid streams are separated",
+        statement="The variance at mid lies off the curve of that at pre, to one side.",
+        criterion=(
+            f"At the last token, {WITHOUT}. Gap of a layer: ln of the mean variance at mid minus "
+            "the mean of that at the pre before and after it, averaged over both classes. A layer "
+            f"is apart if the 95% interval of its gap over prompts lies beyond {LEAST_GAP} nats "
+            "on the side where more layers do; it is not apart if that interval lies short of it. "
+            "Supported if the 95% interval of the share of layers that are apart lies above "
+            f"{MOST_LAYERS}; rejected if that of the share that are apart or unresolved lies below "
+            "it; else inconclusive. Untestable in a model without mid."
+        ),
+        estimates=("streams.apart", "streams.perhaps"),
     ),
 )
 
@@ -82,27 +114,43 @@ CLAIMS = (
 class Config(ExperimentConfig):
     """Cosine of the class means and variance over layers."""
 
-    n_prompts: Several | None = 64  # per class, from the whole contrast set; None: all of them
+    n_prompts: Several | None = 48  # per class, from the whole contrast set; None: all of them
     n_permutations: Count = 200  # of the labels, shared by all sites
     n_resamples: Several = 300  # bootstrap draws over prompts
 
 
-MINUTES = {"smoke": 0.1, "quick": 0.8, "full": 10}
+MINUTES = {"smoke": 0.1, "quick": 1, "full": 5}
 
 PRESETS = {
     "smoke": Config(n_prompts=24, n_permutations=100, n_resamples=100),
     "quick": Config(),
-    "full": Config(n_prompts=None, n_permutations=2000, n_resamples=2000),
+    "full": Config(n_prompts=None, n_permutations=500, n_resamples=500),
 }
 
 
 def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:
     """The criteria, applied to the estimates alone."""
-    fall, excess = estimates["cosine.fall"], estimates["cosine.excess.maximum"]
-    slopes = [estimates[f"variance_slope.{name}"] for name in CLASSES]
-    falls = excess.p is not None and excess.p < SIGNIFICANCE and fall.above(0)
-    rises = all(slope.above(0) for slope in slopes)
+    growths = [estimates[name] for name in CLAIMS[1].estimates]
+    apart, perhaps = (estimates[name] for name in CLAIMS[2].estimates)
+    at = [parting(estimates, position) for position in POSITIONS]
     return {
-        "01a": decide(falls, not falls and fall.below(FALL_OF_INTEREST)),
-        "01b": decide(rises, not rises and any(s.below(SLOPE_OF_INTEREST) for s in slopes)),
+        "01a": decide(set(at) == {"supported"}, set(at) == {"rejected"}),
+        "01b": decide(
+            all(growth.above(LEAST_GROWTH) for growth in growths),
+            any(growth.below(LEAST_GROWTH) for growth in growths),
+        ),
+        "01c": decide(apart.above(MOST_LAYERS), perhaps.below(MOST_LAYERS))
+        if apart.n
+        else "untestable",
     }
+
+
+def parting(estimates: Mapping[str, Estimate], position: str) -> Verdict:
+    """What 01a's criterion says at one position."""
+    falls = [estimates[name] for name in CLAIMS[0].estimates if name.startswith(f"{position}.")]
+    p = estimates[f"{position}.excess"].p
+    beyond_chance = p is not None and p < SIGNIFICANCE
+    return decide(
+        beyond_chance and all(fall.above(LEAST_FALL) for fall in falls),
+        any(fall.below(LEAST_FALL) for fall in falls),
+    )

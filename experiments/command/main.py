@@ -23,6 +23,7 @@ usage: interp COMMAND [options]
   run         run one experiment, several, or all
   report      rebuild the table of verdicts of the results, and print it
   notebooks   execute copies of the notebooks beside the results
+  calibrate   how often each verdict is right, on planted worlds
   new         write a new experiment with its notebook and its test
   models      registered models: size, licence, whether they are on this machine
   data        registered data sets: size, licence, whether they are on this machine
@@ -173,6 +174,21 @@ def notebooks(words: Sequence[str], folder: Path) -> int:
     return 0
 
 
+def calibrate(words: Sequence[str], folder: Path) -> int:
+    """`interp calibrate`."""
+    from experiments.command.calibrate import Options, calibrate
+    from experiments.command.run import split_names
+    from experiments.lab.progress import progress_log
+
+    names, flags = split_names(words)
+    options = parse(Options, "calibrate", flags)
+    with progress_log() as progress:
+        paths = calibrate(names, results_root(options.out), options, progress, folder)
+    for path in paths:
+        print(path)
+    return 0
+
+
 def new(words: Sequence[str], folder: Path) -> int:
     """`interp new`."""
     from experiments.command.new import new_experiment
@@ -209,6 +225,7 @@ COMMANDS: dict[str, Callable[[Sequence[str], Path], int]] = {
     "run": run,
     "report": report,
     "notebooks": notebooks,
+    "calibrate": calibrate,
     "new": new,
     "models": models,
     "data": data,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
@@ -23,8 +24,9 @@ from interp.data.sets import load_set
 from interp.data.splits import Splits, split
 from interp.directions import Direction
 from interp.errors import is_out_of_memory
-from interp.prompts import Style, Tokens, tokenise
+from interp.prompts import Style, Tokens, positions, tokenise
 from interp.sites import Site
+from interp.untrained import untrained
 
 if TYPE_CHECKING:
     from interp.models import LoadedModel
@@ -99,6 +101,7 @@ class Lab:
         self._cells = cells if cells is not None else MemoryCells()
         self._progress = progress if progress is not None else Silent()
         self._captured: dict[tuple[str, Site, int], Tensor] = {}
+        self._is_untrained = False
         self._tokens: dict[str, Tokens] = {}
         self._shared: dict[str, Any] = {}
         self._directions: dict[str, Direction] = {}
@@ -173,7 +176,8 @@ class Lab:
     ) -> Float[Tensor, "sample site pos d_model"]:
         """In float32, or in the model's own dtype, with a warning, where those do not fit."""
         try:
-            with in_float32(self.model):
+            random = untrained(self.model, self.seed) if self._is_untrained else nullcontext()
+            with in_float32(self.model), random:
                 return capture(self.model, tokens, sites=sites, positions=tuple(positions))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or self.model.dtype == torch.float32:
@@ -209,6 +213,19 @@ class Lab:
         """
         value = self.cell(key, lambda: self._shared[key] if key in self._shared else compute())
         return self._shared.setdefault(key, value)
+
+    def position(self, name: str) -> int:
+        """A named position (`interp.prompts.positions`): "last", "last_instruction"."""
+        return positions(self.model, self.style)[name]
+
+    def untrained(self) -> Lab:
+        """The same prompts in the same architecture with random weights (`interp.untrained`).
+
+        Only `activations` are of the random weights; `model` is what it was.
+        """
+        bench = copy.copy(self)
+        bench._is_untrained, bench._captured = True, {}
+        return bench
 
     def progress(
         self, iterable: Iterable[T], description: str, total: int | None = None

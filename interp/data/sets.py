@@ -49,6 +49,13 @@ class LabelledSentence(NamedTuple):
     positive: bool
 
 
+class TopicSentence(NamedTuple):
+    """A factual sentence and the domain that it is from."""
+
+    topic: str
+    sentence: str
+
+
 class Dilemma(NamedTuple):
     """A morally loaded sentence and its neutral twin, with the moral foundations in conflict."""
 
@@ -168,6 +175,12 @@ def neutral_sentences(*, offline: bool = False) -> TextSet:
     return text_set("neutral", texts, data_asset("twins").licence, near_duplicate_clusters(texts))
 
 
+def topics(*, offline: bool = False) -> tuple[TopicSentence, ...]:
+    """The same sentences with their domains: ten harmless topics of 30 sentences each."""
+    by_domain = _literal("neutral_pool", offline)
+    return tuple(TopicSentence(name, text) for name, texts in by_domain.items() for text in texts)
+
+
 def refusal_markers(*, offline: bool = False) -> tuple[str, ...]:
     """164 lower-case phrases that often mark a refusal."""
     text = _read("refusal", "temaq_abliterated/data/refusal_markers.txt", offline)
@@ -241,6 +254,7 @@ _EXAMPLES = {
     "boolq": (boolq, "boolq"),
     "sst2": (sst2, "boolq"),
     "dilemmas": (dilemmas, "twins"),
+    "topics": (topics, "twins"),
     "refusal_responses": (refusal_responses, "advbench"),
 }
 SETS = (*CONTRAST_SETS, *_TEXTS, *_EXAMPLES)

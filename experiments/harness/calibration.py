@@ -1,0 +1,153 @@
+"""How often each verdict comes out right: `results/calibration.csv`, read without pandas or torch.
+
+A row counts the verdicts on one claim in one planted world. Power is the share of `supported` where
+the claim is true, in the world where that is least; the false-alarm rate is the same share where it
+is false, in the world where that is most.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.harness.provenance import sha256_of
+from experiments.harness.registry import Experiment
+from experiments.lab.claims import VERDICTS
+
+FILE = "calibration.csv"
+WORLDS = "worlds"  # the part of an experiment that holds them
+MIN_POWER = 0.8
+# Of false worlds: 0 of 59, or 4 of 200, keep the one-sided 95% limit (Clopper and Pearson) below.
+MAX_FALSE = 0.05
+
+
+@dataclass(frozen=True)
+class Row:
+    """Verdicts on one claim in one world."""
+
+    claim: str
+    world: str
+    truth: bool
+    runs: int
+    supported: int
+    rejected: int
+    inconclusive: int
+    untestable: int
+    share: float  # of supported
+    low: float  # Wilson, 95%
+    high: float
+    criterion: str  # sha256 of the criterion, 12 digits
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The rows of one claim."""
+
+    rows: Sequence[Row]
+
+    @property
+    def hardest(self) -> Row | None:
+        """Where it is true and seldomest supported."""
+        return min((r for r in self.rows if r.truth), key=lambda r: r.share, default=None)
+
+    @property
+    def worst(self) -> Row | None:
+        """Where it is false and most often supported."""
+        return max((r for r in self.rows if not r.truth), key=lambda r: r.share, default=None)
+
+    @property
+    def registered(self) -> bool:
+        """Whether the verdict may be believed, by both rules."""
+        hardest, worst = self.hardest, self.worst
+        if hardest is None or worst is None:
+            return False
+        false = max(false_limit(row.supported, row.runs) for row in self.rows if not row.truth)
+        return hardest.share >= MIN_POWER and false <= MAX_FALSE
+
+    def __str__(self) -> str:
+        hardest, worst = self.hardest, self.worst
+        if hardest is None or worst is None:
+            return "not calibrated: no world where it is true, or none where it is false"
+        verdict = "" if self.registered else "; not to be relied on"
+        return (
+            f"supported {hardest.supported} of {hardest.runs} times where it is true, "
+            f"{worst.supported} of {worst.runs} where it is false{verdict}"
+        )
+
+
+def false_limit(supported: int, runs: int) -> float:
+    """One-sided 95% upper limit of a share (Clopper and Pearson 1934)."""
+    from scipy.stats import beta
+
+    return 1.0 if supported == runs else float(beta.ppf(0.95, supported + 1, runs - supported))
+
+
+def row_of(
+    experiment: Experiment, key: str, world: str, truth: bool, verdicts: Sequence[str]
+) -> Row:
+    """Count the verdicts of the runs in one world."""
+    from interp.stats import wilson
+
+    counts = {verdict: verdicts.count(verdict) for verdict in VERDICTS}
+    share = wilson(counts["supported"], len(verdicts))
+    return Row(
+        claim=key, world=world, truth=truth, runs=len(verdicts), **counts,
+        share=round(share.value, 4), low=round(share.low, 4), high=round(share.high, 4),
+        criterion=criterion_of(experiment, key),
+    )  # fmt: skip
+
+
+def criterion_of(experiment: Experiment, key: str) -> str:
+    """What a row was counted with: the start of the criterion's sha256."""
+    claim = next(claim for claim in experiment.claims if claim.key == key)
+    return sha256_of(claim.criterion)[:12]
+
+
+def write_rows(root: Path, rows: Iterable[Row], number: str) -> Path:
+    """Put the rows of one experiment in place of its earlier ones."""
+    kept = [row for row in read_rows(root) if not row.claim.startswith(number)]
+    every = sorted([*kept, *rows], key=lambda row: (row.claim, not row.truth, row.world))
+    path = root / FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    building = path.with_suffix(".saving")
+    with building.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [*Row.__dataclass_fields__], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) | {"truth": str(row.truth).lower()} for row in every)
+    building.replace(path)
+    return path
+
+
+def read_rows(root: Path) -> list[Row]:
+    """Every row of the file; none where there is no file."""
+    path = root / FILE
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [_row(entry) for entry in csv.DictReader(file)]
+
+
+def calibrations(root: Path, experiments: Iterable[Experiment]) -> dict[str, Calibration]:
+    """The calibration of every claim that has rows for its present criterion, by key."""
+    found: dict[str, list[Row]] = {}
+    present = {c.key: criterion_of(e, c.key) for e in experiments for c in e.claims}
+    for row in read_rows(root):
+        if present.get(row.claim) == row.criterion:
+            found.setdefault(row.claim, []).append(row)
+    return {key: Calibration(rows) for key, rows in found.items()}
+
+
+def _row(entry: Mapping[str, Any]) -> Row:
+    numbers = ("runs", *VERDICTS)
+    shares = ("share", "low", "high")
+    return Row(
+        **{
+            **entry,
+            "truth": entry["truth"] == "true",
+            **{name: int(entry[name]) for name in numbers},
+            **{name: float(entry[name]) for name in shares},
+        }
+    )
