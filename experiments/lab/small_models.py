@@ -7,9 +7,9 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from experiments.lab.lab import Lab
+from interp.assets.tiny import tiny_tokenizer
 from interp.data.prompt_sets import contrast, text_set
 from interp.models import LoadedModel, from_huggingface
-from interp.assets.tiny import tiny_tokenizer
 
 LETTERS = list("abcdefghijklmnopqrstuvwxyz")
 
