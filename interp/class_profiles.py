@@ -12,8 +12,6 @@ from torch import Tensor
 from interp import geometry, stats
 from interp.sites import Site
 
-N_SPLITS = 4  # random halvings over which the cosine without the common mean is averaged
-
 PerSite = Float[np.ndarray, " site"]
 Draws = Float[np.ndarray, "draw site"]
 
@@ -65,10 +63,14 @@ def class_profiles(
     n_permutations: int,
     n_resamples: int,
     rng: np.random.Generator,
+    n_splits: int = 0,
 ) -> ClassProfiles:
-    """Measure every site, with permutations and resamples that all sites share."""
+    """Measure every site, with permutations and resamples that all sites share.
+
+    `rest_cosine` is averaged over `n_splits` random halvings, and absent without any.
+    """
     n, states = (len(positive), len(negative)), torch.cat([positive, negative])
-    relabelling, redrawing, *splits = rng.integers(2**31, size=2 + N_SPLITS).tolist()
+    relabelling, redrawing, *splits = rng.integers(2**31, size=2 + n_splits).tolist()
     true = _over_sites(states, geometry.true_weights(*n), splits)
     relabelled = geometry.permuted_weights(*n, n_permutations, relabelling)
     permuted = _over_sites(states, relabelled, splits)

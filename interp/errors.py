@@ -54,7 +54,8 @@ def is_out_of_memory(error: Exception) -> bool:
 def raised_as(kind: type[InterpError], what: str, advice: str) -> Iterator[None]:
     """Turn whatever a library raises inside into one error "what: reason. advice".
 
-    For the readers of files: on a damaged one they raise nearly every kind of exception.
+    For libraries that raise nearly every kind of exception: readers of a damaged file, and the
+    client of the model hub.
     """
     try:
         yield

@@ -76,15 +76,18 @@ def plot_growth(result: Result, name: str) -> Figure:
 def plot_excess(result: Result) -> Figure:
     """Excess of 1 - cosine of harmful against harmless, and of the controls."""
     table = result.tables["excess"]
-    peak = table.groupby(["panel", "group"])["value"].max()["last_instruction"]
-    times = peak["harmful"] / peak["topics"] if peak["topics"] > 0 else np.inf
+    at_end = table[table["panel"] == "last_instruction"]
+    peaks = (at_end.loc[at_end["group"] == group, "value"] for group in ("harmful", "topics"))
+    harmful, topics = (float(peak.max()) for peak in peaks)
+    times = harmful / topics if topics > 0 else np.inf
     return plots.profiles(
         table,
-        title=f"Harmful and harmless prompts part {times:.1f} times as far as two harmless topics",
+        title="At the end of the instruction harmful and harmless prompts part "
+        f"{times:.1f} times as far as two harmless topics",
         caption=caption(
             result,
             f"without the {N_LARGEST} largest dimensions; the most parted pair of topics",
-            "times: largest excess at the last token of the instruction",
+            "times: of the largest excess",
             counts(result, "excess"),
         ),
         y_labels={

@@ -16,6 +16,7 @@ from interp.sites import Site, all_sites
 from .protocol import N_LARGEST, POSITIONS, Config
 
 FORMS = ("without_largest", "all")  # choices of dimensions; the first decides
+N_SPLITS = 4  # random halvings over which the cosine without the common mean is averaged
 ENOUGH = 2 / 3  # of both classes must end alike for the others to be left out
 
 Texts = tuple[Sequence[str], Sequence[str]]  # positive, negative
@@ -42,7 +43,9 @@ def measure(config: Config, lab: Lab) -> dict[Source, ClassProfiles]:
     }
     counts = config.n_permutations, config.n_resamples
     return {
-        source: class_profiles(sites, *both, *counts, lab.rng("profiles"))
+        source: class_profiles(
+            sites, *both, *counts, lab.rng("profiles"), N_SPLITS if source[0] == "harmful" else 0
+        )
         for source, both in lab.progress(given.items(), "resampling", len(given))
     }
 

@@ -124,7 +124,7 @@ MINUTES = {"smoke": 0.1, "quick": 1, "full": 5}
 PRESETS = {
     "smoke": Config(n_prompts=24, n_permutations=100, n_resamples=100),
     "quick": Config(),
-    "full": Config(n_prompts=None, n_permutations=2000, n_resamples=2000),
+    "full": Config(n_prompts=None, n_permutations=500, n_resamples=500),
 }
 
 

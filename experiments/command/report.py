@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ EARLIER = "°"
 MARKED = f"{EARLIER} measured by earlier code"
 LEGEND = (
     ", ".join(f"{SIGNS[verdict]} {verdict}" for verdict in VERDICTS)
-    + f"; {MARKED}; an empty cell has not been run."
+    + f"; {MARKED}; an empty cell has not been measured as the claim now stands."
 )
 
 
@@ -74,9 +75,11 @@ def models_of(found: Iterable[Summary]) -> list[str]:
 
 
 def claims_of(rows: Sequence[Summary], experiment: Experiment) -> dict[str, Mapping[str, Any]]:
-    """Every claim of the results, by key; those by present code go before earlier ones."""
+    """Every claim of the results, by key; as it now stands, if it still does."""
     present_last = sorted(rows, key=lambda row: is_by_present_code(row, experiment))
-    return {claim["key"]: claim for row in present_last for claim in row.claims}
+    found = {claim["key"]: claim for row in present_last for claim in row.claims}
+    now = {claim.key: asdict(claim) for claim in experiment.claims} if rows else {}
+    return dict(sorted({**found, **now}.items()))
 
 
 def is_by_present_code(row: Summary, experiment: Experiment) -> bool:
@@ -84,9 +87,19 @@ def is_by_present_code(row: Summary, experiment: Experiment) -> bool:
     return row.content.get("code") == experiment.code(drawing=False)
 
 
+def earlier_statement(row: Summary, key: str, experiment: Experiment) -> str:
+    """What a verdict says, where the claim has been stated anew since; else empty."""
+    stated = {claim.key: claim.statement for claim in experiment.claims}
+    then = next(claim["statement"] for claim in row.claims if claim["key"] == key)
+    return "" if stated.get(key, then) == then else then
+
+
 def sign(row: Summary | None, key: str, experiment: Experiment) -> str:
-    """The sign of one verdict, marked where the code that measured has changed; "" without any."""
-    if row is None or key not in row.verdicts:
+    """The sign of one verdict, marked where the code that measured has changed.
+
+    Empty without a verdict, and for one on another statement than the claim now makes.
+    """
+    if row is None or key not in row.verdicts or earlier_statement(row, key, experiment):
         return ""
     return SIGNS[row.verdicts[key]] + ("" if is_by_present_code(row, experiment) else EARLIER)
 
@@ -170,7 +183,10 @@ def how_often(calibration: Calibration | None) -> str:
 
 def _bullet(row: Summary, key: str, experiment: Experiment) -> str:
     deciding = "; ".join(f"{e.name} {e}" for e in row.deciding(key))
-    return f"- {row.title}: {sign(row, key, experiment)} **{row.verdicts[key]}**. {deciding}"
+    verdict = f"{sign(row, key, experiment)} **{row.verdicts[key]}**".lstrip()
+    then = earlier_statement(row, key, experiment)
+    note = f' on an earlier claim, "{_flat(then)}"' if then else ""
+    return f"- {row.title}: {verdict}{note}. {deciding}"
 
 
 def _flat(text: str) -> str:
@@ -212,8 +228,9 @@ def verdict_table(root: Path, preset: str, model: str | None, folder: Path = FOL
 
 def _coloured(row: Summary | None, key: str, experiment: Experiment) -> str:
     """Sign and verdict in the verdict's colour; empty without a verdict."""
-    if row is None or key not in row.verdicts:
+    if not sign(row, key, experiment):
         return ""
+    assert row is not None
     verdict = row.verdicts[key]
     return f"[{STYLES[verdict]}]{sign(row, key, experiment)} {verdict}[/]"
 

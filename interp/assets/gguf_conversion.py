@@ -1,14 +1,31 @@
 """GGUF files to folders of bf16 safetensors."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoTokenizer
+from rich.console import Console
+from rich.progress import track
+from transformers import AutoConfig, AutoTokenizer, modeling_gguf_pytorch_utils
 
 from interp.assets.checkpoints import quiet_transformers, read_weights
 from interp.assets.files import replace_folder
 from interp.assets.gguf_header import gguf_errors, read_header
+
+
+@contextmanager
+def rich_bar() -> Iterator[None]:
+    """A bar of rich in place of the tqdm one that transformers cannot be told to leave out."""
+    reader: Any = modeling_gguf_pytorch_utils
+    theirs, console = reader.tqdm, Console(stderr=True)
+    reader.tqdm = lambda tensors, **_: track(tensors, "converting", console=console)
+    try:
+        yield
+    finally:
+        reader.tqdm = theirs
 
 
 def convert_gguf(path: Path, folder: Path, sha256: str) -> None:
@@ -20,7 +37,7 @@ def convert_gguf(path: Path, folder: Path, sha256: str) -> None:
     """
     header = read_header(path)
     with quiet_transformers():
-        with gguf_errors(path):
+        with gguf_errors(path), rich_bar():
             source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
             config = AutoConfig.from_pretrained(**source)
             hf_model = read_weights(config, header.n_weights, **source, dtype=torch.bfloat16)

@@ -86,5 +86,12 @@ def test_rows_of_an_earlier_criterion_count_as_none(tmp_path):
 
 
 def test_experiment_without_worlds_is_named(tmp_path):
-    with pytest.raises(ExperimentError, match="speed has a worlds"):
-        calibrate(["speed"], tmp_path, Options(runs=1), Silent())
+    with pytest.raises(ExperimentError, match="speed lacks a worlds"):
+        calibrate(["01", "speed"], tmp_path, Options(runs=1), Silent())
+    assert not read_rows(tmp_path)
+
+
+@pytest.mark.parametrize("setting", ["runs", "workers"])
+def test_a_count_below_one_is_refused(setting):
+    with pytest.raises(ExperimentError, match=f"{setting} is 0"):
+        Options(**{setting: 0})  # type: ignore[arg-type]
