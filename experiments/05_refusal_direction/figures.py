@@ -50,8 +50,8 @@ def plot_rates(result: Result) -> Figure:
     harmful, harmless = rates["harmful"], rates["harmless"]
     return plots.intervals(
         table,
-        title=f"Refusals: harmful {harmful['base']:.0%}, {harmful['ablated']:.0%} without the "
-        f"direction; harmless {harmless['base']:.0%}, {harmless['added']:.0%} with it",
+        title=f"Harmful prompts refused: {harmful['base']:.0%}, {harmful['ablated']:.0%} without "
+        f"the direction; harmless tasks: {harmless['base']:.0%}, {harmless['added']:.0%} with it",
         caption=caption(result, f"n = {table.n.min()} test prompts per class", "Wilson 95%"),
         x_label="Share of answers that decline", labels=LABELS,
     )  # fmt: skip
@@ -77,7 +77,7 @@ def plot_dose_response(result: Result) -> Figure:
         table,
         title=f"Within a KL of {MAX_KL} on text, it moves refusal odds by up to {most} nats",
         caption=caption(result, f"n = {table.n[0]} test prompts per point",
-                        "numbers: share of the coefficient that is added"),
+                        "numbers: shares of the coefficient"),
         caps=(MAX_KL,), x_label="KL on Wikipedia leads (nats per token)",
         y_label="Wanted change of the\nrefusal odds (nats)", labels=LABELS,
     )  # fmt: skip
