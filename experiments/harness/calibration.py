@@ -109,7 +109,7 @@ def row_of(
 
 
 def criterion_of(experiment: Experiment, key: str) -> str:
-    """What a row was counted with: the start of the criterion's sha256; empty for no claim of it."""
+    """What a row was counted with: start of the criterion's sha256; empty for no claim of it."""
     criteria = {claim.key: claim.criterion for claim in experiment.claims}
     return sha256_of(criteria[key])[:12] if key in criteria else ""
 
