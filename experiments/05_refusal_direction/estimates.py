@@ -10,7 +10,8 @@ from scipy.optimize import isotonic_regression
 from experiments.lab.estimate import Estimate
 from experiments.lab.selection import Selection, found_estimate, gate_estimates
 from interp import stats
-from interp.stats import two_level_bootstrap as over
+from interp.effects import newcombe_excess
+from interp.effects import two_level_bootstrap as over
 
 from .measure import AGAIN
 from .protocol import DECIDING, FAMILIES, MAX_SHARE_LEFT, PUSHES
@@ -36,7 +37,7 @@ def rate_estimates(answers: pd.DataFrame) -> Iterator[Estimate]:
     base, plain = refused["harmful.base"], refused["harmless.base"]
     for edit in ("ablated", "orthogonalised"):
         if (left := refused.get(f"harmful.{edit}")) is not None:
-            excess = stats.newcombe_difference(base, left, MAX_SHARE_LEFT)
+            excess = newcombe_excess(base, left, MAX_SHARE_LEFT)
             yield Estimate.of(f"excess.{edit}", excess)
             yield Estimate.of(f"fall.{edit}", stats.newcombe_difference(left, base))
     others = {"rise.added": plain} | {f"rise.over.{f}": refused[f"harmless.{f}"] for f in PUSHES}
