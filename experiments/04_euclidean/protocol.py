@@ -1,81 +1,88 @@
 """Is the space of activations Euclidean, and in which meaning of the word?
 
-With the ambient L2 distance every sample is flat by construction, so three metrics are tested.
-(a) The manifold of last-token states, through geodesics of its k-nearest-neighbour graph: is it
-flat, where a sphere and a hyperbolic space of stated radii would have been seen? (b) The metric
-that the model's output induces: does L2 distance order the KL of the next token along straight
-segments as well as whitened and unembedding-weighted distances do? (c) Behaviour: does the L2
-projection on a mean difference predict the refusal score as well as the other inner products do?
+With the ambient L2 distance every sample is flat by construction, so three metrics are tested: the
+geodesics of the states themselves, the metric that the model's output induces, and behaviour.
 
-Planted spaces bend the part of a flat mixture that holds 90% of the variance, by the exponential
-map, and keep the rest as noise. Only estimators with power vote for flatness, and TwoNN never,
-being a dimension. As each cell errs with probability .05 at most, half of them do so with
-probability .1 at most, however dependent the layers are (Markov's inequality).
+Objections and answers. 04a. (1) Any statistic of geodesics reads noise, clusters and the dimension
+as curvature: it is the *excess* over the sample's own flat control that counts. (2) A control that
+is fitted closely absorbs curvature: it may rotate clusters apart only where gaps separate them, and
+what is planted is never given controls of its own. (3) In 2 to 5 components a hyperbolic sample is
+flat, because the projection flattens it: there are N_COMPONENTS of them, and surfaces are bent.
+(4) Noise hides curvature, so "not seen" is not "flat": support needs planted surfaces to be seen in
+the same noise. (5) In a curved sample that noise holds part of the curvature: rejection needs power
+with the surface alone. (6) Classes or depths bent opposite ways cancel in a mean: each third of
+the depth and each class has to be flat. The negative-eigenvalue share follows noise more than
+curvature and is only shown; delta_rel is too noisy at these sizes (sd .05 to .1) and left out.
 
-What limits (a): its flat mixture, radii and rule were developed on states of qwen2.5-coder-0.5b, so
-for that model it is exploratory. Of the flat controls tried, k-means clusters put none of the four
-cells looked at outside, a Gaussian mixture at one scale 2 of 3, towards negative curvature, and the
-mixture at two scales kept here none: whether the space counts as hyperbolic depends on whether
-small groups of like prompts are granted to a flat space (`interp.curvature.nulls`). The control
-also absorbs part of a planted negative curvature, so power against hyperbolic space is low.
+04b, 04c. (1) Metrics that order nothing are alike: one of them has to order (assay sensitivity),
+and L2 as well. (2) Longer steps do more in every metric: segments to the other class
+are longer in all: only segments from one base to one class at one share are compared, and in 04c
+prompts of one class. (3) Where KL / t^2 still changes, no
+metric is induced: such steps do not count. (4) More data must not turn rejection into support:
+both are decided by one margin.
+
+Limits. Low-dimensional surfaces among the leading components can be found, curvature of a space of
+many dimensions cannot, with a hundred states. 04a speaks of last-token states of one prompt set.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from itertools import product
+from typing import Annotated
 
 from annotated_types import MinLen
 
 from experiments.lab.claims import Claim, Verdict, decide
 from experiments.lab.config import Count, ExperimentConfig, Several, Share
 from experiments.lab.estimate import Estimate
+from experiments.lab.rules import MIN_PAIRS, SIGNIFICANCE
 
 CLASSES = {"harmful": "positive", "harmless": "negative"}  # and their side of the contrast set
-SHAPES = ("sphere", "hyperbolic")
+THIRDS = ("first", "middle", "last")
+PLACES = tuple(f"{third}.{name}" for third, name in product(THIRDS, CLASSES))
 RIVALS = ("whitened", "causal")
 
-ALPHA = 0.05
+N_COMPONENTS = 8
+NEIGHBOURS = 12
+RADII = {"sphere": 0.67, "hyperbolic": 0.4}  # in root mean square lengths of the bent components
+CURVED = 0.03  # excess of the triangle defect
 POWER = 0.8
-MOVED = 0.05
-SPHERE_RADIUS = 2 / 3
-HYPERBOLIC_RADIUS = 0.4
-BENT_SHARE = 0.9
-MAJORITY = 0.5
-STRAY = 0.1
-MARGIN = 0.05
+
+MARGIN = 0.05  # Spearman
+ORDERS = 0.1  # Spearman
 CONVERGED = 0.25
-LEAST_PROMPTS = 30
-FLATNESS: Mapping[str, Any] = {  # as settings of `interp.curvature.flatness`
-    "sheet_variance": BENT_SHARE, "sphere_radius": SPHERE_RADIUS,
-    "hyperbolic_radius": HYPERBOLIC_RADIUS, "alpha": ALPHA, "power": POWER, "moved": MOVED,
-}  # fmt: skip
+ENOUGH = 0.5
 NOTES = "how to check if the activation space is Euclidean given a set of vectors"
+
+NON_INFERIOR = (
+    f"Supported if L2's 95% interval lies above {ORDERS:g} and for both rivals the interval of "
+    f"(rival - L2) lies below {MARGIN:g}; rejected if for any rival it lies above {MARGIN:g}; both "
+    f"with p < {SIGNIFICANCE} against {MARGIN:g}, by Holm over the rivals; else inconclusive. "
+    f"Untestable if no metric's interval lies above {ORDERS:g}, or "
+)
 
 CLAIMS = (
     Claim(
         key="04a",
         notes=NOTES,
-        statement="The manifold of last-token states is flat by its own geodesics.",
+        statement="The geodesics of last-token states are those of a flat space.",
         criterion=(
-            "Geodesics are shortest paths in the graph of 10 nearest neighbours; the flat mixture "
-            "has the Gaussian clusters of least BIC (at most 8, on 5 components), in groups of "
-            "about 5 states. In a cell (site x class) an estimator has power for a shape if it "
-            f"detects a planted sphere (radius {SPHERE_RADIUS:.3f}) or hyperbolic space (radius "
-            f"{HYPERBOLIC_RADIUS:g}, both in units of the root mean square length of the leading "
-            f"components with {BENT_SHARE:.0%} of the variance, which are bent) in {POWER:.0%} of "
-            f"the draws, at {ALPHA:g} over the number of estimators times two shapes, against the "
-            "rotated control and the flat mixture both. It is within the margin if it has power "
-            "and puts the data short of the planted curvature (one-sided "
-            f"p < {ALPHA:g}, Holm-corrected over estimators and shapes); outside if it is not "
-            "within and puts the data beyond both flat controls at the same level, towards where "
-            f"planting moves its mean (Welch's t, p < {MOVED:g}). A cell is outside if any "
-            "estimator is, and within if for both shapes some estimator has power and all that "
-            f"have are within. Supported if at least {MAJORITY:.0%} of the cells are within, at "
-            f"most {STRAY:.0%} outside, and the median over cells of the best power is at least "
-            f"{POWER:g} for both shapes; rejected if at least {MAJORITY:.0%} are outside; else "
-            "inconclusive."
+            f"Graph of {NEIGHBOURS} nearest neighbours on {N_COMPONENTS} leading components; excess "
+            "= triangle defect minus its mean over the sample's own flat controls, averaged over "
+            "the sites of each third of the depth and class. Supported if in all six the 95% "
+            f"interval (delete-half jackknife) lies within -+{CURVED:g}, and in all six at least "
+            f"{POWER:.0%} of the planted draws of both shapes lie beyond it by their own interval: "
+            f"the two leading components of a flat control on a sphere (radius {RADII['sphere']:g} "
+            f"root mean square lengths) or hyperbolic plane ({RADII['hyperbolic']:g}). Rejected if "
+            f"in any the interval lies beyond -+{CURVED:g}, p < {SIGNIFICANCE} by Holm over the "
+            "six, where the same surfaces without the other components have that power. Else "
+            "untestable if either power is lacking, inconclusive if not."
         ),
-        estimates=("manifold.cells.within", "manifold.cells.outside"),
+        estimates=(
+            *(f"excess.{place}" for place in PLACES),
+            *(f"power.{place}" for place in PLACES),
+            *(f"power_bare.{place}" for place in PLACES),
+        ),
     ),
     Claim(
         key="04b",
@@ -85,30 +92,32 @@ CLAIMS = (
             "unembedding-weighted distance does."
         ),
         criterion=(
-            "Spearman of L2 segment length with output KL, averaged over sites and steps, against "
-            "the whitened and the unembedding-weighted one by a paired 95% bootstrap over bases "
-            "and targets: supported if L2's interval is above 0 and both rivals' leads are below "
-            f"{MARGIN:g} (upper bounds); else rejected if a rival's lead has its lower bound above "
-            "0; else inconclusive. Inconclusive unless the median change of KL / t^2 on halving "
-            f"the step is at most {CONVERGED:.0%}."
+            "Spearman of segment length with output KL over the targets of one class from one base "
+            "prompt at one share of the segment, averaged over classes, bases, sites and shares; "
+            f"bootstrap over bases and targets at once. {NON_INFERIOR}if fewer than {ENOUGH:.0%} of the steps count: one "
+            "counts if halving it changes KL / t^2 by at most "
+            f"{CONVERGED:.0%} in the upper quartile of the segments."
         ),
-        estimates=("output.spearman.l2", "output.lead.whitened", "output.lead.causal"),
+        estimates=(
+            "output.lead.whitened", "output.lead.causal", "output.spearman.l2", "output.converged",
+        ),
     ),
     Claim(
         key="04c",
         notes=NOTES,
-        statement="L2 projections predict refusal as well as whitened or weighted ones.",
+        statement="L2 projections predict refusal as well as whitened or weighted ones do.",
         criterion=(
-            "Spearman of the projection on the train mean difference with the refusal openings "
-            "score over test prompts, against the whitened and the unembedding-weighted one by a "
-            "paired 95% bootstrap over prompts: supported if L2's interval is above 0 and both "
-            f"rivals' leads are below {MARGIN:g} (upper bounds); else rejected if a rival's lead "
-            "has its lower bound above 0; else inconclusive. Untestable (too few prompts) with "
-            f"fewer than {LEAST_PROMPTS} test prompts in a class."
+            "Spearman of the projection on the train mean difference with the refusal odds of test "
+            "prompts, within each class, averaged over classes and sites; bootstrap over prompts. "
+            f"{NON_INFERIOR}if fewer than {MIN_PAIRS} harmful test prompts are refused, or they are "
+            f"not refused more often than harmless ones (Fisher's exact test, p < {SIGNIFICANCE})."
         ),
-        estimates=("behaviour.spearman.l2", "behaviour.lead.whitened", "behaviour.lead.causal"),
+        estimates=(
+            "behaviour.lead.whitened", "behaviour.lead.causal", "behaviour.spearman.l2",
+            "behaviour.refused",
+        ),
     ),
-)
+)  # fmt: skip
 
 Steps = Annotated[tuple[Share, ...], MinLen(2)]
 
@@ -117,60 +126,78 @@ Steps = Annotated[tuple[Share, ...], MinLen(2)]
 class Config(ExperimentConfig):
     """Is activation space Euclidean?"""
 
-    n_prompts: Several = 80  # per class, states of one manifold
-    n_sites: Count | None = 3  # layers measured, evenly spread; None is every one
-    n_rotations: Several = 19  # draws of each flat control
-    n_planted: Several = 19  # draws of each planted space
-    n_halves: Count = 20  # random halves, for the intervals
-    n_ollivier: Count = 1  # of these layers, those with Ollivier curvature and planted trees
-    neighbours: Count = 10  # of the graph whose shortest paths are the geodesics
-    n_metric_sites: Count = 2  # layers at which (b) and (c) are measured
+    n_prompts: Several = 120  # per class, states of one sample
+    n_sites: Count | None = 2  # per third of the depth; None is every one
+    n_flat: Several = 16  # draws of the flat control
+    n_planted: Several = 10  # draws of each planted surface
+    n_halves: Several = 30  # random halves, for the intervals
+    n_metric_sites: Count = 2  # sites at which (b) and (c) are measured
     n_bases: Several = 12  # test prompts whose state is moved, half of each class
-    n_targets: Several = 4  # test prompts whose state it is moved towards, half of each class
+    n_targets: Several = 12  # test prompts whose state it is moved towards, half of each class
     n_train: Several = 80  # train prompts per class, for covariances and mean differences
-    n_test: Count = 32  # test prompts per class that refusal is scored on
-    steps: Steps = (0.1, 0.2, 1.0)  # shares of a segment; the second doubles the first
+    n_test: Count = 24  # test prompts per class that refusal is scored on
+    steps: Steps = (0.1, 0.2)  # shares of a segment, each the double of the one before
     n_resamples: Several = 300  # bootstrap resamples
-    workers: Count = 2  # processes that draw the controls
 
 
-MINUTES = {"smoke": 0.1, "quick": 1.5, "full": 7}
+MINUTES = {"smoke": 0.1, "quick": 1, "full": 12}
 
 PRESETS: dict[str, Config] = {
     "smoke": Config(
-        n_prompts=28, n_sites=2, n_rotations=3, n_planted=2, n_halves=3, neighbours=5,
-        n_metric_sites=2, n_bases=4, n_targets=2, n_train=12, n_test=6, n_resamples=20, workers=1,
+        n_prompts=28, n_sites=1, n_flat=3, n_planted=2, n_halves=3, n_bases=4, n_targets=4,
+        n_train=12, n_test=6, n_resamples=20,
     ),
     "quick": Config(),
     "full": Config(
-        n_prompts=150, n_sites=None, n_rotations=99, n_ollivier=6, n_metric_sites=6, n_bases=24,
-        n_targets=8, n_train=150, n_test=100, n_resamples=1000,
+        n_prompts=150, n_sites=None, n_flat=30, n_planted=20, n_halves=40, n_metric_sites=4,
+        n_bases=24, n_targets=24, n_train=150, n_test=100, steps=(0.05, 0.1, 0.2),
+        n_resamples=1000,
     ),
 }  # fmt: skip
 
 
-def manifold_verdict(estimates: Mapping[str, Estimate]) -> Verdict:
-    """04a, from the shares of cells and the power."""
-    within, outside = (estimates[f"manifold.cells.{x}"].value for x in ("within", "outside"))
-    powered = all(estimates[f"manifold.power.{shape}"].value >= POWER for shape in SHAPES)
-    flat = powered and within >= MAJORITY and outside <= STRAY
-    return decide(flat, outside >= MAJORITY)
+def significant(estimate: Estimate) -> bool:
+    """Whether the estimate differs from its margin after correction."""
+    return estimate.p is not None and estimate.p < SIGNIFICANCE
 
 
-def metric_verdict(estimates: Mapping[str, Estimate], meaning: str) -> Verdict:
-    """04b and 04c, from L2's correlation and the rivals' leads."""
+def flatness(estimates: Mapping[str, Estimate]) -> Verdict:
+    """04a, from the excess and the power of every third and class."""
+    within, bent, powered, able = [], [], [], []
+    for place in PLACES:
+        excess, bare = estimates[f"excess.{place}"], estimates[f"power_bare.{place}"].value >= POWER
+        beyond = excess.above(CURVED) or excess.below(-CURVED)
+        bent.append(bare and beyond and significant(excess))
+        within.append(excess.above(-CURVED) and excess.below(CURVED))
+        powered.append(estimates[f"power.{place}"].value >= POWER)
+        able.append(bare)
+    if any(bent):
+        return "rejected"
+    if not all(powered) or not all(able):
+        return "untestable"
+    return decide(all(within), False)
+
+
+def non_inferiority(estimates: Mapping[str, Estimate], meaning: str) -> Verdict:
+    """04b and 04c, from L2's correlation and the rivals' leads over it."""
+    orders = {
+        name: estimates[f"{meaning}.spearman.{name}"].above(ORDERS) for name in ("l2", *RIVALS)
+    }
+    if not any(orders.values()):
+        return "untestable"
     leads = [estimates[f"{meaning}.lead.{name}"] for name in RIVALS]
-    as_well = all(lead.below(MARGIN) for lead in leads)
-    ahead = any(lead.above(0) for lead in leads)
-    return decide(estimates[f"{meaning}.spearman.l2"].above(0) and as_well, ahead)
+    as_well = all(lead.below(MARGIN) and significant(lead) for lead in leads)
+    ahead = any(lead.above(MARGIN) and significant(lead) for lead in leads)
+    return decide(orders["l2"] and as_well, ahead)
 
 
 def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:
     """The criteria, applied to the estimates alone."""
-    converged = estimates["output.convergence"].value <= CONVERGED
-    enough = estimates["behaviour.prompts"].value >= LEAST_PROMPTS
+    refused = estimates["behaviour.refused"]
+    behaves = refused.value >= MIN_PAIRS and significant(refused)
+    converged = estimates["output.converged"].value >= ENOUGH
     return {
-        "04a": manifold_verdict(estimates),
-        "04b": metric_verdict(estimates, "output") if converged else "inconclusive",
-        "04c": metric_verdict(estimates, "behaviour") if enough else "untestable",
+        "04a": flatness(estimates),
+        "04b": non_inferiority(estimates, "output") if converged else "untestable",
+        "04c": non_inferiority(estimates, "behaviour") if behaves else "untestable",
     }

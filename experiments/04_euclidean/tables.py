@@ -1,113 +1,94 @@
-"""Tables of experiment 04, one per figure, and all that the flatness test and the scores hold."""
+"""Tables of experiment 04, one per figure, and the scores of every prompt."""
 
-from collections.abc import Mapping, Sequence
-from itertools import product
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from experiments.lab.estimate import Estimate
+from interp.curvature.excess import ESTIMATORS, KINDS
 from interp.curvature.inner_products import INNER_PRODUCTS
 from interp.sites import Site
-from interp.stats import half_sample_interval, interval_columns
+from interp.stats import null_interval
 
-from .manifold import REPORTED, Cell
-from .metrics import Correlations
-from .protocol import CLASSES, SHAPES, verdicts
+from .estimates import Z, excess
+from .measure import Refusal, Sample, Segments
+from .protocol import CLASSES
 
-MEANINGS = ("manifold", "output", "behaviour")
-STATUSES = ("within", "outside", "inconclusive")
-SPACES = {"data": "data", "rotated": "flat (rotated)", "clustered": "flat (mixture)"}
-SPACES |= {space: space for space in (*SHAPES, "tree")}
+MEANINGS = ("output", "behaviour")
 
 
-def profile_table(cells: Sequence[Cell]) -> pd.DataFrame:
-    """Every estimator at every site and class, with its interval, both nulls and planted means."""
-    rows = []
-    for cell in cells:
-        for name in (name for name in REPORTED if name in cell.draws["data"]):
-            draws = {kind: np.array(found.get(name, ())) for kind, found in cell.draws.items()}
-            interval = half_sample_interval(float(draws["data"][0]), draws["halves"])
-            rows.append(
-                {**identity(cell), "estimator": name, "value": interval.value}
-                | {"low": interval.low, "high": interval.high}
-                | interval_columns(draws["rotated"], "null_")
-                | interval_columns(draws["clustered"], "mixture_")
-                | {shape: draws[shape].mean() for shape in SHAPES}
-                | {"n": cell.n}
-            )
-    return pd.DataFrame(rows)
+def tables(
+    samples: Sequence[Sample],
+    sites: Sequence[Site],
+    segments: Segments,
+    refusal: Refusal,
+    estimates: Mapping[str, Estimate],
+) -> dict[str, pd.DataFrame]:
+    """What the figures show, and what else was measured."""
+    return {
+        "metrics": pd.DataFrame(metric_rows(estimates)),
+        "excess": pd.DataFrame(excess_rows(samples)),
+        "spaces": pd.DataFrame(space_rows(samples)),
+        "segments": pd.DataFrame(segment_rows(sites, segments)),
+        "scores": scores(sites, refusal),
+    }
 
 
-def identity(cell: Cell) -> dict[str, object]:
-    """The columns that say which cell a row is of."""
-    return {"site": str(cell.site), "depth": cell.site.depth, "class": cell.group}
+def identity(sample: Sample) -> dict[str, object]:
+    """Which sample a row is of."""
+    where = {"site": str(sample.site), "depth": sample.site.depth, "third": sample.third}
+    return {**where, "class": sample.group, "n": sample.n}
 
 
-def assessment_table(cells: Sequence[Cell]) -> pd.DataFrame:
-    """Power, p-values and status of every estimator and shape, at every site and class."""
-    parts = [c.assessment.assign(**identity(c), cell_status=c.status()) for c in cells]
-    return pd.concat(parts, ignore_index=True)
+def excess_rows(samples: Sequence[Sample]) -> Iterator[dict[str, object]]:
+    """The excess at every site with interval, the flat controls, and what planted surfaces read."""
+    for sample in samples:
+        for name in ESTIMATORS:
+            value, error = excess(sample, name)
+            draws = {kind: np.array(found[name]) for kind, found in sample.readings.items()}
+            flat = draws["flat"] - draws["flat"].mean()
+            null = dict(zip(("null_low", "null_high"), null_interval(flat), strict=True))
+            means = {k: draws[k].mean() - draws["flat"].mean() for k in KINDS[3:]}
+            yield identity(sample) | {"estimator": name, "value": value} | null | means | {
+                "low": value - Z * error, "high": value + Z * error,
+            }  # fmt: skip
 
 
-def calibration_table(cells: Sequence[Cell]) -> pd.DataFrame:
-    """Single draws of every space and of the data, at the middle site that has trees."""
-    complete = [cell for cell in cells if "tree" in cell.draws]
-    sites = sorted({cell.site for cell in complete})
-    middle = sites[len(sites) // 2]
-    rows = [
-        {"site": str(middle), "n": cell.n, "class": cell.group, "space": space}
-        | {"estimator": name, "value": value}
-        for cell in complete
-        if cell.site == middle
-        for kind, space in SPACES.items()
-        for name in REPORTED
-        for value in cell.draws[kind][name]
-    ]
-    return pd.DataFrame(rows)
+def space_rows(samples: Sequence[Sample]) -> Iterator[dict[str, object]]:
+    """Single draws of every kind at the middle site."""
+    sites = sorted({sample.site for sample in samples})
+    for sample in samples:
+        if sample.site == sites[len(sites) // 2]:
+            for kind in (kind for kind in KINDS if kind != "halves"):
+                for value in sample.readings[kind]["triangle_defect"]:
+                    yield identity(sample) | {"space": kind, "value": value}
 
 
-def correlation_table(sites: Sequence[Site], **meanings: Correlations) -> pd.DataFrame:
-    """One row per meaning, site, step and metric, with interval and null."""
-    parts = []
-    for meaning, found in meanings.items():
-        places = product([(str(s), s.depth) for s in sites], found.steps, INNER_PRODUCTS)
-        names, rows = ["site", "depth", "step", "metric"], [(*at, *rest) for at, *rest in places]
-        columns = {"value": found.value, **interval_columns(found.draws)}
-        columns |= interval_columns(found.null, "null_")
-        flat = {name: values.ravel() for name, values in columns.items()}
-        table = pd.DataFrame(rows, columns=names).assign(**flat, n=found.n, meaning=meaning)
-        parts.append(table)
-    return pd.concat(parts)
-
-
-def scores_table(
-    sites: Sequence[Site], labels: np.ndarray, scores: np.ndarray, predicted: np.ndarray
-) -> pd.DataFrame:
-    """Openings score of every test prompt, and its projections."""
-    table = pd.DataFrame({"prompt": np.arange(len(labels)), "class": np.array([*CLASSES])[labels]})
-    names = [f"{name} {site}" for site in sites for name in INNER_PRODUCTS]
-    columns = dict(zip(names, predicted.reshape(-1, len(labels)), strict=True))
-    return table.assign(openings=scores, **columns)
-
-
-def meanings_table(cells: Sequence[Cell], estimates: Mapping[str, Estimate]) -> pd.DataFrame:
-    """What the first figure shows: shares of statuses per estimator, and correlations."""
-    votes = {"all votes": [cell.status() for cell in cells]}
-    votes |= {f"all votes / {shape}": [cell.status(shape) for cell in cells] for shape in SHAPES}
-    for row in assessment_table(cells).to_dict("records"):
-        votes.setdefault(f"{row['estimator']} / {row['shape']}", []).append(row["status"])
-    table = [
-        {"meaning": "manifold", "row": label, "part": status, "n": len(found)}
-        | {"value": found.count(status) / len(found)}
-        for label, found in votes.items()
-        for status in STATUSES
-    ]
-    numbers = ("n", "value", "low", "high", "null_low", "null_high")
-    for meaning in MEANINGS[1:]:
+def metric_rows(estimates: Mapping[str, Estimate]) -> Iterator[dict[str, object]]:
+    """Spearman of every metric in both meanings."""
+    columns = ("value", "low", "high", "null_low", "null_high", "n")
+    for meaning in MEANINGS:
         for name in INNER_PRODUCTS:
             found = vars(estimates[f"{meaning}.spearman.{name}"])
-            row = {"meaning": meaning, "row": name, "part": "spearman"}
-            table.append(row | {number: found[number] for number in numbers})
-    verdict = dict(zip(MEANINGS, verdicts(estimates).values(), strict=True))
-    return pd.DataFrame(table).assign(verdict=lambda rows: rows["meaning"].map(verdict))
+            yield {"label": meaning, "group": name} | {column: found[column] for column in columns}
+
+
+def segment_rows(sites: Sequence[Site], found: Segments) -> Iterator[dict[str, object]]:
+    """KL and lengths of every segment."""
+    for (i, j, base, side, target), kl in np.ndenumerate(found.kl):
+        lengths = found.lengths[i, :, base, side, target]
+        yield {
+            "site": str(sites[i]), "depth": sites[i].depth, "step": found.steps[j], "base": base,
+            "target_class": [*CLASSES][side], "target": target, "kl": kl, **dict(zip(INNER_PRODUCTS, lengths, strict=True)),
+        }  # fmt: skip
+
+
+def scores(sites: Sequence[Site], found: Refusal) -> pd.DataFrame:
+    """Refusal odds of every test prompt, its answer, and its projections."""
+    n = found.odds.shape[1]
+    names = [f"{name} {site}" for site in sites for name in INNER_PRODUCTS]
+    columns = np.moveaxis(found.projections, -1, 1).reshape(2 * n, -1).T
+    table = pd.DataFrame({"prompt": np.tile(np.arange(n), 2), "class": np.repeat([*CLASSES], n)})
+    table = table.assign(odds=found.odds.ravel(), refused=found.refused.ravel())
+    return table.assign(**dict(zip(names, columns, strict=True)))
