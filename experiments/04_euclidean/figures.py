@@ -1,2 +1,69 @@
-def plot(result):
-    return {}
+"""Figures of experiment 04, each drawn from the table of its name."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from experiments.lab.results import Result, caption
+from interp import plots
+
+from .protocol import CURVED
+
+METRICS = {"l2": "L2", "whitened": "whitened", "causal": "unembedding-weighted"}
+MEANINGS = {"output": "orders changes of the output", "behaviour": "predicts refusal odds"}
+ESTIMATORS = {
+    "triangle_defect": "Triangle defect\nover flat controls",
+    "negative_share": "Negative eigenvalue\nshare over controls",
+}
+PLANTED = {"sphere": "planted sphere", "hyperbolic": "planted hyperbolic plane"}
+
+
+def plot(result: Result) -> dict[str, Figure]:
+    """Curvature over depth, and the metrics in short."""
+    return {"excess": plot_excess(result), "metrics": plot_metrics(result)}
+
+
+def plot_excess(result: Result) -> Figure:
+    """Both estimators over depth, with flat controls and planted surfaces."""
+    table = result.tables["excess"].rename(columns={"estimator": "panel"})
+    defect = table[table["panel"] == "triangle_defect"]
+    flat = ((defect["low"] > -CURVED) & (defect["high"] < CURVED)).mean()
+    beyond = ((defect["low"] > CURVED) | (defect["high"] < -CURVED)).mean()
+    planted = [
+        table.groupby(["panel", "depth"], as_index=False)[shape].mean()
+        .rename(columns={shape: "value"}).assign(group=text)
+        for shape, text in PLANTED.items()
+    ]  # fmt: skip
+    bound = [
+        planted[0][planted[0]["panel"] == "triangle_defect"].assign(value=sign * CURVED, group=text)
+        for sign, text in ((1, "bound, sphere"), (-1, "bound, hyperbolic"))
+    ]
+    return plots.profiles(
+        pd.concat([table.assign(group=table["class"]), *planted, *bound], ignore_index=True),
+        title=f"{flat:.0%} of the samples are as flat as the bound asks, {beyond:.0%} are curved",
+        caption=caption(
+            result,
+            f"n = {table['n'].min()} to {table['n'].max()} states per sample",
+            "a sample is a site and a class; only the triangle defect decides",
+        ),
+        y_labels=ESTIMATORS,
+        null_label="flat controls, 95%",
+        references=0.0,
+    )
+
+
+def plot_metrics(result: Result) -> Figure:
+    """How well each metric orders the output, and predicts refusal."""
+    table = result.tables["metrics"]
+    value = table.set_index(["label", "group"])["value"]
+    return plots.intervals(
+        table,
+        limits=None,
+        title=f"L2 orders the output with a Spearman of {value['output', 'l2']:.2f}, "
+        f"refusal with {value['behaviour', 'l2']:.2f}",
+        caption=caption(
+            result, f"n = {int(table['n'].min())} to {int(table['n'].max())} segments or prompts"
+        ),
+        x_label="Spearman correlation, within a base prompt or a class",
+        null_label="shuffled, 95%",
+        labels={**METRICS, **MEANINGS},
+    )

@@ -3,26 +3,23 @@
 With the ambient L2 distance every sample is flat by construction, so three metrics are tested: the
 geodesics of the states themselves, the metric that the model's output induces, and behaviour.
 
-Objections and answers. 04a. (1) Any statistic of geodesics reads noise, clusters and the dimension
-as curvature: it is the *excess* over the sample's own flat control that counts. (2) A control that
-is fitted closely absorbs curvature: it may rotate clusters apart only where gaps separate them, and
-what is planted is never given controls of its own. (3) In 2 to 5 components a hyperbolic sample is
-flat, because the projection flattens it: there are N_COMPONENTS of them, and surfaces are bent.
-(4) Noise hides curvature, so "not seen" is not "flat": support needs planted surfaces to be seen in
-the same noise. (5) In a curved sample that noise holds part of the curvature: rejection needs power
-with the surface alone. (6) Classes or depths bent opposite ways cancel in a mean: each third of
-the depth and each class has to be flat. The negative-eigenvalue share follows noise more than
-curvature and is only shown; delta_rel is too noisy at these sizes (sd .05 to .1) and left out.
+Objections and answers. 04a. (1) Statistics of geodesics read noise, clusters and dimension as
+curvature: what counts is the *excess* over the sample's own flat control. (2) A control that is
+fitted closely absorbs curvature: it rotates clusters apart only where gaps separate them, and what
+is planted is never given controls of its own. (3) A few components flatten a hyperbolic sample
+(its excess is 0 in 3 of them): there are N_COMPONENTS, not 2 to 5, and surfaces are bent. (4) Noise
+hides curvature: support needs planted surfaces to be seen in the data's noise. (5) In a curved
+sample that noise holds part of the curvature: rejection needs power with the surface alone. (6)
+Classes or depths bent opposite ways cancel in a mean: each third and class has to be flat. The
+negative-eigenvalue share follows noise and is only shown; delta_rel (sd .05 to .1) is left out.
+04b, 04c. (1) Metrics that order nothing are alike: one has to order, and for support L2. (2) All
+metrics find segments to the other class longer: only segments from one base to one class at one
+share are compared, in 04c prompts of one class. (3) Where KL / t^2 still changes no metric is
+induced: such steps do not count. (4) One margin decides both ways, so more data turns nothing over.
 
-04b, 04c. (1) Metrics that order nothing are alike: one of them has to order (assay sensitivity),
-and L2 as well. (2) Longer steps do more in every metric: segments to the other class
-are longer in all: only segments from one base to one class at one share are compared, and in 04c
-prompts of one class. (3) Where KL / t^2 still changes, no
-metric is induced: such steps do not count. (4) More data must not turn rejection into support:
-both are decided by one margin.
-
-Limits. Low-dimensional surfaces among the leading components can be found, curvature of a space of
-many dimensions cannot, with a hundred states. 04a speaks of last-token states of one prompt set.
+Limits. Curvature of two-dimensional surfaces among the leading components can be found, that of
+spaces of many dimensions cannot. A closed loop is flat and reads as a sphere. Clusters far apart
+are untestable, since no curvature can be seen across their gaps.
 """
 
 from collections.abc import Mapping
@@ -45,6 +42,7 @@ RIVALS = ("whitened", "causal")
 N_COMPONENTS = 8
 NEIGHBOURS = 12
 RADII = {"sphere": 0.67, "hyperbolic": 0.4}  # in root mean square lengths of the bent components
+MOST_CLUSTERS, SMALLEST_CLUSTER, SILHOUETTE = 8, 10, 0.5  # of the flat control
 CURVED = 0.03  # excess of the triangle defect
 POWER = 0.8
 
@@ -67,21 +65,21 @@ CLAIMS = (
         notes=NOTES,
         statement="The geodesics of last-token states are those of a flat space.",
         criterion=(
-            f"Graph of {NEIGHBOURS} nearest neighbours on {N_COMPONENTS} leading components; excess "
-            "= triangle defect minus its mean over the sample's own flat controls, averaged over "
-            "the sites of each third of the depth and class. Supported if in all six the 95% "
-            f"interval (delete-half jackknife) lies within -+{CURVED:g}, and in all six at least "
-            f"{POWER:.0%} of the planted draws of both shapes lie beyond it by their own interval: "
-            f"the two leading components of a flat control on a sphere (radius {RADII['sphere']:g} "
-            f"root mean square lengths) or hyperbolic plane ({RADII['hyperbolic']:g}). Rejected if "
-            f"in any the interval lies beyond -+{CURVED:g}, p < {SIGNIFICANCE} by Holm over the "
-            "six, where the same surfaces without the other components have that power. Else "
-            "untestable if either power is lacking, inconclusive if not."
+            f"Graph of {NEIGHBOURS} nearest neighbours on {N_COMPONENTS} leading components; "
+            "excess = triangle defect minus its mean over the sample's flat controls (mean + Q "
+            f"X_c, within each of Ward's clusters if 2 to {MOST_CLUSTERS} of {SMALLEST_CLUSTER} "
+            f"states or more have a mean silhouette of {SILHOUETTE:g}), averaged over the sites of "
+            "each third of the depth and class. Supported if in all six the 95% interval "
+            f"(delete-half jackknife) lies within -+{CURVED:g}, and in all six at least "
+            f"{POWER:.0%} of the planted draws of either shape lie beyond it by that interval: "
+            f"flat controls with their 2 leading components on a sphere (radius "
+            f"{RADII['sphere']:g} root mean square lengths) or a hyperbolic plane "
+            f"({RADII['hyperbolic']:g}). Rejected if in any the interval lies beyond -+{CURVED:g}, "
+            f"p < {SIGNIFICANCE} by Holm over the six, where the same surfaces without the other "
+            "components have that power. Else untestable if either power is lacking, inconclusive if not."
         ),
-        estimates=(
-            *(f"excess.{place}" for place in PLACES),
-            *(f"power.{place}" for place in PLACES),
-            *(f"power_bare.{place}" for place in PLACES),
+        estimates=tuple(
+            f"{name}.{place}" for name in ("excess", "power", "power_bare") for place in PLACES
         ),
     ),
     Claim(
@@ -94,8 +92,8 @@ CLAIMS = (
         criterion=(
             "Spearman of segment length with output KL over the targets of one class from one base "
             "prompt at one share of the segment, averaged over classes, bases, sites and shares; "
-            f"bootstrap over bases and targets at once. {NON_INFERIOR}if fewer than {ENOUGH:.0%} of the steps count: one "
-            "counts if halving it changes KL / t^2 by at most "
+            f"bootstrap over bases and targets at once. {NON_INFERIOR}if fewer than {ENOUGH:.0%} "
+            "of the steps count: one counts if halving it changes KL / t^2 by at most "
             f"{CONVERGED:.0%} in the upper quartile of the segments."
         ),
         estimates=(
@@ -109,8 +107,8 @@ CLAIMS = (
         criterion=(
             "Spearman of the projection on the train mean difference with the refusal odds of test "
             "prompts, within each class, averaged over classes and sites; bootstrap over prompts. "
-            f"{NON_INFERIOR}if fewer than {MIN_PAIRS} harmful test prompts are refused, or they are "
-            f"not refused more often than harmless ones (Fisher's exact test, p < {SIGNIFICANCE})."
+            f"{NON_INFERIOR}if fewer than {MIN_PAIRS} harmful test prompts are refused, or they "
+            f"are not refused more often than harmless ones (Fisher's exact test, p < {SIGNIFICANCE})."
         ),
         estimates=(
             "behaviour.lead.whitened", "behaviour.lead.causal", "behaviour.spearman.l2",
@@ -163,32 +161,29 @@ def significant(estimate: Estimate) -> bool:
 
 def flatness(estimates: Mapping[str, Estimate]) -> Verdict:
     """04a, from the excess and the power of every third and class."""
-    within, bent, powered, able = [], [], [], []
-    for place in PLACES:
-        excess, bare = estimates[f"excess.{place}"], estimates[f"power_bare.{place}"].value >= POWER
-        beyond = excess.above(CURVED) or excess.below(-CURVED)
-        bent.append(bare and beyond and significant(excess))
-        within.append(excess.above(-CURVED) and excess.below(CURVED))
-        powered.append(estimates[f"power.{place}"].value >= POWER)
-        able.append(bare)
-    if any(bent):
+    excess = {place: estimates[f"excess.{place}"] for place in PLACES}
+    powered = [estimates[f"power.{place}"].value >= POWER for place in PLACES]
+    able = {place: estimates[f"power_bare.{place}"].value >= POWER for place in PLACES}
+    if any(
+        able[place] and significant(one) and (one.above(CURVED) or one.below(-CURVED))
+        for place, one in excess.items()
+    ):
         return "rejected"
-    if not all(powered) or not all(able):
-        return "untestable"
-    return decide(all(within), False)
+    if all(one.above(-CURVED) and one.below(CURVED) for one in excess.values()) and all(powered):
+        return "supported"
+    return "inconclusive" if all(powered) and all(able.values()) else "untestable"
 
 
 def non_inferiority(estimates: Mapping[str, Estimate], meaning: str) -> Verdict:
     """04b and 04c, from L2's correlation and the rivals' leads over it."""
-    orders = {
-        name: estimates[f"{meaning}.spearman.{name}"].above(ORDERS) for name in ("l2", *RIVALS)
-    }
-    if not any(orders.values()):
+    names = ("l2", *RIVALS)
+    orders = [estimates[f"{meaning}.spearman.{name}"].above(ORDERS) for name in names]
+    if not any(orders):
         return "untestable"
     leads = [estimates[f"{meaning}.lead.{name}"] for name in RIVALS]
     as_well = all(lead.below(MARGIN) and significant(lead) for lead in leads)
     ahead = any(lead.above(MARGIN) and significant(lead) for lead in leads)
-    return decide(orders["l2"] and as_well, ahead)
+    return decide(orders[0] and as_well, ahead)
 
 
 def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:

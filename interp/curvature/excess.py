@@ -1,8 +1,8 @@
-"""Is a sample curved? Its triangle defect beyond that of its own flat control, held against bounds.
+"""Is a sample curved? Its triangle defect beyond that of its own flat control.
 
-The excess of a sample is its triangle defect (`interp.curvature.triangle`) minus the mean over draws
-of its flat control: 0 when flat, positive on a sphere, negative on a hyperbolic plane and on a tree.
-The control rotates the sample, mean + Q X_c (`interp.curvature.nulls`), which is exact for Gaussian
+The excess of a sample is its triangle defect (`interp.curvature.triangle`) minus the mean over
+draws of its flat control: 0 when flat, positive on a sphere, negative on a hyperbolic plane and on
+a tree. The control rotates the sample, mean + Q X_c (`interp.curvature.nulls`), exact for Gaussian
 states; where a sample falls into clusters with gaps between them each cluster is rotated on its
 own, since gaps read as negative curvature. Many small clusters, or those of a mixture by BIC, are
 not granted: they tile a curved sheet and take the curvature into the control.
@@ -135,9 +135,18 @@ def readings(coordinates: Coordinates, draws: Draws, rng: np.random.Generator) -
     }
 
 
-def standard_error(halves: list[float], flat: list[float]) -> float:
-    """Of an excess: the sample's own, and that of the mean of the controls.
+def excess(found: Readings, estimator: str = "triangle_defect") -> tuple[float, float]:
+    """Of the data over the mean of its flat controls, and the standard error of that.
 
-    The spread of halves is that of the whole (Shao and Wu 1989, the delete-half jackknife).
+    The spread of random halves is that of the whole (Shao and Wu 1989, the delete-half jackknife).
     """
-    return float(np.hypot(np.std(halves, ddof=1), np.std(flat, ddof=1) / np.sqrt(len(flat))))
+    halves, flat = (np.array(found[kind][estimator]) for kind in ("halves", "flat"))
+    error = np.hypot(halves.std(ddof=1), flat.std(ddof=1) / np.sqrt(len(flat)))
+    return float(found["data"][estimator][0] - flat.mean()), float(error)
+
+
+def power(found: Readings, kind: str, bound: float, z: float = 1.96) -> float:
+    """Share of planted draws whose interval, by the data's error, lies beyond the bound."""
+    planted = np.array(found[kind]["triangle_defect"]) - np.mean(found["flat"]["triangle_defect"])
+    sign = -1 if kind.startswith("hyperbolic") else 1
+    return float(np.mean(sign * planted - z * excess(found)[1] > bound))

@@ -65,7 +65,9 @@ def neighbourhood_graph(distances: Matrix, k: int) -> Graph:
         raise ActivationError(
             "Geodesics need finite distances between distinct states; drop repeated states first."
         )
-    neighbours = np.argsort(off_diagonal, axis=1, kind="stable")[:, :k]
+    nearest = np.argpartition(off_diagonal, k - 1, axis=1)[:, :k]
+    order = np.take_along_axis(off_diagonal, nearest, axis=1).argsort(axis=1)
+    neighbours = np.take_along_axis(nearest, order, axis=1)
     bridges = minimum_spanning_tree(distances).tocoo()
     rows = np.concatenate([np.repeat(np.arange(n), k), bridges.row])
     columns = np.concatenate([neighbours.ravel(), bridges.col])

@@ -100,3 +100,23 @@ def bend(
     elif shape == "tree":
         sheet = on_tree(len(scores), spread, rng)
     return np.hstack([sheet, noise])
+
+
+def surface(
+    shape: Literal["flat", "clusters", "sphere", "hyperbolic"],
+    n: int,
+    radius: float,
+    rng: np.random.Generator,
+) -> Coordinates:
+    """A sample on a surface: Gaussian positions, or three flat clusters 2.75 of their sd apart.
+
+    Root mean square length 1 before it is bent; radius in that unit.
+    """
+    positions = rng.standard_normal((n, 2))
+    if shape == "clusters":
+        centres = np.array([[0.0, 1.3], [1.1, -0.6], [-1.1, -0.6]])
+        positions = 0.8 * positions + centres[rng.integers(0, len(centres), n)]
+    positions /= np.sqrt((positions**2).sum(axis=1).mean())
+    if shape == "sphere":
+        return on_sphere(positions, radius)
+    return on_hyperbolic(positions, radius) if shape == "hyperbolic" else positions
