@@ -76,7 +76,8 @@ CLAIMS = (
             f"{RADII['sphere']:g} root mean square lengths) or a hyperbolic plane "
             f"({RADII['hyperbolic']:g}). Rejected if in any the interval lies beyond -+{CURVED:g}, "
             f"p < {SIGNIFICANCE} by Holm over the six, where the same surfaces without the other "
-            "components have that power. Else untestable if either power is lacking, inconclusive if not."
+            "components have that power. Else untestable if either power is lacking, inconclusive "
+            "if not."
         ),
         estimates=tuple(
             f"{name}.{place}" for name in ("excess", "power", "power_bare") for place in PLACES
@@ -108,7 +109,8 @@ CLAIMS = (
             "Spearman of the projection on the train mean difference with the refusal odds of test "
             "prompts, within each class, averaged over classes and sites; bootstrap over prompts. "
             f"{NON_INFERIOR}if fewer than {MIN_PAIRS} harmful test prompts are refused, or they "
-            f"are not refused more often than harmless ones (Fisher's exact test, p < {SIGNIFICANCE})."
+            "are not refused more often than harmless ones (Fisher's exact test, p < "
+            f"{SIGNIFICANCE})."
         ),
         estimates=(
             "behaviour.lead.whitened", "behaviour.lead.causal", "behaviour.spearman.l2",
