@@ -28,11 +28,8 @@ def plot_excess(result: Result) -> Figure:
     defect = table[table["panel"] == "triangle_defect"]
     flat = ((defect["low"] > -CURVED) & (defect["high"] < CURVED)).mean()
     beyond = ((defect["low"] > CURVED) | (defect["high"] < -CURVED)).mean()
-    planted = [
-        table.groupby(["panel", "depth"], as_index=False)[shape].mean()
-        .rename(columns={shape: "value"}).assign(group=text)
-        for shape, text in PLANTED.items()
-    ]  # fmt: skip
+    means = pd.DataFrame(table.groupby(["panel", "depth"])[[*PLANTED]].mean()).reset_index()
+    planted = [means.assign(value=means[shape], group=text) for shape, text in PLANTED.items()]
     bound = [
         planted[0][planted[0]["panel"] == "triangle_defect"].assign(value=sign * CURVED, group=text)
         for sign, text in ((1, "bound, sphere"), (-1, "bound, hyperbolic"))
@@ -42,8 +39,8 @@ def plot_excess(result: Result) -> Figure:
         title=f"{flat:.0%} of the samples are as flat as the bound asks, {beyond:.0%} are curved",
         caption=caption(
             result,
-            f"n = {table['n'].min()} to {table['n'].max()} states per sample",
-            "a sample is a site and a class; only the triangle defect decides",
+            f"n = {table['n'].min()} states or more per sample, which is a site and a class",
+            "only the triangle defect decides",
         ),
         y_labels=ESTIMATORS,
         null_label="flat controls, 95%",
@@ -55,14 +52,13 @@ def plot_metrics(result: Result) -> Figure:
     """How well each metric orders the output, and predicts refusal."""
     table = result.tables["metrics"]
     value = table.set_index(["label", "group"])["value"]
+    segments, prompts = (table.loc[table["label"] == label, "n"].max() for label in MEANINGS)
     return plots.intervals(
         table,
         limits=None,
         title=f"L2 orders the output with a Spearman of {value['output', 'l2']:.2f}, "
         f"refusal with {value['behaviour', 'l2']:.2f}",
-        caption=caption(
-            result, f"n = {int(table['n'].min())} to {int(table['n'].max())} segments or prompts"
-        ),
+        caption=caption(result, f"n = {segments} segments, {prompts} prompts"),
         x_label="Spearman correlation, within a base prompt or a class",
         null_label="shuffled, 95%",
         labels={**METRICS, **MEANINGS},

@@ -14,7 +14,7 @@ from interp.curvature.graph import distinct
 from interp.curvature.holonomy import principal_components
 from interp.curvature.inner_products import InnerProducts
 from interp.curvature.orders import Lengths, OutputKL
-from interp.sites import Site
+from interp.sites import Site, everywhere
 
 from .protocol import CLASSES, N_COMPONENTS, NEIGHBOURS, RADII, THIRDS, Config
 
@@ -41,9 +41,7 @@ class Refusal:
 
 def sites_of(lab: Lab) -> list[Site]:
     """Every site but 0.pre, which sees the same last token in every prompt."""
-    n, streams = lab.model.n_layers, ("pre", "mid") if lab.model.info.has_mid else ("pre",)
-    within = [Site(layer, stream) for layer in range(n) for stream in streams]
-    return [*within[1:], Site(n - 1, "post")]
+    return everywhere(lab.model.n_layers, lab.model.info.has_mid)[1:]
 
 
 def thirds_of(lab: Lab, n_sites: int | None) -> list[tuple[str, Site]]:
@@ -57,8 +55,7 @@ def thirds_of(lab: Lab, n_sites: int | None) -> list[tuple[str, Site]]:
 def measure_samples(config: Config, lab: Lab) -> list[Sample]:
     """(a): readings at every site and class whose states vary, as cells."""
     places, found = thirds_of(lab, config.n_sites), []
-    sizes = {"n_flat": config.n_flat, "n_planted": config.n_planted, "n_halves": config.n_halves}
-    draws = Draws(neighbours=NEIGHBOURS, radii=RADII, **sizes)
+    draws = Draws(NEIGHBOURS, RADII, config.n_flat, config.n_planted, config.n_halves)
     for name, side in CLASSES.items():
         texts = getattr(lab.contrast, side)
         chosen = sorted(lab.rng(f"prompts {name}").permutation(len(texts))[: config.n_prompts])

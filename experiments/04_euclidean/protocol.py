@@ -132,10 +132,10 @@ class Config(ExperimentConfig):
     n_planted: Several = 10  # draws of each planted surface
     n_halves: Several = 30  # random halves, for the intervals
     n_metric_sites: Count = 2  # sites at which (b) and (c) are measured
-    n_bases: Several = 12  # test prompts whose state is moved, half of each class
+    n_bases: Several = 8  # test prompts whose state is moved, half of each class
     n_targets: Several = 12  # test prompts whose state it is moved towards, half of each class
     n_train: Several = 80  # train prompts per class, for covariances and mean differences
-    n_test: Count = 24  # test prompts per class that refusal is scored on
+    n_test: Count = 20  # test prompts per class that refusal is scored on
     steps: Steps = (0.1, 0.2)  # shares of a segment, each the double of the one before
     n_resamples: Several = 300  # bootstrap resamples
 

@@ -1,6 +1,7 @@
 """Tables of experiment 04, one per figure, and the scores of every prompt."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,7 +30,7 @@ def tables(
     }
 
 
-def excess_rows(samples: Sequence[Sample]) -> Iterator[dict[str, object]]:
+def excess_rows(samples: Sequence[Sample]) -> Iterator[dict[str, Any]]:
     """The excess at every site with interval, the flat controls, and what planted surfaces read."""
     for sample in samples:
         for name in ESTIMATORS:
@@ -44,7 +45,7 @@ def excess_rows(samples: Sequence[Sample]) -> Iterator[dict[str, object]]:
             yield row | {kind: above[kind].mean() for kind in PLANTED}
 
 
-def metric_rows(estimates: Mapping[str, Estimate]) -> Iterator[dict[str, object]]:
+def metric_rows(estimates: Mapping[str, Estimate]) -> Iterator[dict[str, Any]]:
     """Spearman of every metric in both meanings."""
     columns = ("value", "low", "high", "null_low", "null_high", "n")
     for meaning in ("output", "behaviour"):

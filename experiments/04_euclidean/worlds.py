@@ -10,7 +10,7 @@ from torch import Tensor
 
 from experiments.lab.planted_outputs import Follows, PlantedOutputs
 from experiments.lab.worlds import PlantedLab, World
-from interp.curvature.planted import surface
+from interp.curvature.planted import Surface, surface
 from interp.sites import Site
 
 from .protocol import RADII, THIRDS, Config
@@ -23,18 +23,18 @@ CONFIG = Config(
     n_resamples=100,
 )  # fmt: skip
 
-Shapes = tuple[str, str, str]
-"""Of the surface that the states lie on, per third of the depth."""
+Shapes = Sequence[Surface]
+"""What the states lie on, per third of the depth."""
 
 
 def states_of(shapes: dict[str, Shapes], seed: int) -> Callable[..., Float[Tensor, "..."]]:
     """States of a class offset, a surface whose positions are kept over depth, and noise."""
 
     @cache
-    def sample(group: str, shape: str) -> Float[np.ndarray, "sample d_model"]:
+    def sample(group: str, shape: Surface) -> Float[np.ndarray, "sample d_model"]:
         """All prompts of a class."""
         rng = np.random.default_rng([seed, *group.encode()])
-        bent = surface(shape, N_PROMPTS, RADII.get(shape, 1.0), rng)[:, :D_MODEL]  # type: ignore[arg-type]
+        bent = surface(shape, N_PROMPTS, RADII.get(shape, 1.0), rng)[:, :D_MODEL]
         bent = np.pad(bent, ((0, 0), (0, D_MODEL - bent.shape[1])))
         sign = 1 if group == "positive" else -1
         return sign * OFFSET + bent + NOISE * rng.standard_normal(bent.shape)
@@ -68,8 +68,9 @@ def world(
     def lab(seed: int) -> PlantedLab:
         """One draw."""
         states = states_of(shapes, seed)
-        sizes = {"n_layers": N_LAYERS, "n_prompts": N_PROMPTS, "seed": seed}
-        made = PlantedLab(states, untrained=states, **sizes)
+        made = PlantedLab(
+            states, untrained=states, n_layers=N_LAYERS, n_prompts=N_PROMPTS, seed=seed
+        )
         outputs = PlantedOutputs(made, *follows, refuses, weights, OFFSET)
         made.outputs = outputs  # type: ignore[attr-defined]
         return made
@@ -77,10 +78,13 @@ def world(
     return World(name, dict.fromkeys(("04a", "04b", "04c"), truth), lab)
 
 
-FLAT, SPHERE, HYPERBOLIC = (("flat",) * 3, ("sphere",) * 3, ("hyperbolic",) * 3)
+FLAT: Shapes = "flat", "flat", "flat"
+CLUSTERS: Shapes = "clusters", "clusters", "clusters"
+SPHERE: Shapes = "sphere", "sphere", "sphere"
+HYPERBOLIC: Shapes = "hyperbolic", "hyperbolic", "hyperbolic"
 WORLDS = (
     world("flat; all follows L2", True, FLAT, ("l2", "l2")),
-    world("flat clusters; all follows L2", True, ("clusters",) * 3, ("l2", "l2")),
+    world("flat clusters; all follows L2", True, CLUSTERS, ("l2", "l2")),
     world("sphere; all is whitened", False, SPHERE, ("whitened", "whitened")),
     world("hyperbolic; all is weighted", False, HYPERBOLIC, ("causal", "causal")),
     world(

@@ -7,9 +7,8 @@ states; where a sample falls into clusters with gaps between them each cluster i
 own, since gaps read as negative curvature. Many small clusters, or those of a mixture by BIC, are
 not granted: they tile a curved sheet and take the curvature into the control.
 
-The excess of a curved sample depends on how many components enter the graph. A hyperbolic plane
-needs more room than a sphere: with a radius of .4 its excess is .01 in 3, -.04 in 5 and -.06 in 10
-components (n = 80), because projected on few of them it is flat.
+How many components enter the graph matters: a hyperbolic plane of radius .4 has an excess of .01 in
+3 of them, -.04 in 5 and -.06 in 10 (n = 80), because projected on few it is flat.
 
 What planted surfaces of the same size read tells what could have been seen. `sphere` and
 `hyperbolic` bend the two leading components of a flat draw and keep the others, the noise; the same
@@ -23,6 +22,7 @@ import numpy as np
 from jaxtyping import Int
 from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.metrics import silhouette_score
+from threadpoolctl import threadpool_limits
 
 from interp.curvature.graph import Coordinates, euclidean, neighbourhood_graph
 from interp.curvature.nulls import rotated
@@ -44,7 +44,7 @@ Readings = dict[str, dict[str, list[float]]]
 """Kind of sample, estimator, and one value per draw."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Draws:
     """Sizes of the graph, number of draws, and radii of what is planted.
 
@@ -125,10 +125,11 @@ def readings(coordinates: Coordinates, draws: Draws, rng: np.random.Generator) -
     labels = separate_clusters(coordinates)
     counts = {"halves": draws.n_halves, "flat": draws.n_flat}
     counts |= dict.fromkeys(PLANTED, draws.n_planted)
-    found = {"data": [reading(coordinates, draws.neighbours, rng)]}
-    for kind, n in counts.items():
-        samples = (sample_of(kind, coordinates, labels, draws, rng) for _ in range(n))
-        found[kind] = [reading(sample, draws.neighbours, rng) for sample in samples]
+    with threadpool_limits(1):  # threads on matrices this small only wait for one another
+        found = {"data": [reading(coordinates, draws.neighbours, rng)]}
+        for kind, n in counts.items():
+            samples = (sample_of(kind, coordinates, labels, draws, rng) for _ in range(n))
+            found[kind] = [reading(sample, draws.neighbours, rng) for sample in samples]
     return {
         kind: dict(zip(ESTIMATORS, map(list, zip(*values, strict=True)), strict=True))
         for kind, values in found.items()

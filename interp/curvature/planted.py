@@ -18,6 +18,7 @@ from interp.curvature.holonomy import principal_components
 from interp.curvature.spectrum import gram
 
 Shape = Literal["flat", "sphere", "hyperbolic", "tree"]
+Surface = Literal["flat", "clusters", "sphere", "hyperbolic"]
 BRANCHES = 3
 DEPTH = 3
 
@@ -102,12 +103,7 @@ def bend(
     return np.hstack([sheet, noise])
 
 
-def surface(
-    shape: Literal["flat", "clusters", "sphere", "hyperbolic"],
-    n: int,
-    radius: float,
-    rng: np.random.Generator,
-) -> Coordinates:
+def surface(shape: Surface, n: int, radius: float, rng: np.random.Generator) -> Coordinates:
     """A sample on a surface: Gaussian positions, or three flat clusters 2.75 of their sd apart.
 
     Root mean square length 1 before it is bent; radius in that unit.

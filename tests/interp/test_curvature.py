@@ -1,26 +1,13 @@
 """Curvature estimators on spaces whose curvature is known, and the flatness test's error rates."""
 
-from dataclasses import replace
-
 import numpy as np
 import ot
-import pandas as pd
 import pytest
 import skdim
 from scipy.sparse.csgraph import shortest_path
 
-from interp.curvature import planted
+from interp.curvature import excess, planted
 from interp.curvature.dimension import two_nearest_neighbours
-from interp.curvature.flatness import (
-    SHAPES,
-    FlatnessSettings,
-    all_draws,
-    assess,
-    overall_status,
-    shape_status,
-    sheet_dimension,
-    tail,
-)
 from interp.curvature.graph import distinct, euclidean, neighbourhood_graph
 from interp.curvature.gromov import delta_at, relative_delta
 from interp.curvature.holonomy import holonomy, principal_components
@@ -33,12 +20,11 @@ from interp.curvature.inner_products import (
     whitening,
 )
 from interp.curvature.measures import VOTING, measures
-from interp.curvature.nulls import clusters, flat_mixture, haar_orthogonal, off_ones, rotated
+from interp.curvature.nulls import haar_orthogonal, off_ones, rotated
 from interp.curvature.ollivier import edge_curvature
 from interp.curvature.spectrum import fitted_radii, gram, negative_share
 from interp.curvature.triangle import triangle_defect
 from interp.errors import ActivationError
-from interp.stats import holm
 
 N = 400
 
@@ -242,148 +228,6 @@ def test_rotation_null_keeps_mean_and_covariance():
     assert not np.allclose(null, states)
 
 
-def mixture(n: int, dimension: int, seed: int, n_clusters: int = 8) -> np.ndarray:
-    rng = generator(seed)
-    centres = 4 * rng.standard_normal((n_clusters, dimension)) / np.sqrt(dimension)
-    scales = np.arange(1, dimension + 1) ** -0.5
-    return (
-        centres[rng.integers(0, n_clusters, n)] + rng.standard_normal((n, dimension)) * scales / 2
-    )
-
-
-def test_cluster_control_keeps_every_cluster():
-    states = mixture(60, 30, seed=0)
-    labels = clusters(states, 0)
-    null = flat_mixture(states, labels, generator(1))
-    assert len(np.unique(labels)) == 8
-    assert not np.allclose(null, states)
-    for label in np.unique(labels):
-        members = labels == label
-        assert np.allclose(null[members].mean(axis=0), states[members].mean(axis=0))
-        centred, turned = (x[members] - x[members].mean(axis=0) for x in (states, null))
-        assert np.allclose(turned.T @ turned, centred.T @ centred)
-
-
-def test_gaussian_states_are_one_cluster():
-    assert (clusters(gaussian(100, 30, seed=0), 0) == 0).all()
-
-
-def gaussian(n: int, dimension: int, seed: int) -> np.ndarray:
-    return generator(seed).standard_normal((n, dimension)) * np.arange(1, dimension + 1) ** -0.5
-
-
-def rejects_flatness(states: np.ndarray, seed: int, n_draws: int = 10) -> bool:
-    """Whether any estimator, in either direction, rejects both controls after Holm's correction.
-
-    The experiment looks in fewer directions and only at estimators with power, so it rejects less.
-    """
-    rng = generator(seed)
-    labels = clusters(states, seed)
-    kinds = {
-        "rotated": lambda: rotated(states, rng),
-        "clustered": lambda: flat_mixture(states, labels, rng),
-    }
-    data = measures(states, 8, rng, ollivier=False)
-    null = {
-        kind: [measures(draw(), 8, rng, ollivier=False) for _ in range(n_draws)]
-        for kind, draw in kinds.items()
-    }
-    p_values = [
-        max(tail(data[name], [found[name] for found in null[kind]], sign) for kind in null)
-        for name in VOTING
-        if name in data
-        for sign in (1, -1)
-    ]
-    return bool((holm(np.array(p_values)) < 0.05).any())
-
-
-@pytest.mark.parametrize("sample", [gaussian, mixture])
-def test_flat_samples_are_rarely_rejected(sample):
-    rejected = sum(rejects_flatness(sample(50, 60, seed), seed) for seed in range(10))
-    assert rejected <= 2  # 3 or more of 10 at a true rate of .05 has probability .012
-
-
-def test_tail_is_the_prediction_of_one_more_draw():
-    null = [0.0, 1.0, 2.0, 3.0, 4.0]
-    assert tail(2.0, null, 1) == pytest.approx(0.5)
-    assert tail(9.0, null, 1) < 0.02 < 0.98 < tail(9.0, null, -1)
-    assert tail(1.0, [1.0, 1.0], 1) == 1.0 and tail(2.0, [1.0, 1.0], 1) == 0.0
-
-
-SETTINGS = FlatnessSettings(
-    sheet_variance=0.9, sphere_radius=2 / 3, hyperbolic_radius=0.4,
-    alpha=0.05, power=0.8, moved=0.05,
-)  # fmt: skip
-FAST = replace(
-    SETTINGS, neighbours=8, n_rotations=15, n_planted=10, n_halves=2, ollivier=False, tree=False
-)
-
-
-def flat_sheet(seed: int) -> np.ndarray:
-    """Nearly flat states of eight dimensions."""
-    rng = generator(seed)
-    return np.hstack([rng.standard_normal((90, 8)), 0.1 * rng.standard_normal((90, 20))])
-
-
-def assessed(states: np.ndarray) -> pd.DataFrame:
-    return assess(all_draws(states, FAST, seed=3), FAST)
-
-
-def test_flat_states_lie_short_of_the_planted_sphere():
-    found = assessed(flat_sheet(0))
-    assert overall_status(found) != "outside"
-    sphere = found[found["shape"] == "sphere"].set_index("estimator")
-    for estimator in ("triangle_defect", "fit_ratio"):
-        assert sphere.loc[estimator, "p_planted_holm"] < 0.05 < sphere.loc[estimator, "p_flat"]
-        assert sphere.loc[estimator, "sign"] == 1
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_planted_curvature_is_outside_the_margin(shape):
-    bent = planted.bend(flat_sheet(1), shape, 8, FAST.radius(shape) * 0.9, generator())
-    found = assessed(bent)
-    assert overall_status(found) == shape_status(found, shape) == "outside"
-
-
-def made_up_assessment(**statuses: list[str]) -> pd.DataFrame:
-    """Rows by shape; `within*` and `outside*` have power, others not."""
-    rows = [
-        {"shape": shape, "status": status.rstrip("*"), "powered": status.endswith("*")}
-        for shape, listed in statuses.items()
-        for status in listed
-    ]
-    return pd.DataFrame(rows)
-
-
-@pytest.mark.parametrize(
-    ("sphere", "hyperbolic", "expected"),
-    [
-        (["within*", "inconclusive"], ["within*"], "within"),
-        (["within*"], ["inconclusive"], "inconclusive"),
-        (["within*", "inconclusive*"], ["within*"], "inconclusive"),
-        (["within*"], ["within*", "outside"], "outside"),
-    ],
-)
-def test_votes_are_combined(sphere, hyperbolic, expected):
-    assert overall_status(made_up_assessment(sphere=sphere, hyperbolic=hyperbolic)) == expected
-
-
-def test_draws_are_reproducible_and_complete():
-    settings = replace(SETTINGS, neighbours=5, n_rotations=2, n_planted=2, n_halves=2)
-    states = gaussian(30, 12, seed=0)
-    first, second = (all_draws(states, settings, seed=4) for _ in range(2))
-    assert first == second
-    assert set(first["data"]) >= {*VOTING, "twonn", "sphere_radius", "hyperbolic_radius"}
-    assert {k: len(v["delta_rel"]) for k, v in first.items()} == {"data": 1} | dict.fromkeys(
-        [
-            "halves", "rotated", "clustered", "sphere", "sphere.rotated", "sphere.clustered",
-            "hyperbolic", "hyperbolic.rotated", "hyperbolic.clustered", "tree",
-        ],
-        2,
-    )  # fmt: skip
-    assert 1 <= sheet_dimension(states, 0.9) <= 12
-
-
 def test_constant_states_are_no_manifold_and_repeats_are_dropped():
     constant = np.ones((20, 5)) + 1e-9 * generator().standard_normal((20, 5))
     assert distinct(constant) is None
@@ -393,8 +237,28 @@ def test_constant_states_are_no_manifold_and_repeats_are_dropped():
 
 
 def test_too_few_states_are_refused():
+    draws = excess.Draws(12, {"sphere": 1.0, "hyperbolic": 1.0}, 2, 2, 2)
     with pytest.raises(ActivationError, match="too few"):
-        all_draws(gaussian(15, 4, 0), FAST, seed=0)
+        excess.readings(generator().standard_normal((15, 4)), draws, generator())
+
+
+def test_readings_are_reproducible_and_complete():
+    draws = excess.Draws(5, {"sphere": 0.67, "hyperbolic": 0.4}, 3, 2, 2)
+    states = generator().standard_normal((30, 4))
+    first, second = (excess.readings(states, draws, generator(1)) for _ in range(2))
+    assert first == second
+    counts = {"data": 1, "halves": 2, "flat": 3, **dict.fromkeys(excess.PLANTED, 2)}
+    assert {kind: len(found["triangle_defect"]) for kind, found in first.items()} == counts
+
+
+@pytest.mark.parametrize(("shape", "sign"), [("flat", 0), ("sphere", 1), ("hyperbolic", -1)])
+def test_excess_has_the_sign_of_the_curvature(shape, sign):
+    draws = excess.Draws(12, {"sphere": 0.67, "hyperbolic": 0.4}, 8, 4, 12)
+    states = planted.surface(shape, 120, {"hyperbolic": 0.4}.get(shape, 0.67), generator())
+    found = excess.readings(principal_components(states, 8)[:, :8], draws, generator(1))
+    value, error = excess.excess(found)
+    assert abs(value) < 0.02 if sign == 0 else sign * value - 2 * error > 0.02
+    assert min(excess.power(found, f"{kind}.bare", 0.03) for kind in excess.SHAPES) == 1
 
 
 def test_whitening_undoes_the_within_class_covariance():
