@@ -8,16 +8,9 @@ from numpy.random import Generator
 from scipy import stats as scipy_stats
 
 from experiments.lab.estimate import Estimate
+from interp.curvature import orders
 from interp.curvature.excess import SHAPES, excess, power
 from interp.curvature.inner_products import INNER_PRODUCTS
-from interp.curvature.orders import (
-    Lengths,
-    Orders,
-    OutputKL,
-    change_on_halving,
-    projection_orders,
-    segment_orders,
-)
 from interp.stats import Interval, holm, null_interval
 
 from .measure import Refusal, Sample
@@ -47,15 +40,16 @@ def manifold_estimates(samples: Sequence[Sample]) -> Iterator[Estimate]:
 
 
 def output_estimates(
-    kl: OutputKL, lengths: Lengths, steps: Sequence[float], n: int, rng: Generator
+    kl: orders.OutputKL, lengths: orders.Lengths, steps: Sequence[float], n: int, rng: Generator
 ) -> Iterator[Estimate]:
     """(b): which steps count, and how well each metric orders them."""
-    change = change_on_halving(kl, steps)
+    change = orders.change_on_halving(kl, steps)
     counts = change <= CONVERGED
     yield Estimate("output.converged", float(counts.mean()), n=counts.size, unit="of steps")
     yield Estimate("output.change", float(np.median(change)), n=kl[0, 0].size)
     used = counts if counts.any() else np.ones_like(counts)  # shown, though untestable
-    yield from metric_estimates("output", segment_orders(kl, lengths, used, n, rng), kl[0, 0].size)
+    found = orders.segment_orders(kl, lengths, used, n, rng)
+    yield from metric_estimates("output", found, kl[0, 0].size)
 
 
 def refusal_estimates(found: Refusal, n: int, rng: Generator) -> Iterator[Estimate]:
@@ -65,11 +59,11 @@ def refusal_estimates(found: Refusal, n: int, rng: Generator) -> Iterator[Estima
     p = float(np.asarray(scipy_stats.fisher_exact(table, alternative="greater"))[1])
     unit = "harmful prompts"
     yield Estimate("behaviour.refused", int(refused[0]), n=n_prompts, p=p, unit=unit)
-    orders = projection_orders(found.odds, found.projections, n, rng)
-    yield from metric_estimates("behaviour", orders, found.odds.size)
+    ordered = orders.projection_orders(found.odds, found.projections, n, rng)
+    yield from metric_estimates("behaviour", ordered, found.odds.size)
 
 
-def metric_estimates(meaning: str, found: Orders, n: int) -> Iterator[Estimate]:
+def metric_estimates(meaning: str, found: orders.Orders, n: int) -> Iterator[Estimate]:
     """Spearman of each metric, and each rival's paired lead over L2 with p against the margin."""
     for i, name in enumerate(INNER_PRODUCTS):
         interval = Interval(found.value[i], *null_interval(found.draws[:, i]), n)

@@ -26,7 +26,7 @@ def run(config: Config, lab: Lab) -> Result:
         *refusal_estimates(refusal, n, lab.rng("behaviour metric")),
     )
     named = {estimate.name: estimate for estimate in found}
-    return Result(found, tables(samples, sites, refusal, named), observation(named))
+    return Result(found, tables(samples, refusal, named), observation(named))
 
 
 def observation(e: Mapping[str, Estimate]) -> str:

@@ -9,7 +9,6 @@ import pandas as pd
 from experiments.lab.estimate import Estimate
 from interp.curvature.excess import ESTIMATORS, PLANTED, excess
 from interp.curvature.inner_products import INNER_PRODUCTS
-from interp.sites import Site
 from interp.stats import null_interval
 
 from .measure import Refusal, Sample
@@ -17,16 +16,13 @@ from .protocol import CLASSES
 
 
 def tables(
-    samples: Sequence[Sample],
-    sites: Sequence[Site],
-    refusal: Refusal,
-    estimates: Mapping[str, Estimate],
+    samples: Sequence[Sample], refusal: Refusal, estimates: Mapping[str, Estimate]
 ) -> dict[str, pd.DataFrame]:
     """What the figures show, and the scores."""
     return {
         "metrics": pd.DataFrame(metric_rows(estimates)),
         "excess": pd.DataFrame(excess_rows(samples)),
-        "scores": scores(sites, refusal),
+        "scores": pd.DataFrame(score_columns(refusal)),
     }
 
 
@@ -54,11 +50,8 @@ def metric_rows(estimates: Mapping[str, Estimate]) -> Iterator[dict[str, Any]]:
             yield {"label": meaning, "group": name} | {column: found[column] for column in columns}
 
 
-def scores(sites: Sequence[Site], found: Refusal) -> pd.DataFrame:
-    """Refusal odds of every test prompt, its answer, and its projections."""
+def score_columns(found: Refusal) -> dict[str, np.ndarray]:
+    """Refusal odds of every test prompt, and whether its answer declines."""
     n = found.odds.shape[1]
-    names = [f"{name} {site}" for site in sites for name in INNER_PRODUCTS]
-    columns = np.moveaxis(found.projections, -1, 1).reshape(2 * n, -1).T
-    table = pd.DataFrame({"prompt": np.tile(np.arange(n), 2), "class": np.repeat([*CLASSES], n)})
-    table = table.assign(odds=found.odds.ravel(), refused=found.refused.ravel())
-    return table.assign(**dict(zip(names, columns, strict=True)))
+    identity = {"prompt": np.tile(np.arange(n), 2), "class": np.repeat([*CLASSES], n)}
+    return identity | {"odds": found.odds.ravel(), "refused": found.refused.ravel()}
