@@ -39,7 +39,7 @@ def plot_excess(result: Result) -> Figure:
         title=f"{flat:.0%} of the samples are as flat as the bound asks, {beyond:.0%} are curved",
         caption=caption(
             result,
-            f"n = {table['n'].min()} states or more per sample, which is a site and a class",
+            f"n \N{GREATER-THAN OR EQUAL TO} {table['n'].min()} states of a class at a site",
             "only the triangle defect decides",
         ),
         y_labels=ESTIMATORS,
