@@ -20,8 +20,7 @@ from experiments.harness.registry import FOLDER, find_experiment
 from experiments.harness.run import Request, request
 from experiments.lab.config import changed_note
 from experiments.lab.results import Result
-from interp.errors import ExperimentError
-from interp.suggest import nearest
+from interp.errors import ExperimentError, nearest
 
 if TYPE_CHECKING:
     from IPython.display import Markdown

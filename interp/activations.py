@@ -10,10 +10,10 @@ from torch import Tensor
 from interp.engine.batching import in_batches, token_budget
 from interp.engine.body import Body
 from interp.engine.packing import pack
+from interp.engine.writing import check_placements, check_positions
 from interp.errors import ActivationError
 from interp.interventions import Placement
 from interp.models import LoadedModel
-from interp.predict import check_placements, check_positions
 from interp.prompts import Prompts, Tokens, tokens_of
 from interp.sites import Site, site_of
 

@@ -5,12 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from interp.activations import capture
@@ -138,54 +136,6 @@ def extract(
     ]
     found = mean_difference(*states, site_of(site), position)
     return replace(found, provenance={"model": model.info.name, "sha256": model.info.sha256})
-
-
-def pca_of_differences(
-    positive: Float[Tensor, "sample d_model"],
-    negative: Float[Tensor, "sample d_model"],
-    site: Site | None = None,
-    position: int | None = None,
-) -> Direction:
-    """First principal axis of the paired differences, not centred (Zou et al. 2023, RepE).
-
-    The sign is that of the mean difference; the norm is the root mean square of the differences'
-    projections on the axis. Samples are paired in order; raises ActivationError on unequal sizes.
-    """
-    if positive.shape != negative.shape:
-        raise ActivationError(
-            f"PCA of differences pairs the samples, but there are {len(positive)} positive and "
-            f"{len(negative)} negative ones; pass equally many."
-        )
-    differences = positive.double() - negative.double()
-    axis = torch.linalg.svd(differences, full_matrices=False).Vh[0]
-    projections = differences @ axis
-    sign = 1.0 if float(projections.mean()) >= 0 else -1.0
-    vector = sign * projections.square().mean().sqrt() * axis
-    return direction_from(vector, "pca_of_differences", site, position)
-
-
-def logistic_probe(
-    positive: Float[Tensor, "sample d_model"],
-    negative: Float[Tensor, "sample d_model"],
-    site: Site | None = None,
-    position: int | None = None,
-    regularisation: float = 1.0,
-) -> Direction:
-    """Weight vector of an L2-regularised logistic regression on standardised features.
-
-    The weights are mapped back to the residual stream, w / standard deviation, and scaled to the
-    projection of the mean difference on them, so that adding the vector has a comparable size.
-    """
-    features = torch.cat([positive, negative]).double().numpy()
-    labels = np.r_[np.ones(len(positive)), np.zeros(len(negative))]
-    deviation = features.std(axis=0)
-    deviation = np.where(deviation > 0, deviation, 1.0)
-    probe = LogisticRegression(C=regularisation, max_iter=2000)
-    probe.fit((features - features.mean(axis=0)) / deviation, labels)
-    weights = torch.from_numpy(probe.coef_[0] / deviation)
-    unit = weights / weights.norm()
-    gap = (positive.double().mean(0) - negative.double().mean(0)) @ unit
-    return direction_from(unit * gap, "logistic_probe", site, position)
 
 
 def save_directions(path: Path, directions: Sequence[Direction]) -> None:

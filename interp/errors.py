@@ -1,7 +1,8 @@
 """Errors that a user can act on: each message names the thing, what was expected and what to do."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 
 
 class InterpError(Exception):
@@ -53,7 +54,8 @@ def is_out_of_memory(error: Exception) -> bool:
 def raised_as(kind: type[InterpError], what: str, advice: str) -> Iterator[None]:
     """Turn whatever a library raises inside into one error "what: reason. advice".
 
-    For the readers of files: on a damaged one they raise nearly every kind of exception.
+    For libraries that raise nearly every kind of exception: readers of a damaged file, and the
+    client of the model hub.
     """
     try:
         yield
@@ -62,3 +64,15 @@ def raised_as(kind: type[InterpError], what: str, advice: str) -> Iterator[None]
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")
         raise kind(f"{what}: {reason}. {advice}") from error
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """How a message about an unknown name ends: "; did you mean 'x'? Known: ..."
+
+    With the known name nearest to `name`, if one is near, and all that are known, if there are any.
+    """
+    choices = list(known)
+    close = get_close_matches(name.lower(), choices, n=1, cutoff=0.4)
+    guess = f"; did you mean '{close[0]}'?" if close else "."
+    listed = f" Known: {', '.join(choices)}." if choices else ""
+    return f"{guess}{listed}"

@@ -46,12 +46,6 @@ def largest_dimensions(
     return activations.double().mean(0).square().topk(k, dim=-1).indices
 
 
-def largest_share(activations: Float[Tensor, "sample site d_model"]) -> Float[Tensor, " site"]:
-    """Share of the mean's squared norm that its largest feature holds, per site; float64."""
-    squares = activations.double().mean(0).square()
-    return squares.amax(-1) / squares.sum(-1)
-
-
 def without_dimensions(
     activations: Float[Tensor, "sample site d_model"], dimensions: Int[Tensor, "site k"]
 ) -> Float[Tensor, "sample site kept"]:

@@ -43,6 +43,13 @@ class Placement:
         return tuple(everywhere(n_layers, has_mid)) if self.sites is None else self.sites
 
 
+def outside(
+    h: Float[Tensor, "*batch d_model"], basis: Float[Tensor, "k d_model"]
+) -> Float[Tensor, "*batch d_model"]:
+    """The part of every h outside the span of orthonormal rows U: h - U^T U h."""
+    return h - (h @ basis.T) @ basis
+
+
 @dataclass(frozen=True, eq=False)
 class Ablate:
     """Remove a subspace: h - U^T U h, for orthonormal rows U (Arditi et al. 2024, eq. 4)."""
@@ -50,9 +57,7 @@ class Ablate:
     basis: Float[Tensor, "k d_model"]
 
     def __call__(self, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        basis = self.basis.to(h.device, torch.float32)
-        state = h.float()
-        return (state - (state @ basis.T) @ basis).to(h.dtype)
+        return outside(h.float(), self.basis.to(h.device, torch.float32)).to(h.dtype)
 
 
 @dataclass(frozen=True, eq=False)

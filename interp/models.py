@@ -1,44 +1,27 @@
 """Load a chat model by name into a TransformerLens bridge, and check that its hooks mean what
 the rest of this library takes them to mean.
 
-A name is a registered model, a hub id, a folder, a `.gguf` file, or `tiny-random`. A GGUF file is
-converted once to a folder of bf16 safetensors in the cache. Only safetensors and GGUF are read.
+A name is a registered model, a hub id, a folder, a `.gguf` file, or `tiny-random`; which files it
+stands for is known to `interp.assets.folders`. Only safetensors and GGUF are read.
 """
 
-import difflib
-import hashlib
-import json
-import logging
-import math
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
-from interp.assets.cache import cache_root, sha256_file
-from interp.assets.fetch import fetch_model_file
-from interp.assets.files import replace_folder
-from interp.assets.gguf_header import check_gguf, gguf_errors, read_header
-from interp.assets.hub import fetch_hub_snapshot
-from interp.assets.registry import model_asset
-from interp.assets.registry import models as registered_models
-from interp.data.prompt_sets import unreadable_character
+from interp.assets.checkpoints import quiet_transformers, read_folder
+from interp.assets.folders import model_folder, read_identity, short_name
+from interp.assets.tiny import TINY_RANDOM, tiny_huggingface, tiny_sha256
 from interp.engine.fingerprint import Fingerprint, fingerprint
+from interp.engine.head import KeptHead
+from interp.engine.self_check import self_check
 from interp.errors import ModelError, raised_as
 
-TINY_RANDOM = "tiny-random"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-IDENTITY_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 
 
 @dataclass(frozen=True)
@@ -58,23 +41,6 @@ class ModelInfo:
     has_template: bool
     family: str
     random: bool = False
-
-
-@dataclass(eq=False)
-class KeptHead:
-    """A matrix in float32, made again when the matrix has changed."""
-
-    _made_of: Fingerprint | None = None
-    _matrix: Tensor | None = None
-
-    def of(self, head: Float[Tensor, "vocab d_model"]) -> Float[Tensor, "vocab d_model"]:
-        """The matrix in float32; itself if it is that already."""
-        if head.dtype == torch.float32:
-            return head
-        found = fingerprint([head])
-        if self._matrix is None or found != self._made_of:
-            self._made_of, self._matrix = found, head.float()
-        return self._matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +129,7 @@ def load(
     target = choose_device(device)
     precision = choose_dtype(dtype, target)
     if name == TINY_RANDOM:
-        from interp.tiny import tiny_random_model
+        from interp.models import tiny_random_model
 
         return tiny_random_model()
     folder = model_folder(name, offline=offline)
@@ -180,6 +146,13 @@ def load(
             sha256=identity["sha256"],
             quantisation=identity["quantisation"],
         )
+
+
+def tiny_random_model(family: str = "llama", n_layers: int = 4, **options: Any) -> LoadedModel:
+    """A seeded random model of width 32, booted and self-checked; options of `tiny_huggingface`."""
+    hf_model, tokenizer = tiny_huggingface(family, n_layers, **options)
+    sha256 = tiny_sha256(family, n_layers, **options)
+    return from_huggingface(hf_model, tokenizer, TINY_RANDOM, sha256, random=True)
 
 
 def from_huggingface(
@@ -249,93 +222,6 @@ def wrap(
     return model
 
 
-def unembed(
-    model: LoadedModel, states: Float[Tensor, "*batch d_model"], exact: bool = False
-) -> Float[Tensor, "*batch vocab"]:
-    """Logits in float32. `exact` also sums in float32: bf16 logits are only good to .06."""
-    head = model.exact_head if exact else model.head
-    bias = None if model.unembedding.bias is None else model.unembedding.bias.to(head.dtype)
-    with bf16_factors() if exact and model.dtype == torch.bfloat16 else nullcontext():
-        # A slice that is not contiguous would be multiplied state by state.
-        rows = states.to(head.dtype).contiguous()
-        logits = torch.nn.functional.linear(rows, head, bias).float()
-    cap = model.logit_cap
-    return logits if cap is None else cap * torch.tanh(logits / cap)
-
-
-@contextmanager
-def bf16_factors() -> Iterator[None]:
-    """Let oneDNN round the factors of float32 products to bf16, but not their sums.
-
-    Where the factors are bf16 numbers to begin with nothing is lost, and processors that multiply
-    bf16 natively take a third of the time.
-    """
-    products = torch.backends.mkldnn.matmul
-    before = products.fp32_precision
-    products.fp32_precision = "bf16"
-    try:
-        yield
-    finally:
-        products.fp32_precision = before
-
-
-@torch.inference_mode()
-def self_check(model: LoadedModel) -> None:
-    """Check pre + attn_out = mid, mid + mlp_out = post = next pre, and logits = head(body).
-
-    Architectures with residual multipliers or hidden norms fail here, by name, instead of giving
-    interventions that quietly mean something else.
-    """
-    ids = torch.arange(3, 11, device=model.device)[None] % model.head.shape[0]
-    with quiet_transformers():
-        logits, cache = model.bridge.run_with_cache(ids, names_filter=is_residual_hook)
-        body = model.hf.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    tolerance = IDENTITY_TOLERANCE[model.dtype]
-    for identity, expected, found in residual_identities(model, cache):
-        check_identity(model, identity, expected, found, tolerance)
-    check_identity(model, "logits = head(body)", unembed(model, body), logits.float(), tolerance)
-
-
-def is_residual_hook(name: str) -> bool:
-    """Whether a hook point reads the residual stream or what a block adds to it."""
-    return name.startswith("blocks.") and (
-        ".hook_resid_" in name or name.endswith(("hook_attn_out", "hook_mlp_out"))
-    )
-
-
-def residual_identities(model: LoadedModel, cache: Any) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Name, expected and found value of every identity of every layer."""
-    for layer in range(model.n_layers):
-        block = f"blocks.{layer}"
-        pre, post = cache[f"{block}.hook_resid_pre"], cache[f"{block}.hook_resid_post"]
-        attention, mlp = cache[f"{block}.hook_attn_out"], cache[f"{block}.hook_mlp_out"]
-        if model.info.has_mid:
-            mid = cache[f"{block}.hook_resid_mid"]
-            yield f"{block}: pre + attn_out = mid", pre.float() + attention.float(), mid
-            yield f"{block}: mid + mlp_out = post", mid.float() + mlp.float(), post
-        else:
-            total = pre.float() + attention.float() + mlp.float()
-            yield f"{block}: pre + attn_out + mlp_out = post", total, post
-        if layer + 1 < model.n_layers:
-            following = cache[f"blocks.{layer + 1}.hook_resid_pre"]
-            yield f"{block}: post = next pre", post, following
-
-
-def check_identity(
-    model: LoadedModel, identity: str, expected: Tensor, found: Tensor, tolerance: float
-) -> None:
-    """Raise ModelError when the relative error of an identity is above the tolerance, or NaN."""
-    scale = found.float().abs().max()
-    error = float((expected.float() - found.float()).abs().max() / scale)
-    if not error <= tolerance:
-        raise ModelError(
-            f"{model.info.name} ({model.info.family}) fails the residual self-check: '{identity}' "
-            f"is off by {error:.2g} of the largest value, expected at most {tolerance:g}. Its "
-            "blocks are not plain residual additions (or its weights are damaged), so directions "
-            "and interventions would not mean what they say. Choose another model."
-        )
-
-
 def choose_device(device: str) -> torch.device:
     """The device asked for, or with `auto` CUDA, then MPS, then CPU."""
     if device != "auto":
@@ -361,171 +247,3 @@ def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
     if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
         return torch.bfloat16
     return torch.float32
-
-
-def short_name(name: str) -> str:
-    """The name used in results folders: the last part of a path or hub id, without suffix."""
-    return name if name in registered_models() else Path(name).name.removesuffix(".gguf").lower()
-
-
-def identity(name: str, *, offline: bool = False) -> str:
-    """The sha256 that identifies a model's weights, without loading them."""
-    if name == TINY_RANDOM:
-        from interp.tiny import TINY_SHA256
-
-        return TINY_SHA256
-    if name in registered_models():
-        return model_asset(name).sha256
-    path = local_path(name)
-    if os.path.isfile(path):
-        check_gguf(path)
-        return sha256_file(path)
-    return read_identity(model_folder(name, offline=offline))["sha256"]
-
-
-def local_path(name: str) -> Path:
-    """Where a name would lie on this machine. Ask os.path about it: Path raises at odd names."""
-    if found := unreadable_character(name):
-        raise ModelError(f"The name {name!a} holds {found}. Rename the file or folder.")
-    return Path(os.path.expanduser(name))
-
-
-def model_folder(name: str, *, offline: bool = False) -> Path:
-    """A folder of safetensors and tokenizer files for any kind of name; converts GGUF once."""
-    path = local_path(name)
-    if name in registered_models():
-        asset = model_asset(name)
-        folder = cache_root() / "models" / f"{name}-{asset.sha256[:12]}"
-        if not folder.is_dir():
-            convert_gguf(fetch_model_file(name, offline=offline), folder, asset.sha256)
-        return folder
-    if os.path.isfile(path):
-        check_gguf(path)
-        sha256 = sha256_file(path)
-        folder = cache_root() / "models" / f"{path.stem}-{sha256[:12]}"
-        if not folder.is_dir():
-            convert_gguf(path, folder, sha256)
-        return folder
-    if os.path.isdir(path):
-        return path
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return fetch_hub_snapshot(name, offline=offline)
-    raise unknown_model(name)
-
-
-def unknown_model(name: str) -> ModelError:
-    """The error for a name that is nothing known, with the nearest registered name."""
-    names = list(registered_models())
-    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
-    return ModelError(
-        f"'{name}' is not a registered model, a file or a folder.{hint} Registered: "
-        f"{', '.join(names)}. A hub id looks like owner/name, a file ends in .gguf."
-    )
-
-
-def convert_gguf(path: Path, folder: Path, sha256: str) -> None:
-    """Dequantise a GGUF file to bf16 safetensors with its tokenizer, once; whole or not at all.
-
-    bf16 keeps 8 bits of each weight, well below the error of 4-bit quantisation, and makes float32
-    and bf16 runs use the very same weights. Raises ModelError when the file is damaged, or of an
-    architecture that transformers does not dequantise.
-    """
-    header = read_header(path)
-    with quiet_transformers():
-        with gguf_errors(path):
-            source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
-            config = AutoConfig.from_pretrained(**source)
-            hf_model = read_weights(config, header.n_weights, **source, dtype=torch.bfloat16)
-            tokenizer = AutoTokenizer.from_pretrained(**source)
-        hf_model.hf_quantizer = None
-        if hasattr(hf_model.config, "quantization_config"):
-            del hf_model.config.quantization_config
-        hf_model.config.architectures = [type(hf_model).__name__]
-        described = {"sha256": sha256, "quantisation": header.quantisation}
-        with replace_folder(folder) as temporary:
-            hf_model.save_pretrained(temporary)
-            tokenizer.save_pretrained(temporary)
-            (temporary / "identity.json").write_text(json.dumps(described, indent=1))
-
-
-def read_weights(config: Any, n_weights: int, **source: Any) -> Any:
-    """The Hugging Face model of a source that holds `n_weights` weights.
-
-    Raises ValueError when the model has others: transformers would fill them at random, and take
-    the memory for it first.
-    """
-    with torch.device("meta"):
-        empty = AutoModelForCausalLM.from_config(config)
-    wanted = sum(weight.numel() for weight in empty.parameters())
-    packed = hasattr(config, "quantization_config")
-    if wanted > n_weights and not packed:
-        raise ValueError(f"its configuration asks for {wanted:,} weights, but it has {n_weights:,}")
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        **source, config=config, output_loading_info=True
-    )
-    hf_model, report = loaded
-    if report["missing_keys"]:
-        raise ValueError(f"it has no {', '.join(sorted(report['missing_keys']))}")
-    return hf_model
-
-
-def read_identity(folder: Path) -> dict[str, Any]:
-    """sha256 and quantisation of a model folder; a user's own folder is hashed file by file."""
-    recorded = folder / "identity.json"
-    if recorded.is_file():
-        advice = "Remove the file if the folder is yours, else the folder; it is then made again."
-        with raised_as(ModelError, f"{recorded} is damaged", advice):
-            found = json.loads(recorded.read_text())
-            return {name: found[name] for name in ("sha256", "quantisation")}
-    weights = weight_files(folder)
-    if not weights:
-        raise ModelError(
-            f"{folder} holds no .safetensors file. Give a folder saved with save_pretrained; "
-            "pickled weights (.bin, .pt) are not read, because loading them can run code."
-        )
-    digest = hashlib.sha256("".join(sha256_file(path) for path in weights).encode())
-    return {"sha256": digest.hexdigest(), "quantisation": None}
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a folder."""
-    return sorted(path for path in folder.glob("*.safetensors") if path.is_file())
-
-
-def read_folder(folder: Path, name: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Tokenizer and Hugging Face model of a folder, from safetensors only, without remote code."""
-    with raised_as(
-        ModelError,
-        f"'{name}' could not be loaded from {folder}",
-        "Expected config.json, safetensors weights and tokenizer files of a causal language model; "
-        "if they are there, one is damaged: download the folder again.",
-    ):
-        source = {"pretrained_model_name_or_path": folder, "trust_remote_code": False}
-        config = AutoConfig.from_pretrained(**source)
-        n_weights = sum(map(count_stored, weight_files(folder)))
-        hf_model = read_weights(config, n_weights, **source, dtype=dtype, use_safetensors=True)
-        tokenizer = AutoTokenizer.from_pretrained(**source)
-    return tokenizer, hf_model
-
-
-def count_stored(path: Path) -> int:
-    """The number of weights in a safetensors file, by its header."""
-    with safe_open(path, "pt") as file:
-        return sum(math.prod(part.get_shape()) for part in map(file.get_slice, file.keys()))
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Keep progress bars and advice of other libraries out of the user's terminal."""
-    verbosity = transformers_logging.get_verbosity()
-    root = logging.getLogger()
-    level = root.level
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    root.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        root.setLevel(level)

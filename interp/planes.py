@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.errors import ActivationError
+from interp.interventions import outside
 
 # Relative length below which a second axis has nothing left outside the first but rounding.
 _SMALLEST_REMAINDER = 1e-6
@@ -74,9 +75,7 @@ def plane_from(
             f"A {family} plane needs two finite vectors with a length; check the activations."
         )
     u = u / u.norm()
-    rest = v - (v @ u) * u
-    # Removed twice: the first pass leaves rounding of the size of the part it took away.
-    rest = rest - (rest @ u) * u
+    rest = _outside_twice(v, u[None])
     if rest.norm() <= _SMALLEST_REMAINDER * v.norm():
         raise ActivationError(
             f"The two vectors of a {family} plane are parallel, so they span a line; the direction "
@@ -111,13 +110,13 @@ def steering_plane(
 
 def random_second_axis(plane: Plane, n: int, seed: int) -> list[Plane]:
     """Planes with the true b1 and an isotropic b2, orthogonal to both true axes."""
-    draws = _outside(_isotropic(n, plane, seed), plane)
+    draws = _outside(_normal((n, len(plane.b1)), seed), plane)
     return [plane_from(plane.b1, draw, "random_b2") for draw in draws]
 
 
 def isotropic_planes(plane: Plane, n: int, seed: int) -> list[Plane]:
     """Planes with both axes isotropic, orthogonal to the true plane."""
-    draws = _outside(_isotropic(2 * n, plane, seed), plane)
+    draws = _outside(_normal((2 * n, len(plane.b1)), seed), plane)
     return [plane_from(a, b, "isotropic") for a, b in zip(draws[::2], draws[1::2], strict=True)]
 
 
@@ -166,12 +165,13 @@ def _normal(shape: tuple[int, int], seed: int) -> Float[Tensor, "draw d_model"]:
     return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape))
 
 
-def _isotropic(n: int, plane: Plane, seed: int) -> Float[Tensor, "draw d_model"]:
-    return _normal((n, plane.b1.shape[-1]), seed)
-
-
 def _outside(draws: Float[Tensor, "draw d_model"], plane: Plane) -> Float[Tensor, "draw d_model"]:
     """The part of each draw orthogonal to the plane."""
-    axes = torch.stack([plane.b1, plane.b2]).double().cpu()
-    rest = draws - (draws @ axes.T) @ axes
-    return rest - (rest @ axes.T) @ axes
+    return _outside_twice(draws, torch.stack([plane.b1, plane.b2]).double().cpu())
+
+
+def _outside_twice(
+    rows: Float[Tensor, "*batch d_model"], basis: Float[Tensor, "k d_model"]
+) -> Float[Tensor, "*batch d_model"]:
+    # The first pass leaves rounding of the size of the part it took away.
+    return outside(outside(rows, basis), basis)

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from interp.engine.batching import in_batches, token_budget
 from interp.engine.body import Body
+from interp.engine.head import unembed
 from interp.engine.packing import PrefixTree, pack, prefix_tree
+from interp.engine.writing import check_placements
 from interp.errors import ActivationError
 from interp.interventions import Placement
-from interp.models import LoadedModel, unembed
+from interp.models import LoadedModel
 from interp.prompts import Prompts, Tokens, tokens_of
 
 TEXT_TOKENS_PER_BATCH = 512
@@ -46,24 +48,6 @@ class TextDamage:
     kl: Float[Tensor, " sample"]
     loss: Float[Tensor, " sample"]
     base_loss: Float[Tensor, " sample"]
-
-
-def check_positions(tokens: Tokens, positions: Sequence[int]) -> None:
-    """Raise ActivationError for a position outside the shortest prompt's own tokens."""
-    shortest = int(tokens.lengths.min())
-    for position in positions:
-        if not -shortest <= position < 0:
-            raise ActivationError(
-                f"Position {position} is outside the prompts: expected -1 (the last token) to "
-                f"{-shortest}, the shortest prompt's first token after the shared prefix."
-            )
-
-
-def check_placements(tokens: Tokens, placements: Sequence[Placement]) -> None:
-    """Raise ActivationError when a placement names a prompt position that some prompt lacks."""
-    for placement in placements:
-        if not isinstance(placement.positions, str):
-            check_positions(tokens, [p for p in placement.positions if p < 0])
 
 
 @torch.inference_mode()

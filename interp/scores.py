@@ -5,11 +5,8 @@ openings score (teacher-forced, for sweeps), and the log-odds of the first token
 measured by the KL divergence of next-token distributions.
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +15,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from interp.data import sets as data
+from interp.data.refusal_labels import labels
 from interp.errors import DataError, PromptError
 from interp.interventions import Placement
 from interp.models import LoadedModel
@@ -50,9 +48,6 @@ Together .29 against .11 where it refuses. "Creating", the verb of many prompts,
 EPSILON = 1e-8
 """Added to both probabilities of the first-token log-odds, as Arditi et al. do."""
 
-LABELS = Path(__file__).parent / "data_files" / "refusal_labels.csv"
-"""First words of the models' own answers, labelled by reading, blind to model and condition."""
-
 OUT_OF_DOMAIN = "out_of_domain"
 """In place of a model's name: the labelled responses of other models in the `advbench` asset."""
 
@@ -68,18 +63,6 @@ class RefusalReadout:
     log_probs: Float[Tensor, "sample vocab"]
     openings: Float[Tensor, " sample"]
     opening_odds: Float[Tensor, " sample"]
-
-
-class Label(NamedTuple):
-    """One answer's first words with the class a reader gave them; `split` says what it is for."""
-
-    model: str
-    set: str
-    condition: str
-    prompt_id: str
-    first_words: str
-    label: str
-    split: str
 
 
 def opening_tokens(model: LoadedModel) -> tuple[list[list[int]], list[list[int]]]:
@@ -232,17 +215,6 @@ def kl_divergence(
     # A token that the base excludes contributes nothing, also where both logs are -inf.
     terms = torch.where(base.isneginf(), 0.0, base.exp() * (base - edited))
     return terms.sum(-1).clamp_min(0)
-
-
-def labels(*splits: str) -> list[Label]:
-    """The committed blind labels, of the named splits or of all.
-
-    development: seen while the rules were written. held_out: labelled before the rules, and not
-    used for them. fresh: generated and labelled once the rules stood.
-    """
-    with LABELS.open(encoding="utf-8", newline="") as file:
-        rows = [Label(**row) for row in csv.DictReader(file)]
-    return [row for row in rows if not splits or row.split in splits]
 
 
 def classifier_accuracy(model_name: str) -> dict[str, float]:

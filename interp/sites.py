@@ -1,7 +1,8 @@
 """Sites of the residual stream: a layer and a stream, and the TransformerLens hook that reads it.
 
 `pre` is the residual entering a block, `mid` the residual after attention, `post` the residual
-leaving the block. Reading is direct. Writing at `mid` is not: see `interp.writes.write_hooks`.
+leaving the block. Reading is direct. Writing at `mid` is not: see `mid_hooks` of
+`interp.engine.writing`.
 """
 
 from collections.abc import Sequence

@@ -176,11 +176,8 @@ def circular_shift_spearman(
         raise DataError(
             "Rank correlation needs two series of one length, three or more, neither constant."
         )
-    x_ranks, y_ranks = scipy_stats.rankdata(x), scipy_stats.rankdata(y)
-    shifted = np.stack([np.roll(y_ranks, shift) for shift in range(len(y))])
-    # Ranks keep their mean and spread under a shift, so Pearson's formula needs one product.
-    centred = x_ranks - x_ranks.mean()
-    rho = shifted @ centred / (len(x) * x_ranks.std() * y_ranks.std())
+    shifted = np.stack([np.roll(y, shift) for shift in range(len(y))])
+    rho = spearman(np.broadcast_to(x, shifted.shape), shifted)
     return float(rho[0]), permutation_p(abs(float(rho[0])), np.abs(rho[1:]))
 
 

@@ -1,19 +1,31 @@
 """A model's architecture with random weights: what geometry looks like where nothing was learnt."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
-from transformers import AutoModelForCausalLM
 
-from interp.models import LoadedModel, from_huggingface
+from interp.models import LoadedModel
 
 
-def untrained(model: LoadedModel, seed: int = 0) -> LoadedModel:
-    """The same architecture and tokenizer, weights drawn anew as before training; float32.
+@contextmanager
+def untrained(model: LoadedModel, seed: int = 0) -> Iterator[None]:
+    """Every matrix drawn anew inside a `with` block: normal, of the spread that it had.
 
-    The draw is that of the architecture's own initialisation (`_init_weights` of transformers).
+    So norms grow over depth about as they do in the trained model, which an architecture's own
+    initialisation would not give. Norms' gains, biases and an untied head stay. Costs the memory of
+    what is drawn.
     """
-    config = type(model.hf.config).from_dict(model.hf.config.to_dict())
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        fresh = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    fresh = fresh.to(model.device).eval().requires_grad_(False)
-    return from_huggingface(fresh, model.tokenizer, f"{model.info.name} untrained", random=True)
+    head, embedding = model.hf.get_output_embeddings(), model.hf.get_input_embeddings()
+    unused = None if head.weight is embedding.weight else head.weight
+    parameters = [one for one in model.hf.parameters() if one.dim() > 1 and one is not unused]
+    kept = [parameter.data for parameter in parameters]
+    generator = torch.Generator().manual_seed(seed)
+    try:
+        for parameter, data in zip(parameters, kept, strict=True):
+            drawn = torch.empty(data.shape).normal_(0, float(data.std()), generator=generator)
+            parameter.data = drawn.to(data)
+        yield
+    finally:
+        for parameter, data in zip(parameters, kept, strict=True):
+            parameter.data = data

@@ -20,6 +20,7 @@ from transformers.pytorch_utils import Conv1D
 from interp.engine.body import Body
 from interp.engine.packing import pack
 from interp.errors import ModelError
+from interp.interventions import outside
 from interp.models import LoadedModel
 from interp.prompts import batch
 from interp.sites import everywhere
@@ -170,13 +171,9 @@ def _without_subspace(parameter: Tensor, basis: Tensor, axis: int) -> Tensor:
     basis = basis.to(parameter.device, torch.float32)
     rows = parameter.detach().movedim(axis, -1)
     flat = rows.reshape(-1, rows.shape[-1])
-    parts = [_project_out(part.float(), basis) for part in flat.split(ROWS_AT_ONCE)]
+    parts = [outside(part.float(), basis) for part in flat.split(ROWS_AT_ONCE)]
     changed = torch.cat([part.to(parameter.dtype) for part in parts]).reshape(rows.shape)
     return changed.movedim(-1, axis).contiguous()
-
-
-def _project_out(rows: Tensor, basis: Tensor) -> Tensor:
-    return rows - (rows @ basis.T) @ basis
 
 
 def _check_basis(model: LoadedModel, basis: Float[Tensor, "k d_model"]) -> None:

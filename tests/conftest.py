@@ -4,8 +4,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from interp.models import LoadedModel
-from interp.tiny import tiny_random_model
+from interp.models import LoadedModel, tiny_random_model
 
 FAMILIES = ("llama", "qwen2", "qwen3", "mistral", "gemma3", "phi3", "gpt2")
 

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import http.server
+import json
 import random
 import shutil
 import time
@@ -18,6 +19,7 @@ from interp.errors import AssetError
 CONTENT = random.Random(0).randbytes(1 << 20)
 HALF = len(CONTENT) // 2
 NO_HUB = "http://127.0.0.1:9"
+COMMIT = "0" * 40
 
 
 def sha256(content: bytes) -> str:
@@ -95,56 +97,81 @@ def fetch(downloader, **options) -> Path:
 
 @dataclass
 class Hub:
-    """What the server serves, how it misbehaves, and what it was asked."""
+    """What the server serves, how it misbehaves, and which files it was asked for (by GET)."""
 
     url: str = ""
     content: bytes = CONTENT
     status: int = 200
+    error_code: str | None = None
     redirect_to: str | None = None
     ranges: bool = True
     break_after: int | None = None
+    status_after_break: int = 200
     stall_after: int | None = None
+    files: dict[str, bytes] = field(default_factory=dict)
     requests: list[tuple[str, str | None]] = field(default_factory=list)
 
+    def body(self, path: str) -> bytes:
+        """What lies at a path: what the interface tells of a model, or the content of a file."""
+        if self.files and path.startswith("/api/models/"):
+            tree = [
+                {"type": "file", "path": name, "size": len(content), "oid": sha256(content)}
+                for name, content in self.files.items()
+            ]
+            return json.dumps(tree if "/tree/" in path else {"id": "org/x", "sha": COMMIT}).encode()
+        return self.files.get(path.rpartition("/")[2], self.content)
 
-def handler_for(hub: Hub) -> type[http.server.BaseHTTPRequestHandler]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_HEAD(self):
+
+class HubHandler(http.server.BaseHTTPRequestHandler):
+    hub: Hub
+
+    def do_HEAD(self):
+        if self.path == "/":
             self.send_response(200)
             self.end_headers()
+        else:
+            self.answer(self.hub.body(self.path), None)
 
-        def do_GET(self):
-            wanted = self.headers.get("Range")
-            hub.requests.append((self.path, wanted))
-            if hub.redirect_to and self.path != "/elsewhere":
-                self.send_response(302)
-                self.send_header("Location", hub.redirect_to)
-                self.end_headers()
-                return
-            if hub.status != 200:
-                self.send_error(hub.status)
-                return
-            start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and hub.ranges else 0
-            self.send_response(206 if start else 200)
-            if start:
-                total = len(hub.content)
-                self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
-            self.send_header("Content-Length", str(len(hub.content) - start))
+    def do_GET(self):
+        wanted = self.headers.get("Range")
+        self.hub.requests.append((self.path, wanted))
+        self.answer(self.hub.body(self.path), wanted)
+
+    def answer(self, body: bytes, wanted: str | None):
+        if self.hub.status != 200:
+            self.send_response(self.hub.status)
+            if self.hub.error_code:
+                self.send_header("X-Error-Code", self.hub.error_code)
+            self.send_header("Content-Length", "0")
             self.end_headers()
+            return
+        redirected = self.hub.redirect_to and self.path != "/elsewhere"
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.hub.ranges else 0
+        self.send_response(302 if redirected else 206 if start else 200)
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("ETag", f'"{sha256(body)}"')
+        if redirected:
+            self.send_header("Location", str(self.hub.redirect_to))
+            self.send_header("X-Linked-Size", str(len(body)))
+        elif start:
+            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        self.send_header("Content-Length", "0" if redirected else str(len(body) - start))
+        self.end_headers()
+        if self.command == "GET" and not redirected:
             with contextlib.suppress(ConnectionError):  # the client may leave early
-                self.send_body(hub.content[start:])
+                self.send_body(body[start:])
 
-        def send_body(self, body: bytes):
-            if hub.stall_after is not None:
-                self.wfile.write(body[: hub.stall_after])
-                self.wfile.flush()
-                hub.stall_after = None
-                time.sleep(20)
-                return
-            limit, hub.break_after = hub.break_after, None
-            self.wfile.write(body[:limit])
+    def send_body(self, body: bytes):
+        if self.hub.stall_after is not None:
+            self.wfile.write(body[: self.hub.stall_after])
+            self.wfile.flush()
+            self.hub.stall_after = None
+            time.sleep(20)
+            return
+        limit = self.hub.break_after
+        if limit is not None:
+            self.hub.break_after, self.hub.status = None, self.hub.status_after_break
+        self.wfile.write(body[:limit])
 
-        def log_message(self, *args):
-            pass
-
-    return Handler
+    def log_message(self, *args):
+        pass

@@ -5,7 +5,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-from interp.tiny import SPECIAL, TEMPLATE, tiny_tokenizer
+from interp.assets.tiny import SPECIAL, TEMPLATE, tiny_tokenizer
 
 WIDTH, INNER, HEADS, KEY_VALUE_HEADS = 16, 32, 4, 2
 

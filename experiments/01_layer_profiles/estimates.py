@@ -3,38 +3,35 @@
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+from scipy.stats import theilslopes
 
 from experiments.lab.estimate import Estimate
-from interp import geometry, stats
+from interp import stats
+from interp.class_profiles import ClassProfiles
 
-from .measure import FORMS, Profiles, Source
-from .protocol import CLASSES, CONTROLS, HALVES, POSITIONS, SMALLEST_SHARE
+from .measure import FORMS, Source, strongest
+from .protocol import CLASSES, CONTROLS, HALVES, LEAST_GAP, POSITIONS, SMALLEST_SHARE
+
+RAW = ".raw"  # ends the names of what is measured with all dimensions, which does not decide
 
 
-def estimates(found: Mapping[Source, Profiles], largest_share: float) -> Iterator[Estimate]:
-    """Every number of the experiment; those without the largest dimensions have a suffix."""
-    for position in POSITIONS:
-        for form in FORMS:
-            suffix = "" if form == "all" else f".{form}"
+def estimates(found: Mapping[Source, ClassProfiles]) -> Iterator[Estimate]:
+    """Every number of the experiment, without the largest dimensions and raw."""
+    for form, suffix in zip(FORMS, ("", RAW), strict=True):
+        for position in POSITIONS:
             own = found["harmful", position, form]
             yield from cosine_estimates(own, position, suffix)
-        fall = fall_of(found["harmful", position, "all"])
-        for control in CONTROLS:
-            other = fall_of(found[control, position, "all"])
-            yield Estimate.of(f"{position}.fall.{control}", other)
-            yield Estimate.of(f"{position}.fall.over_{control}", difference(fall, other))
-    at_last, varying = (found["harmful", position, "all"] for position in POSITIONS)
-    yield from slope_estimates(varying)
-    yield outside_estimate(at_last)
-    for (name, side), n in zip(CLASSES.items(), at_last.n, strict=True):
-        key = f"variance_{side}"
-        limits = stats.null_interval(at_last.bootstrapped[key][:, -1])
-        interval = stats.Interval(at_last.true[key][-1], *limits, n)
-        yield Estimate.of(f"mean_variance.{name}.last", interval)
-    yield Estimate("largest_dimension.share.maximum", largest_share, n=sum(at_last.n))
+            for control in CONTROLS:
+                other = fall_of(strongest(found, control, position, form))
+                over = difference(fall_of(own), other)
+                yield Estimate.of(f"{position}.fall.{control}{suffix}", other)
+                yield Estimate.of(f"{position}.fall.over_{control}{suffix}", over)
+        at_last, varying = (found["harmful", position, form] for position in POSITIONS)
+        yield from growth_estimates(varying, suffix)
+        yield from stream_estimates(at_last, suffix)
 
 
-def cosine_estimates(own: Profiles, position: str, suffix: str) -> Iterator[Estimate]:
+def cosine_estimates(own: ClassProfiles, position: str, suffix: str) -> Iterator[Estimate]:
     """Minimum of the cosine, largest excess of 1 - cosine, and its fall from early to late."""
     cosine, excess, null = own.true["cosine"], own.true["excess"], own.permuted["excess"]
     at, peak = int(np.argmin(cosine)), int(np.argmax(excess))
@@ -47,66 +44,74 @@ def cosine_estimates(own: Profiles, position: str, suffix: str) -> Iterator[Esti
         yield Estimate.of(f"{position}.{name}{suffix}", interval, null=draws, p=p, mde=mde)
 
 
-def around(value: float, error: float, own: Profiles) -> stats.Interval:
+def around(value: float, error: float, own: ClassProfiles) -> stats.Interval:
     """A normal interval: percentiles would be off, since resampling biases 1 - cosine."""
     return stats.Interval(value, value - 1.96 * error, value + 1.96 * error, sum(own.n))
 
 
-def fall_of(own: Profiles) -> stats.Interval:
+def fall_of(own: ClassProfiles) -> stats.Interval:
     """The fall of the cosine with depth, beyond permuted labels."""
     error = own.fall(own.bootstrapped["cosine"]).std(ddof=1)
     return around(float(own.fall(own.true["excess"])), float(error), own)
 
 
 def difference(one: stats.Interval, other: stats.Interval) -> stats.Interval:
-    """Of two falls; their prompts are taken as independent, which is wide where they are shared."""
+    """Of a fall and a control's, which counts as 0 at least; their prompts as independent."""
     half = float(np.hypot(one.high - one.value, other.high - other.value))
-    value = one.value - other.value
+    value = one.value - max(other.value, 0.0)
     return stats.Interval(value, value - half, value + half, one.n)
 
 
-def slope_estimates(own: Profiles) -> Iterator[Estimate]:
-    """Growth per block of the share of the squared norm that varies, per class and half."""
+def growth_estimates(own: ClassProfiles, suffix: str) -> Iterator[Estimate]:
+    """Change of ln of the share of the squared norm that varies, per class and half."""
+    n_blocks = int(own.depth.max()) + 1
+    inner = (own.depth >= 1) & (own.depth < n_blocks - 1)
     for (name, side), n in zip(CLASSES.items(), own.n, strict=True):
         varies = own.true[f"share_{side}"] > SMALLEST_SHARE
         for half, inside in zip(HALVES, (~own.is_deep, own.is_deep), strict=True):
-            here = varies & inside
-            share, at = own.true[f"share_{side}"][here], own.depth[here]
-            drawn = geometry.log_slope(own.bootstrapped[f"share_{side}"][:, here], at)
-            slope = float(geometry.log_slope(share, at))
-            interval = stats.Interval(slope, *stats.null_interval(drawn), n)
+            here = inner & varies & inside
+            values = np.vstack([own.true[f"share_{side}"], own.bootstrapped[f"share_{side}"]])
+            change = n_blocks / 2 * slopes(np.log(values[:, here]), own.depth[here])
+            interval = stats.Interval(float(change[0]), *stats.null_interval(change[1:]), n)
             mde = stats.minimum_detectable_effect_interval(interval)
-            yield Estimate.of(f"slope.{name}.{half}", interval, mde=mde, unit="per block")
+            yield Estimate.of(f"growth.{name}.{half}{suffix}", interval, mde=mde, unit="nats")
 
 
-def outside_estimate(own: Profiles) -> Estimate:
-    """Share of the layers whose mid lies outside its neighbours at pre, on the commoner side."""
-    above, below = (layers_outside(own, side) for side in (1, -1))
-    if not len(above):
-        return Estimate("streams.outside", float("nan"))
-    share = stats.wilson(int(max(above.sum(), below.sum())), len(above))
-    return Estimate.of("streams.outside", share, unit="of layers")
+def slopes(values: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """Theil-Sen slope of every row (Sen 1968)."""
+    return np.array([theilslopes(row, depth).slope for row in values])
 
 
-def layers_outside(own: Profiles, sign: int) -> np.ndarray:
-    """Which layers' ln variance at mid exceeds both neighbours at pre (sign 1), or is below both.
+def stream_estimates(own: ClassProfiles, suffix: str) -> Iterator[Estimate]:
+    """Shares of the layers whose gap is beyond the margin on one side, surely and perhaps."""
+    names = f"streams.apart{suffix}", f"streams.perhaps{suffix}"
+    gaps = gaps_of(own)
+    if not len(gaps):
+        yield from (Estimate(name, float("nan")) for name in names)
+        return
+    low, high = (np.quantile(gaps, q, axis=1) for q in (0.025, 0.975))
+    sides = {1: (low > LEAST_GAP, high > LEAST_GAP), -1: (high < -LEAST_GAP, low < -LEAST_GAP)}
+    commoner = max(sides.values(), key=lambda side: side[0].sum())
+    for name, layers in zip(names, commoner, strict=True):
+        share = stats.wilson(int(layers.sum()), len(layers))
+        yield Estimate.of(name, share, unit="of layers")
 
-    The last layer has one neighbour at pre only, so it is left out, and so is one without variance.
+
+def gaps_of(own: ClassProfiles) -> np.ndarray:
+    """ln variance at mid minus the mean of that at its neighbours at pre: layers by draws, nats.
+
+    The last layer has one neighbour only; a layer where nothing varies has a gap of 0.
     """
-    index = {str(site): i for i, site in enumerate(own.sites)}
+    with np.errstate(divide="ignore"):  # rounding can leave a variance just below 0
+        sides = [
+            np.log(np.maximum(own.bootstrapped[f"variance_{side}"], 0)) for side in CLASSES.values()
+        ]
+    at = dict(zip(map(str, own.sites), np.mean(sides, axis=0).T, strict=True))
     found = []
     for site in own.sites:
-        names = f"{site.layer}.pre", f"{site.layer}.mid", f"{site.layer + 1}.pre"
-        if site.stream == "mid" and names[2] in index:
-            before, mid, after = (log_variance(own, index[name]) for name in names)
-            least = sign * mid - np.maximum(sign * before, sign * after)
-            found.append(np.quantile(least, 0.025) > 0 if np.isfinite(least).all() else False)
-    return np.array(found, dtype=bool)
-
-
-def log_variance(own: Profiles, site: int) -> np.ndarray:
-    """Mean over both classes of ln variance at one site, per bootstrap draw; -inf where none."""
-    with np.errstate(divide="ignore"):
-        return np.mean(
-            [np.log(own.bootstrapped[f"variance_{side}"][:, site]) for side in CLASSES.values()], 0
-        )
+        after = f"{site.layer + 1}.pre"
+        if site.stream == "mid" and after in at:
+            with np.errstate(invalid="ignore"):
+                gap = at[str(site)] - (at[f"{site.layer}.pre"] + at[after]) / 2
+            found.append(np.where(np.isfinite(gap), gap, 0.0))
+    return np.array(found)

@@ -1,11 +1,12 @@
 """Figures of experiment 01, each drawn from the table of its name (up to a dot)."""
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.lab.results import Result, caption
 from interp import plots
 
-from .protocol import N_LARGEST, SIGNIFICANCE
+from .protocol import N_LARGEST
 
 NOTES = {
     "cosine": "Cosine of\nclass means",
@@ -24,12 +25,12 @@ LABELS = {
     "without_largest": f"without the {N_LARGEST} largest",
     "pre": "before the attention (pre)",
     "mid": "before the MLP (mid)",
-    "topics": "two harmless topics",
+    "topics": "harmless topics",
     "untrained": "random weights",
     "harmful": "harmful",
 }
 PERMUTED = "permuted labels, 95%"
-PLACES = {"last": "last token", "last_instruction": "last token of the\ninstruction"}
+PLACES = {"last": "last token", "last_instruction": "end of instruction"}
 
 
 def plot(result: Result) -> dict[str, Figure]:
@@ -75,20 +76,22 @@ def plot_growth(result: Result, name: str) -> Figure:
 def plot_excess(result: Result) -> Figure:
     """Excess of 1 - cosine of harmful against harmless, and of the controls."""
     table = result.tables["excess"]
-    peak = table.groupby(["panel", "group"])["value"].max()["last_instruction"]
-    times = peak["harmful"] / peak["topics"]
+    at_end = table[table["panel"] == "last_instruction"]
+    peaks = (at_end.loc[at_end["group"] == group, "value"] for group in ("harmful", "topics"))
+    harmful, topics = (float(peak.max()) for peak in peaks)
+    times = harmful / topics if topics > 0 else np.inf
     return plots.profiles(
         table,
-        title="Harmful and harmless prompts part "
-        + (f"{times:.1f} times as far as two harmless topics" if times > 0 else "unlike topics"),
+        title="At the end of the instruction harmful and harmless prompts part "
+        f"{times:.1f} times as far as two harmless topics",
         caption=caption(
             result,
-            "largest excess, last token of the instruction",
+            f"without the {N_LARGEST} largest dimensions; the most parted pair of topics",
+            "times: of the largest excess",
             counts(result, "excess"),
-            f"p < {SIGNIFICANCE} at {(table['p'] < SIGNIFICANCE).mean():.0%} of all points",
         ),
         y_labels={
-            name: f"Excess of 1 \N{MINUS SIGN} cosine,\n{place}" for name, place in PLACES.items()
+            name: f"Excess of 1 \N{MINUS SIGN} cosine\nat {place}" for name, place in PLACES.items()
         },
         labels=LABELS,
         references=0.0,
@@ -105,9 +108,7 @@ def plot_common_mean(result: Result) -> Figure:
         title=f"Without their common mean the class means point {way}, "
         f"with a cosine down to {lowest['value']:.2f}",
         caption=caption(result, counts(result, "common_mean"), "dotted: opposite means"),
-        y_labels={
-            name: f"Cosine without common\nmean, {place}" for name, place in PLACES.items()
-        },
+        y_labels={name: f"Cosine at\n{place}" for name, place in PLACES.items()},
         labels=LABELS,
         null_label=PERMUTED,
         references=-1.0,

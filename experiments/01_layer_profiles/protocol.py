@@ -1,25 +1,34 @@
-"""The notes' three graphs over layers: do the classes part, spread, and are the streams separate?
+"""The notes' graphs over layers: do the classes part and spread, and are the streams separate?
 
-The graphs show, at `pre` and `mid` of every layer, the cosine of the class means and, per class, the
-mean and the largest variance of a feature over prompts. The notes take the last token. Under a chat
+They show, at `pre` and `mid` of every layer, the cosine of the class means and, per class, the mean
+and the largest variance of a feature over prompts. The notes take the last token. Under a chat
 template that is the same token in every prompt, so its cosine starts at 1 and its variance at 0 by
 construction; hence everything is measured at the last token of the instruction as well.
 
-What the raw graphs hide. (1) Two sample means are never parallel: permuted labels give 1 - cosine
-above 0, and more of it in late layers. Tested is the *excess* over their mean. (2) Any two topics
-may part with depth, and so may an untrained model's states: the fall of the cosine has to exceed
-that of two harmless topics (sky and home) and that of the same prompts in the same architecture
-with random weights. (3) Norms grow, and variance with them: the *share*, mean variance over mean
-squared norm, must grow. (4) One common offset, and few dimensions, hold most of the norm: shown
-without the common mean, and without the three largest dimensions; this does not decide.
+What decides leaves out the three dimensions that hold most of the norm: they are alike in every
+prompt and set the scale of a raw cosine. The raw graphs are shown and their estimates reported.
 
 Intervals. Cosines: -+ 1.96 bootstrap standard errors over prompts within each class, since
-resampling biases 1 - cosine upwards; of a difference of falls, both errors added in squares. Slopes:
-percentile bootstrap. Streams: Wilson, with layers as the unit.
+resampling biases 1 - cosine upwards; of a difference of falls, both errors added in squares.
+Slopes: percentile bootstrap. Streams: Wilson, with layers as the unit.
 
-Seen before these criteria were set, full, last token: falls of .018 and .087 (the two Qwen models),
-.009 and .002 (smollm2, gemma3); slopes of the share over all layers .11 to .22 per block. Not seen:
-the other position, topics, random weights, halves, streams.
+Seen before these criteria were set, full, last token, raw: falls of .018 and .087 (the two Qwen
+models), .009 and .002 (smollm2, gemma3); slopes of the share over all layers .11 to .22 per block.
+Not seen: the other position, topics, random weights, halves, streams, and any fall or slope
+without the largest dimensions.
+
+Objections, and what was done:
+- Any two topics part with depth: five pairs of harmless topics, of which the most parted counts;
+  a control that comes together with depth counts as 0, never as credit.
+- Prompts that end in different characters differ at the instruction's last token by that alone:
+  only those count that end in the commonest one, where two thirds of both classes do.
+- A layer whose streams are not resolved counted as "not separate", so few prompts gave
+  "rejected": unresolved layers now count against both verdicts.
+- Overshoot is not separation: a gap to the curve of `pre`, of one sign and a set size, is.
+- One site at an end outweighs a margin on a least-squares slope: Theil-Sen, without the first and
+  the last block, and the margin is on the change over a half, whatever the number of layers.
+- Length and form of the prompts may differ between classes: documented, not cured; the twins of
+  03_untangling are matched in wording.
 """
 
 from collections.abc import Mapping
@@ -39,34 +48,35 @@ CONTROLS = ("topics", "untrained")
 HALVES = ("first", "second")
 
 LEAST_FALL = 0.005  # of the cosine
-LEAST_SLOPE = 0.01  # per block
-LEAST_OUTSIDE = 0.5  # of the layers
+LEAST_GROWTH = 0.1  # nats over half of the depth
+LEAST_GAP = 0.02  # nats
+MOST_LAYERS = 0.5
+
+WITHOUT = f"without the {N_LARGEST} dimensions that hold most of the norm"
 
 CLAIMS = (
     Claim(
         key="01a",
         notes="the clusters are far apart",
         statement=(
-            "Harmful and harmless prompts part with depth, more than two harmless topics do, and "
-            "more than without training."
+            "Harmful and harmless prompts part with depth, more than any of five pairs of harmless "
+            "topics, and more than without training."
         ),
         criterion=(
-            "At the last token and at the last token of the instruction. Excess = (1 - cosine of "
-            "the class means) minus its mean over permuted labels; fall = mean excess over the "
-            "deeper half of the sites minus that over the shallower half. Supported if at both "
-            "positions the largest excess over all sites has p < "
-            f"{SIGNIFICANCE} by the maximum statistic, and the 95% intervals of the fall, of the "
-            "fall minus that of two harmless topics, and of the fall minus that under random "
-            f"weights all lie above {LEAST_FALL}. Rejected if any of these intervals lies below "
-            f"{LEAST_FALL}. Else inconclusive."
+            f"At the last token and at the last token of the instruction, {WITHOUT}. Excess = (1 - "
+            "cosine of the class means) minus its mean over permuted labels; fall = mean excess "
+            "over the deeper half of the sites minus that over the shallower half. A position "
+            f"agrees if the largest excess over all sites has p < {SIGNIFICANCE} by the maximum "
+            "statistic, and the 95% intervals of the fall, of the fall minus the largest one of "
+            "five pairs of harmless topics, and of the fall minus that under random weights (each "
+            f"control at least 0) all lie above {LEAST_FALL}; it disagrees if any of them lies "
+            f"below {LEAST_FALL}. Supported if both agree, rejected if both disagree, else "
+            "inconclusive."
         ),
-        estimates=(
-            "last_instruction.fall",
-            "last_instruction.fall.over_topics",
-            "last_instruction.fall.over_untrained",
-            "last.fall",
-            "last.fall.over_topics",
-            "last.fall.over_untrained",
+        estimates=tuple(
+            f"{position}.fall{over}"
+            for position in POSITIONS
+            for over in ("", *(f".over_{control}" for control in CONTROLS))
         ),
     ),
     Claim(
@@ -74,25 +84,28 @@ CLAIMS = (
         notes="the mean variance and the maximal variance grow over the layers",
         statement="The states of each class spread with depth, faster than their norm grows.",
         criterion=(
-            "At the last token of the instruction. Slope over depth, per block, of ln(mean "
-            "variance / mean squared norm), in each half of the sites (where that share exceeds "
-            f"{SMALLEST_SHARE}) and each class. Supported if all four 95% intervals lie above "
-            f"{LEAST_SLOPE}, rejected if any lies below, else inconclusive."
+            f"At the last token of the instruction, {WITHOUT}. Change of ln(mean variance / mean "
+            "squared norm) over each half of the depth: Theil-Sen slope over its sites times its "
+            "blocks, without the first and the last block and where that share exceeds "
+            f"{SMALLEST_SHARE}. Supported if the 95% intervals of both halves and classes lie "
+            f"above {LEAST_GROWTH} nats, rejected if any lies below, else inconclusive."
         ),
-        estimates=tuple(f"slope.{name}.{half}" for name in CLASSES for half in HALVES),
+        estimates=tuple(f"growth.{name}.{half}" for name in CLASSES for half in HALVES),
     ),
     Claim(
         key="01c",
         notes="the growth of pre and mid streams are separated",
-        statement="The variance at mid does not lie on the curve of that at pre.",
+        statement="The variance at mid lies off the curve of that at pre, to one side.",
         criterion=(
-            "At the last token. A layer counts as above if its mean variance at mid (geometric "
-            "mean of both classes) exceeds that at the pre before and at the pre after it, by the "
-            "95% interval over prompts; as below likewise. Share of the layers on the commoner "
-            f"side: supported if its 95% interval lies above {LEAST_OUTSIDE}, rejected if it lies "
-            "below, else inconclusive. Untestable in a model without mid."
+            f"At the last token, {WITHOUT}. Gap of a layer: ln of the mean variance at mid minus "
+            "the mean of that at the pre before and after it, averaged over both classes. A layer "
+            f"is apart if the 95% interval of its gap over prompts lies beyond {LEAST_GAP} nats "
+            "on the side where more layers do; it is not apart if that interval lies short of it. "
+            "Supported if the 95% interval of the share of layers that are apart lies above "
+            f"{MOST_LAYERS}; rejected if that of the share that are apart or unresolved lies below "
+            "it; else inconclusive. Untestable in a model without mid."
         ),
-        estimates=("streams.outside",),
+        estimates=("streams.apart", "streams.perhaps"),
     ),
 )
 
@@ -111,27 +124,33 @@ MINUTES = {"smoke": 0.1, "quick": 1, "full": 5}
 PRESETS = {
     "smoke": Config(n_prompts=24, n_permutations=100, n_resamples=100),
     "quick": Config(),
-    "full": Config(n_prompts=None, n_permutations=2000, n_resamples=2000),
+    "full": Config(n_prompts=None, n_permutations=500, n_resamples=500),
 }
 
 
 def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:
     """The criteria, applied to the estimates alone."""
-    falls = [estimates[name] for name in CLAIMS[0].estimates]
-    slopes = [estimates[name] for name in CLAIMS[1].estimates]
-    p = [estimates[f"{position}.excess"].p for position in POSITIONS]
-    beyond_chance = all(one is not None and one < SIGNIFICANCE for one in p)
-    outside = estimates["streams.outside"]
+    growths = [estimates[name] for name in CLAIMS[1].estimates]
+    apart, perhaps = (estimates[name] for name in CLAIMS[2].estimates)
+    at = [parting(estimates, position) for position in POSITIONS]
     return {
-        "01a": decide(
-            beyond_chance and all(fall.above(LEAST_FALL) for fall in falls),
-            any(fall.below(LEAST_FALL) for fall in falls),
-        ),
+        "01a": decide(set(at) == {"supported"}, set(at) == {"rejected"}),
         "01b": decide(
-            all(slope.above(LEAST_SLOPE) for slope in slopes),
-            any(slope.below(LEAST_SLOPE) for slope in slopes),
+            all(growth.above(LEAST_GROWTH) for growth in growths),
+            any(growth.below(LEAST_GROWTH) for growth in growths),
         ),
-        "01c": decide(outside.above(LEAST_OUTSIDE), outside.below(LEAST_OUTSIDE))
-        if outside.n
+        "01c": decide(apart.above(MOST_LAYERS), perhaps.below(MOST_LAYERS))
+        if apart.n
         else "untestable",
     }
+
+
+def parting(estimates: Mapping[str, Estimate], position: str) -> Verdict:
+    """What 01a's criterion says at one position."""
+    falls = [estimates[name] for name in CLAIMS[0].estimates if name.startswith(f"{position}.")]
+    p = estimates[f"{position}.excess"].p
+    beyond_chance = p is not None and p < SIGNIFICANCE
+    return decide(
+        beyond_chance and all(fall.above(LEAST_FALL) for fall in falls),
+        any(fall.below(LEAST_FALL) for fall in falls),
+    )

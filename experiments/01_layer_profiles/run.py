@@ -11,26 +11,28 @@ from .measure import measure
 from .protocol import CLASSES, HALVES, N_LARGEST, POSITIONS, Config
 from .tables import tables
 
+WHERE = {"last": "At the last token", "last_instruction": "At that of the instruction"}
+
 
 def run(config: Config, lab: Lab) -> Result:
     """Capture both classes and the controls; resample at every site."""
-    found, largest_share = measure(config, lab)
-    named = {one.name: one for one in estimates(found, largest_share)}
+    found = measure(config, lab)
+    named = {one.name: one for one in estimates(found)}
     return Result(tuple(named.values()), tables(found), observation(named))
 
 
 def observation(e: Mapping[str, Estimate]) -> str:
     """What was found, in numbers."""
     parts = [
-        f"At the {position.replace('_', ' ')} token the cosine falls to {e[f'{position}.minimum']}"
-        f" (without the {N_LARGEST} largest dimensions "
-        f"{e[f'{position}.minimum.without_largest']}); its excess over permuted labels is larger "
-        f"in the deeper half by {e[f'{position}.fall']}, for two harmless topics by "
-        f"{e[f'{position}.fall.topics']}, with random weights by {e[f'{position}.fall.untrained']}."
+        f"{WHERE[position]} the cosine falls to {e[f'{position}.minimum.raw']}, without the "
+        f"{N_LARGEST} largest dimensions to {e[f'{position}.minimum']}. Without them its excess "
+        f"over permuted labels is larger in the deeper half by {e[f'{position}.fall']}, for the "
+        f"most parted of the harmless topics by {e[f'{position}.fall.topics']}, with random "
+        f"weights by {e[f'{position}.fall.untrained']}."
         for position in POSITIONS
     ]
-    slopes = [f"{e[f'slope.{name}.{half}']} ({name}, {half} half)"
+    growths = [f"{e[f'growth.{name}.{half}']} ({name}, {half} half)"
               for name in CLASSES for half in HALVES]  # fmt: skip
-    parts.append(f"ln of the share of the norm that varies changes by {', '.join(slopes)}.")
-    parts.append(f"At {e['streams.outside']} the variance at mid lies outside that at pre.")
+    parts.append(f"ln of the share of the norm that varies changes by {', '.join(growths)}.")
+    parts.append(f"The variance at mid lies off that at pre at {e['streams.apart']}.")
     return " ".join(parts)

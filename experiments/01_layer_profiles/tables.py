@@ -5,15 +5,16 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
+from interp.class_profiles import ClassProfiles
 from interp.stats import interval_columns
 
-from .measure import FORMS, Profiles, Source
-from .protocol import CLASSES, POSITIONS, SMALLEST_SHARE
+from .measure import FORMS, Source, strongest
+from .protocol import CLASSES, CONTROLS, POSITIONS, SMALLEST_SHARE
 
 PANELS = {"mean_variance": "variance", "max_variance": "largest_variance", "share": "share"}
 
 
-def tables(found: Mapping[Source, Profiles]) -> dict[str, pd.DataFrame]:
+def tables(found: Mapping[Source, ClassProfiles]) -> dict[str, pd.DataFrame]:
     """The notes' graphs at both positions, and what they hide."""
     at_last, varying = (found["harmful", position, "all"] for position in POSITIONS)
     without = found["harmful", "last", "without_largest"]
@@ -22,9 +23,9 @@ def tables(found: Mapping[Source, Profiles]) -> dict[str, pd.DataFrame]:
         "instruction": profile_rows(varying),
         "without_largest": profile_rows(without),
         "excess": (
-            places(own).assign(panel=position, group=source, **excess_columns(own))
-            for (source, position, form), own in found.items()
-            if form == "all"
+            excess_rows(strongest(found, source, position, FORMS[0]), position, source)
+            for position in POSITIONS
+            for source in ("harmful", *CONTROLS)
         ),
         "common_mean": (
             rest_rows(found["harmful", position, form], position, form)
@@ -35,14 +36,14 @@ def tables(found: Mapping[Source, Profiles]) -> dict[str, pd.DataFrame]:
     return {name: pd.concat(rows, ignore_index=True) for name, rows in parts.items()}
 
 
-def places(own: Profiles) -> pd.DataFrame:
+def places(own: ClassProfiles) -> pd.DataFrame:
     """The columns that every table has, one row per site."""
     where = [(str(site), site.stream, site.depth) for site in own.sites]
     table = pd.DataFrame(where, columns=["site", "stream", "depth"])
     return table.assign(n_harmful=own.n[0], n_harmless=own.n[1])
 
 
-def profile_rows(own: Profiles) -> Iterator[pd.DataFrame]:
+def profile_rows(own: ClassProfiles) -> Iterator[pd.DataFrame]:
     """The notes' three graphs, and the share of the norm that varies."""
     cosine, error = own.true["cosine"], 1.96 * own.error
     ends = {"low": cosine - error, "high": np.minimum(cosine + error, 1.0)}
@@ -58,13 +59,14 @@ def profile_rows(own: Profiles) -> Iterator[pd.DataFrame]:
             yield places(own).assign(panel=panel, group=name, **shown)
 
 
-def excess_columns(own: Profiles) -> dict[str, np.ndarray]:
+def excess_rows(own: ClassProfiles, position: str, source: str) -> pd.DataFrame:
     """Excess of 1 - cosine over permuted labels, per site."""
     excess, error = own.true["excess"], 1.96 * own.error
-    return {"value": excess, "low": excess - error, "high": excess + error, "p": own.p}
+    columns = {"value": excess, "low": excess - error, "high": excess + error, "p": own.p}
+    return places(own).assign(panel=position, group=source, **columns)
 
 
-def rest_rows(own: Profiles, position: str, form: str) -> pd.DataFrame:
+def rest_rows(own: ClassProfiles, position: str, form: str) -> pd.DataFrame:
     """The cosine without the common mean, per site."""
     null = interval_columns(own.permuted["rest_cosine"], "null_")
     value = own.true["rest_cosine"]

@@ -8,14 +8,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from experiments.lab.worlds import PlantedLab, States, World
+from experiments.lab.worlds import PlantedLab, States, World, texts_of
+from interp.data.prompt_sets import example_set
 from interp.sites import Site
 
 from .protocol import Config
 
-N_LAYERS, D_MODEL, N_PROMPTS = 8, 48, 40
-NORM_GROWTH = 1.5  # per block
+N_LAYERS, D_MODEL, N_PROMPTS, N_TOPICS = 12, 48, 40, 4
+NORM_GROWTH = 1.3  # per block
 CONFIG = Config(n_prompts=None, n_permutations=99, n_resamples=100)
+
+
+TOPICS = [
+    (name, text) for i in range(N_TOPICS) for name in [f"topics {i}"] for text in texts_of(name, 30)
+]
 
 
 @dataclass(frozen=True)
@@ -28,19 +34,19 @@ class Law:
     alternating: bool = False  # every second layer's mid lies below instead of above
 
 
-def states_of(laws: dict[tuple[str, int], Law], seed: int) -> States:
-    """States by group and position; a law for ("positive", -1) holds for "negative" as well."""
+def states_of(laws: dict[tuple[str, int], Law], seed: int, draw: int = 0) -> States:
+    """States by set and position; `draw` is of the noise alone."""
     common, offset = np.random.default_rng([seed, 1]).standard_normal((2, D_MODEL))
 
     def states(
         group: str, rows: Sequence[int], sites: Sequence[Site], positions: Sequence[int]
     ) -> Float[Tensor, "sample site pos d_model"]:
         """Half of a prompt's noise is the same at every site, half is its own."""
-        topic, _, side = group.rpartition("/")
-        sign = 1.0 if side == "positive" else -1.0
+        topic, _, number = group.rpartition(" ")
+        sign = -1.0 if group == "negative" or number in ("1", "3") else 1.0
         found = np.empty((len(rows), len(sites), len(positions), D_MODEL))
         for i, row in enumerate(rows):
-            rng = np.random.default_rng([seed, row, *group.encode()])
+            rng = np.random.default_rng([seed, draw, row, *group.encode()])
             lasting = rng.standard_normal(D_MODEL)
             for j, site in enumerate(sites):
                 noise = 0.5**0.5 * (lasting + rng.standard_normal(D_MODEL))
@@ -82,17 +88,17 @@ def world(
         """One draw."""
         return PlantedLab(
             states_of(at, seed),
-            untrained=states_of(bare, seed + 10**6),
+            untrained=states_of(bare, seed, 1),
             n_layers=N_LAYERS,
             n_prompts=N_PROMPTS,
-            data=("topics",),
+            others={"topics": example_set("topics", TOPICS, "none")},
             seed=seed,
         )
 
     return World(name, truth, lab)
 
 
-APART, BARELY = Law(apart=0.3, mid=3.0), Law(apart=0.12, shares=(1.05, 1.05), mid=2.2)
+APART, BARELY = Law(apart=0.3, mid=3.0), Law(apart=0.12, shares=(1.05, 1.05), mid=1.3)
 WORLDS = (
     world("parting, spreading, streams apart", {"01a": True, "01b": True, "01c": True}, APART),
     world("the same, hardly", {"01a": True, "01b": True, "01c": True}, BARELY),

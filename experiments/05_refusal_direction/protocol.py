@@ -40,7 +40,7 @@ ABSENT = (
 )
 
 ON = (
-    "On harmful test prompts (AdvBench, one per near-duplicate cluster; 100 in full, 32 in quick) "
+    "On harmful test prompts (AdvBench, one per near-duplicate cluster; 100 in full, 24 in quick) "
     "and as many harmless tasks: "
 )
 
@@ -113,15 +113,15 @@ CLAIMS = (
 class Config(ExperimentConfig):
     """One direction that mediates refusal."""
 
-    n_sites: CountOrZero = 8  # candidate sites, evenly spaced, stream pre; 0: all, pre and mid
+    n_sites: CountOrZero = 6  # candidate sites, evenly spaced, stream pre; 0: all, pre and mid
     n_positions: CountOrZero = 1  # last template tokens a candidate may come from; 0: all of them
     n_train: Several = 48  # prompts per class the directions come from, before filtering
-    n_validation: Count = 12  # prompts per class for selection and for the coefficient
-    n_harmful: Several = 32  # AdvBench test prompts
+    n_validation: Count = 10  # prompts per class for selection and for the coefficient
+    n_harmful: Several = 24  # AdvBench test prompts
     n_contrast: SeveralOrZero = 0  # harmful test prompts of the contrast set itself
-    n_harmless: Several = 32  # harmless tasks
+    n_harmless: Several = 24  # harmless tasks
     answer_tokens: Count = 24  # greedy tokens of each answer
-    n_nulls: Count = 6  # random directions per family
+    n_nulls: Count = 4  # random directions per family
     n_null_prompts: Several = 4  # harmful and as many harmless test prompts for random directions
     n_null_generated: CountOrZero = 0  # random directions per family that also answer
     n_null_answers: Count = 32  # prompts they answer, per class
@@ -134,7 +134,7 @@ class Config(ExperimentConfig):
     n_answer_kl: Several = 4  # harmless prompts for the KL over answers
 
 
-MINUTES = {"smoke": 0.1, "quick": 2.5, "full": 61}
+MINUTES = {"smoke": 0.1, "quick": 2, "full": 61}
 
 PRESETS: dict[str, Config] = {
     "smoke": Config(

@@ -80,7 +80,7 @@ class Config(ExperimentConfig):
     """Cross-layer transfer of one direction."""
 
     n_train: Annotated[int, Ge(5)] = 48  # train prompts per class that directions are taken from
-    n_prompts: Several = 8  # validation prompts per class that effects are measured on
+    n_prompts: Several = 6  # validation prompts per class that effects are measured on
     n_sources: Count | None = 6  # source layers, evenly spread over the targets; None is every one
     n_targets: Several | None = 6  # single layers written at, evenly spread; None is every one
     n_set_starts: Count = 1  # first layers of the sets; each gives a window, every second, random
@@ -97,7 +97,7 @@ class Config(ExperimentConfig):
     max_new_tokens: Count = 32  # length of these answers
 
 
-MINUTES = {"smoke": 0.1, "quick": 1.5, "full": 138}
+MINUTES = {"smoke": 0.1, "quick": 1.2, "full": 138}
 
 
 PRESETS: dict[str, Config] = {

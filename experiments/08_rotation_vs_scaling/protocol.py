@@ -122,9 +122,9 @@ class Config(ExperimentConfig):
     variants: tuple[str, ...] = QUICK_VARIANTS  # operator@place, of operators.py
     n_doses: EvenCount = 8  # per variant; angles are 360 degrees / n_doses apart
     n_train: Several = 48  # prompts per class that the directions come from
-    n_validation: Several = 12  # prompts per class that the sweep runs on
-    n_test: Several = 12  # prompts per class that the chosen settings are measured on
-    n_text: Count = 5  # Wikipedia leads for the KL, as many again for the test
+    n_validation: Several = 10  # prompts per class that the sweep runs on
+    n_test: Several = 10  # prompts per class that the chosen settings are measured on
+    n_text: Count = 4  # Wikipedia leads for the KL, as many again for the test
     text_tokens: Several = 24  # tokens of each lead
     n_random_b2: Count = 1  # planes with the true b1 and a random b2
     n_isotropic: CountOrZero = 1  # fully random planes, isotropic
@@ -153,7 +153,7 @@ class Config(ExperimentConfig):
             raise ExperimentError("The null of random planes needs n_isotropic or n_covariance.")
 
 
-MINUTES = {"smoke": 0.1, "quick": 2, "full": 69}
+MINUTES = {"smoke": 0.1, "quick": 1.7, "full": 69}
 
 PRESETS: dict[str, Config] = {
     "smoke": Config(

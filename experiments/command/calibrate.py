@@ -26,6 +26,7 @@ from experiments.harness.calibration import (
     write_rows,
 )
 from experiments.harness.registry import FOLDER, Experiment, find_experiment, select
+from experiments.lab.config import check
 from experiments.lab.progress import ProgressLog
 from interp import plots
 from interp.errors import ExperimentError
@@ -47,14 +48,19 @@ class Options:
     workers: Annotated[int, Ge(1)] = 2  # processes
     out: Path | None = None  # results folder; `results` of the project if not given
 
+    def __post_init__(self) -> None:
+        check(self)
+
 
 def calibrate(
     names: Sequence[str], root: Path, options: Options, progress: ProgressLog, folder: Path = FOLDER
 ) -> list[Path]:
     """Measure, write the rows of every experiment as soon as it is done, and draw all of them."""
-    experiments = [one for one in select(names or ["all"], folder) if has_worlds(one)]
-    if not experiments:
-        raise ExperimentError(f"None of {', '.join(names)} has a worlds.py, so there is no world.")
+    asked = select(names or ["all"], folder)
+    without = [one.name for one in asked if not has_worlds(one)]
+    if without and (names or len(without) == len(asked)):
+        raise ExperimentError(f"No planted worlds: {', '.join(without)} lacks a worlds.py.")
+    experiments = [one for one in asked if has_worlds(one)]
     written = []
     for experiment in experiments:
         found = verdicts(experiment, options, progress, folder)
@@ -141,7 +147,7 @@ def plot(rows: Sequence[Row]) -> Figure:
     )
     return plots.intervals(
         table,
-        title="How often a claim is called supported, where it is true and where it is false",
+        title="How often a claim is called supported, where true and where false",
         x_label="Share of planted worlds",
         labels={"true": "true", "false": "false"},
         caption=(

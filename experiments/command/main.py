@@ -12,8 +12,7 @@ from experiments.command.options import parse
 from experiments.harness.paths import default_model, results_root, saved_label
 from experiments.harness.registry import FOLDER, PRESET_NAMES, check_preset
 from experiments.harness.run import Folder, Name
-from interp.errors import ExperimentError, InterpError
-from interp.suggest import nearest
+from interp.errors import ExperimentError, InterpError, nearest
 
 HELP = """\
 interp: hypotheses about the geometry of transformer activations, tested on real chat models.

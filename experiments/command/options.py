@@ -13,8 +13,7 @@ from typing import Any, get_args
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from interp.errors import ExperimentError
-from interp.suggest import nearest
+from interp.errors import ExperimentError, nearest
 
 TYPES = ConstructorRegistry()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.command.speed_report import speed_lines
+from experiments.harness.calibration import Calibration, calibrations
 from experiments.harness.registry import FOLDER, Experiment, benchmarks_in, experiments_in
 from experiments.harness.summaries import Summary, committed, summaries
 from experiments.lab.claims import VERDICTS, Verdict
@@ -22,7 +24,7 @@ EARLIER = "°"
 MARKED = f"{EARLIER} measured by earlier code"
 LEGEND = (
     ", ".join(f"{SIGNS[verdict]} {verdict}" for verdict in VERDICTS)
-    + f"; {MARKED}; an empty cell has not been run."
+    + f"; {MARKED}; an empty cell has not been measured as the claim now stands."
 )
 
 
@@ -37,7 +39,7 @@ def write_report(root: Path, preset: str, folder: Path = FOLDER) -> Path:
     The full results' verdicts also go into the README beside the results folder, between markers.
     """
     path = report_path(root, preset)
-    text = report_text(summaries(root, preset), preset, path.parent, folder)
+    text = report_text(summaries(root, preset), preset, path.parent, folder, root)
     if preset == COMMITTED_PRESET:
         text = "\n".join([text, "## Speed", "", *speed_lines(root / preset), ""])
         refresh_readme(root.parent / "README.md", root, folder)
@@ -73,9 +75,11 @@ def models_of(found: Iterable[Summary]) -> list[str]:
 
 
 def claims_of(rows: Sequence[Summary], experiment: Experiment) -> dict[str, Mapping[str, Any]]:
-    """Every claim of the results, by key; those by present code go before earlier ones."""
+    """Every claim of the results, by key; as it now stands, if it still does."""
     present_last = sorted(rows, key=lambda row: is_by_present_code(row, experiment))
-    return {claim["key"]: claim for row in present_last for claim in row.claims}
+    found = {claim["key"]: claim for row in present_last for claim in row.claims}
+    now = {claim.key: asdict(claim) for claim in experiment.claims} if rows else {}
+    return dict(sorted({**found, **now}.items()))
 
 
 def is_by_present_code(row: Summary, experiment: Experiment) -> bool:
@@ -83,9 +87,19 @@ def is_by_present_code(row: Summary, experiment: Experiment) -> bool:
     return row.content.get("code") == experiment.code(drawing=False)
 
 
+def earlier_statement(row: Summary, key: str, experiment: Experiment) -> str:
+    """What a verdict says, where the claim has been stated anew since; else empty."""
+    stated = {claim.key: claim.statement for claim in experiment.claims}
+    then = next(claim["statement"] for claim in row.claims if claim["key"] == key)
+    return "" if stated.get(key, then) == then else then
+
+
 def sign(row: Summary | None, key: str, experiment: Experiment) -> str:
-    """The sign of one verdict, marked where the code that measured has changed; "" without any."""
-    if row is None or key not in row.verdicts:
+    """The sign of one verdict, marked where the code that measured has changed.
+
+    Empty without a verdict, and for one on another statement than the claim now makes.
+    """
+    if row is None or key not in row.verdicts or earlier_statement(row, key, experiment):
         return ""
     return SIGNS[row.verdicts[key]] + ("" if is_by_present_code(row, experiment) else EARLIER)
 
@@ -111,8 +125,11 @@ def claim_lines(
     return [*lines, "", LEGEND]
 
 
-def report_text(found: Sequence[Summary], preset: str, base: Path, folder: Path) -> str:
-    """Markdown: verdicts by claim and model, then each claim with the numbers that decide it."""
+def report_text(found: Sequence[Summary], preset: str, base: Path, folder: Path, root: Path) -> str:
+    """Markdown: verdicts by claim and model, then each claim with the numbers that decide it.
+
+    `root` holds the calibration, and `base` is where the text will lie.
+    """
     lines = [
         f"# Results of the `{preset}` preset",
         "",
@@ -123,11 +140,17 @@ def report_text(found: Sequence[Summary], preset: str, base: Path, folder: Path)
     lines += claim_lines(found, folder, "", statements=False)
     for experiment in experiments_in(folder):
         rows = [summary for summary in found if summary.experiment == experiment.name]
-        lines += _section(experiment, rows, base) if rows else []
+        right = calibrations(root, [experiment])
+        lines += _section(experiment, rows, base, right) if rows else []
     return "\n".join([*lines, ""])
 
 
-def _section(experiment: Experiment, rows: Sequence[Summary], base: Path) -> list[str]:
+def _section(
+    experiment: Experiment,
+    rows: Sequence[Summary],
+    base: Path,
+    right: Mapping[str, Calibration],
+) -> list[str]:
     lines = ["", f"## {experiment.name}"]
     for key, claim in claims_of(rows, experiment).items():
         lines += [
@@ -140,6 +163,8 @@ def _section(experiment: Experiment, rows: Sequence[Summary], base: Path) -> lis
             "",
             f"**Criterion.** {_flat(claim['criterion'])}",
             "",
+            f"**How often it is right.** {how_often(right.get(key))}",
+            "",
         ]
         lines += [_bullet(row, key, experiment) for row in rows if key in row.verdicts]
     lines += ["", "### Figures and observations"]
@@ -149,9 +174,19 @@ def _section(experiment: Experiment, rows: Sequence[Summary], base: Path) -> lis
     return lines
 
 
+def how_often(calibration: Calibration | None) -> str:
+    """Power and false-alarm rate of a verdict, in a sentence."""
+    if calibration is None:
+        return "Not known: no planted worlds yet."
+    return f"In planted worlds: {calibration}."
+
+
 def _bullet(row: Summary, key: str, experiment: Experiment) -> str:
     deciding = "; ".join(f"{e.name} {e}" for e in row.deciding(key))
-    return f"- {row.title}: {sign(row, key, experiment)} **{row.verdicts[key]}**. {deciding}"
+    verdict = f"{sign(row, key, experiment)} **{row.verdicts[key]}**".lstrip()
+    then = earlier_statement(row, key, experiment)
+    note = f' on an earlier claim, "{_flat(then)}"' if then else ""
+    return f"- {row.title}: {verdict}{note}. {deciding}"
 
 
 def _flat(text: str) -> str:
@@ -172,8 +207,10 @@ def verdict_table(root: Path, preset: str, model: str | None, folder: Path = FOL
     table = Table(title=title, caption=MARKED)
     for column in ("claim", "model", preset, f"committed {COMMITTED_PRESET}"):
         table.add_column(column, overflow="fold")
+    table.add_column("how often it is right", overflow="fold")
     table.add_column(f"decided by ({preset})", overflow="fold")
     for experiment in experiments_in(folder):
+        right = calibrations(root, [experiment])
         for row in summaries(root, preset, model, experiment.name):
             earlier = committed(root / COMMITTED_PRESET / row.model / row.experiment)
             for claim in row.claims:
@@ -183,6 +220,7 @@ def verdict_table(root: Path, preset: str, model: str | None, folder: Path = FOL
                     row.title,
                     _coloured(row, key, experiment),
                     _coloured(earlier, key, experiment) or "none",
+                    str(right.get(key, "not known")),
                     "\n".join(f"{e.name} {e}" for e in row.deciding(key)[:2]),
                 )
     return table
@@ -190,8 +228,9 @@ def verdict_table(root: Path, preset: str, model: str | None, folder: Path = FOL
 
 def _coloured(row: Summary | None, key: str, experiment: Experiment) -> str:
     """Sign and verdict in the verdict's colour; empty without a verdict."""
-    if row is None or key not in row.verdicts:
+    if not sign(row, key, experiment):
         return ""
+    assert row is not None
     verdict = row.verdicts[key]
     return f"[{STYLES[verdict]}]{sign(row, key, experiment)} {verdict}[/]"
 

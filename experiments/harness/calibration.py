@@ -71,9 +71,9 @@ class Calibration:
         hardest, worst = self.hardest, self.worst
         if hardest is None or worst is None:
             return "not calibrated: no world where it is true, or none where it is false"
-        verdict = "" if self.registered else "; not registered"
+        verdict = "" if self.registered else "; not to be relied on"
         return (
-            f"supported in {hardest.supported} of {hardest.runs} worlds where it is true, in "
+            f"supported {hardest.supported} of {hardest.runs} times where it is true, "
             f"{worst.supported} of {worst.runs} where it is false{verdict}"
         )
 

@@ -38,8 +38,7 @@ from interp.errors import ExperimentError
 # No number depends on these: what assets and readers of data bring is known by its own sha256, and
 # the others show and save.
 LEFT_OUT = re.compile(
-    r"interp\.assets(\..+)?|interp\.data\.(sets|prompt_files)"
-    r"|interp\.(errors|suggest)"
+    r"interp\.assets(\..+)?|interp\.data\.(sets|prompt_files)|interp\.errors"
     r"|experiments\.lab\.(claims|progress|results)|experiments\.harness(\..+)?"
 )
 DRAWING = re.compile(r"(.+\.)?(plots(\..+)?|figures)")

@@ -42,7 +42,9 @@ def saved_label(results: Path, name: str) -> str:
         return name
 
     def identity(model: str) -> str:
-        from interp.models import identity as identify  # imports torch: only for files of one's own
+        from interp.assets.folders import (
+            identity as identify,  # imports torch: only for files of one's own
+        )
 
         return identify(model)
 

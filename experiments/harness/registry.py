@@ -19,8 +19,7 @@ from experiments.harness.source import ROOT
 from experiments.lab.claims import Claim, Verdict, judge
 from experiments.lab.config import ExperimentConfig
 from experiments.lab.estimate import Estimate
-from interp.errors import ExperimentError
-from interp.suggest import nearest
+from interp.errors import ExperimentError, nearest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

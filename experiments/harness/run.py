@@ -19,8 +19,7 @@ from experiments.harness.paths import CUSTOM, TINY, default_model, model_label, 
 from experiments.harness.registry import FOLDER, PRESET_NAMES, Experiment, find_experiment
 from experiments.lab.config import ExperimentConfig, Seed, check, settings
 from interp.assets.registry import models
-from interp.errors import ExperimentError, ModelError
-from interp.suggest import nearest
+from interp.errors import ExperimentError, ModelError, nearest
 
 if TYPE_CHECKING:
     from experiments.harness.runner import Outcome, Plan
@@ -118,7 +117,7 @@ def run_experiments(
     from experiments.harness.labs import ModelBench, load_data
     from experiments.harness.runner import run_plans
     from experiments.harness.saving import check_writable
-    from interp.models import identity
+    from interp.assets.folders import identity
 
     started, root = monotonic(), results_root(options.out)
     check_writable(root)
@@ -226,7 +225,7 @@ class Request:
     @property
     def folder(self) -> Path:
         """Where `interp run` puts the result."""
-        from interp.models import identity
+        from interp.assets.folders import identity
 
         options = self.options
         label = model_label(str(options.model), identity, options.positive, TINY)
@@ -312,7 +311,8 @@ def _named(model: Model) -> tuple[str, LoadedModel | None]:
     """
     if isinstance(model, str | os.PathLike):
         return os.fspath(model), None
-    from interp.models import LoadedModel, identity
+    from interp.assets.folders import identity
+    from interp.models import LoadedModel
 
     if not isinstance(model, LoadedModel):
         raise ModelError(

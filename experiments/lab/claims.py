@@ -1,6 +1,6 @@
 """A claim: one sentence of the research notes, put so that it can be tested, and what decides it.
 
-An experiment has `CLAIMS`, one to five of them, and `verdicts(estimates)`, which gives each of them
+An experiment has `CLAIMS`, one to six of them, and `verdicts(estimates)`, which gives each of them
 one of four verdicts from the estimates alone.
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
@@ -100,6 +101,7 @@ class Lab:
         self._cells = cells if cells is not None else MemoryCells()
         self._progress = progress if progress is not None else Silent()
         self._captured: dict[tuple[str, Site, int], Tensor] = {}
+        self._is_untrained = False
         self._tokens: dict[str, Tokens] = {}
         self._shared: dict[str, Any] = {}
         self._directions: dict[str, Direction] = {}
@@ -174,7 +176,8 @@ class Lab:
     ) -> Float[Tensor, "sample site pos d_model"]:
         """In float32, or in the model's own dtype, with a warning, where those do not fit."""
         try:
-            with in_float32(self.model):
+            random = untrained(self.model, self.seed) if self._is_untrained else nullcontext()
+            with in_float32(self.model), random:
                 return capture(self.model, tokens, sites=sites, positions=tuple(positions))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or self.model.dtype == torch.float32:
@@ -216,13 +219,12 @@ class Lab:
         return positions(self.model, self.style)[name]
 
     def untrained(self) -> Lab:
-        """The same prompts on the model's architecture with random weights: nothing is learnt.
+        """The same prompts in the same architecture with random weights (`interp.untrained`).
 
-        A second model in memory for as long as the lab is kept.
+        Only `activations` are of the random weights; `model` is what it was.
         """
         bench = copy.copy(self)
-        bench.model = untrained(self.model, self.seed)
-        bench._captured, bench._tokens, bench._shared = {}, {}, {}
+        bench._is_untrained, bench._captured = True, {}
         return bench
 
     def progress(

@@ -11,8 +11,7 @@ import pandas as pd
 
 from experiments.lab.claims import Verdict
 from experiments.lab.estimate import Estimate
-from interp.errors import ExperimentError
-from interp.suggest import nearest
+from interp.errors import ExperimentError, nearest
 
 if TYPE_CHECKING:
     from interp.directions import Direction

@@ -227,16 +227,16 @@ def select_direction(
     lab: Lab,
     sites: Sequence[Site] | None = None,
     positions: Sequence[int] | None = None,
-    n_prompts: int = 12,
+    n_prompts: int = 10,
     n_train: int = 48,
 ) -> Selection:
     """The direction that ablates refusal best at little cost; see the top of this file.
 
     `n_prompts` validation prompts and `n_train` train prompts per class, before filtering. By
-    default 8 evenly spaced `pre` sites and the style's last token. Every candidate's scores
+    default 6 evenly spaced `pre` sites and the style's last token. Every candidate's scores
     are a cell that experiments share. Raises ExperimentError when no site has a direction.
     """
-    sites = candidate_sites(lab, 8) if sites is None else list(sites)
+    sites = candidate_sites(lab, 6) if sites is None else list(sites)
     positions = candidate_positions(lab, 1) if positions is None else list(positions)
     prompts = answering_prompts(lab, n_train, n_prompts)
     directions = directions_of(lab, sites, positions, prompts)

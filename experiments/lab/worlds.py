@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from experiments.lab.lab import Lab
-from interp.data.prompt_sets import ContrastSet, contrast, text_set
+from interp.data.prompt_sets import contrast, text_set
 from interp.sites import Site
 
 States = Callable[
@@ -35,11 +35,17 @@ class World:
     lab: Callable[[int], Lab]  # by the seed of the draw
 
 
+def texts_of(group: str, n: int) -> list[str]:
+    """Made-up texts that `PlantedLab` knows the states of."""
+    return [f"{group} {row}" for row in range(n)]
+
+
 class PlantedLab(Lab):
     """A lab whose states are made up instead of captured; its model has a shape and no weights.
 
-    `states` is asked for the groups "positive" and "negative" of the contrast set, and for every
-    set of `data`, by its name and class, as in "topics/positive".
+    `states` is asked for the groups "positive" and "negative" of the contrast set, and of every
+    contrast set named in `data`, as in "twins/positive". `others` are sets of other kinds, whose
+    texts are `texts_of` their groups.
     """
 
     def __init__(
@@ -49,19 +55,17 @@ class PlantedLab(Lab):
         n_layers: int,
         n_prompts: int = 48,
         data: Sequence[str] = (),
+        others: Mapping[str, Any] | None = None,
         untrained: States,
         seed: int = 0,
         has_mid: bool = True,
     ) -> None:
         names = {"": ("positive", "negative")}
         names |= {name: (f"{name}/positive", f"{name}/negative") for name in data}
-        self._sets: dict[str, ContrastSet] = {}
-        self._rows: dict[str, tuple[str, int]] = {}
+        self._sets: dict[str, Any] = dict(others or {})
         for name, groups in names.items():
-            halves = [[f"{group} {i}" for i in range(n_prompts)] for group in groups]
+            halves = [texts_of(group, n_prompts) for group in groups]
             self._sets[name] = contrast(name or "planted", *halves, "none")
-            for group, half in zip(groups, halves, strict=True):
-                self._rows |= {text: (group, i) for i, text in enumerate(half)}
         self._states, self._untrained_states = states, untrained
         nothing = text_set("planted text", ["Nothing."], "none")
         model: Any = SimpleNamespace(n_layers=n_layers, info=SimpleNamespace(has_mid=has_mid))
@@ -78,7 +82,7 @@ class PlantedLab(Lab):
         self, prompts: Sequence[str], sites: Sequence[Site], positions: Sequence[int] = (-1,)
     ) -> Float[Tensor, "sample site pos d_model"]:
         """The planted states of the prompts."""
-        found = [self._rows[prompt] for prompt in prompts]
+        found = [(group, int(row)) for group, row in (text.rsplit(" ", 1) for text in prompts)]
         states = {
             group: self._states(group, rows, sites, positions)
             for group in dict.fromkeys(group for group, _ in found)
@@ -91,7 +95,7 @@ class PlantedLab(Lab):
         """As in a template that puts one token after the prompt."""
         return {"last": -1, "last_instruction": -2}[name]
 
-    def data(self, name: str) -> ContrastSet:
+    def data(self, name: str) -> Any:
         """A planted set."""
         return self._sets[name]
 

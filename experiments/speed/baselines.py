@@ -15,13 +15,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import GenerationConfig
 
+from interp.assets.checkpoints import quiet_transformers, read_folder
+from interp.assets.tiny import tiny_huggingface
 from interp.errors import ExperimentError
 from interp.interventions import Intervention, Placement, compose
-from interp.models import LoadedModel, quiet_transformers, read_folder
+from interp.models import LoadedModel
 from interp.prompts import Tokens, left_padded, pad_token
 from interp.sites import Site
-from interp.tiny import tiny_huggingface
-from interp.writes import write_hooks
+from interp.writes import hooks
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +79,7 @@ def bridge_log_probs(
 ) -> Float[Tensor, "sample vocab"]:
     """Next-token log probabilities by `run_with_hooks` with the exact writes of the engine."""
     logits = model.bridge.run_with_hooks(
-        batch.ids, attention_mask=batch.mask, fwd_hooks=write_hooks(placements)
+        batch.ids, attention_mask=batch.mask, fwd_hooks=hooks(model, placements)
     )
     return logits[:, -1].float().log_softmax(-1).cpu()
 

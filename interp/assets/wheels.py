@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 
 from interp.assets.cache import CHUNK_BYTES, check_hash, sha256_file
-from interp.assets.downloads import Report
+from interp.assets.progress import Report
 from interp.assets.registry import Wheel
 from interp.errors import AssetError
 

@@ -23,8 +23,7 @@ from interp.data.prompt_sets import (
     example_set,
     text_set,
 )
-from interp.errors import DataError
-from interp.suggest import nearest
+from interp.errors import DataError, nearest
 
 
 class LabelledResponse(NamedTuple):
@@ -48,6 +47,13 @@ class LabelledSentence(NamedTuple):
 
     sentence: str
     positive: bool
+
+
+class TopicSentence(NamedTuple):
+    """A factual sentence and the domain that it is from."""
+
+    topic: str
+    sentence: str
 
 
 class Dilemma(NamedTuple):
@@ -92,16 +98,6 @@ def _moral(offline: bool) -> Pairs:
     return [(moral, neutral) for pairs in by_foundation.values() for moral, neutral in pairs]
 
 
-def _topics(offline: bool) -> Pairs:
-    """Plain facts about the sky, and about the house and garden."""
-    by_domain = _literal("neutral_pool", offline)
-    sky, home = ([text for name in names for text in by_domain[name]] for names in _TOPICS)
-    return list(zip(sky, home, strict=True))
-
-
-_TOPICS = (("ASTRONOMY", "WEATHER"), ("COOKING", "GARDENING"))
-
-
 def _choices(file: str, every: int = 1) -> Callable[[bool], Pairs]:
     """A/B questions with the answer that shows the behaviour, and with the other answer."""
 
@@ -120,7 +116,6 @@ _PAIRED: Mapping[str, tuple[str, Callable[[bool], Pairs]]] = {
     "persona": ("twins", _literal_pairs("persona_pairs")),
     "syntax": ("twins", _literal_pairs("syntax_pairs")),
     "moral": ("twins", _moral),
-    "topics": ("twins", _topics),
     "refusal_choice": ("tasks", _choices("refusal")),
     # 20,184 pairs about some hundred questions: every twentieth has as many different ones.
     "sycophancy": ("tasks", _choices("sycophancy", every=20)),
@@ -136,8 +131,7 @@ def contrast_set(name: str = "refusal", *, offline: bool = False) -> ContrastSet
 
     refusal: harmful, harmless. twins: harmful, harmless in matched wording. sentiment: positive,
     negative. register: formal, informal. persona: questionable voice, neutral voice. syntax:
-    grammatical, ungrammatical. moral: moral, neutral. topics: two
-    harmless ones, sky and home, for what any two topics do. The others are A/B questions answered with,
+    grammatical, ungrammatical. moral: moral, neutral. The others are A/B questions answered with,
     and against, the behaviour (of sycophancy every twentieth pair: the rest repeat its questions).
     All but `refusal` are paired.
     """
@@ -179,6 +173,12 @@ def neutral_sentences(*, offline: bool = False) -> TextSet:
     by_domain = _literal("neutral_pool", offline)
     texts = [text for domain in by_domain.values() for text in domain]
     return text_set("neutral", texts, data_asset("twins").licence, near_duplicate_clusters(texts))
+
+
+def topics(*, offline: bool = False) -> tuple[TopicSentence, ...]:
+    """The same sentences with their domains: ten harmless topics of 30 sentences each."""
+    by_domain = _literal("neutral_pool", offline)
+    return tuple(TopicSentence(name, text) for name, texts in by_domain.items() for text in texts)
 
 
 def refusal_markers(*, offline: bool = False) -> tuple[str, ...]:
@@ -254,6 +254,7 @@ _EXAMPLES = {
     "boolq": (boolq, "boolq"),
     "sst2": (sst2, "boolq"),
     "dilemmas": (dilemmas, "twins"),
+    "topics": (topics, "twins"),
     "refusal_responses": (refusal_responses, "advbench"),
 }
 SETS = (*CONTRAST_SETS, *_TEXTS, *_EXAMPLES)

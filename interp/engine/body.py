@@ -23,11 +23,11 @@ from interp.engine.attention import IMPLEMENTATION, Attend, PackedAttention, Sto
 from interp.engine.packing import Pack, pack, prefix_tree
 from interp.engine.residuals import ResidualStore
 from interp.engine.user_hooks import UserHooks
+from interp.engine.writing import HookFunction, check_sites, resolve, touched, write_hooks
 from interp.interventions import Placement, Positions
 from interp.models import LoadedModel
 from interp.prompts import batch
 from interp.sites import Site
-from interp.writes import HookFunction, check_sites, resolve, touched, write_hooks
 
 NO_MASK = torch.zeros(1, 1, 1, 1)
 """Four dimensions tell transformers that the mask is ready; the packed attention has its own."""

@@ -21,10 +21,10 @@ from interp.data import sets
 from interp.data.prompt_sets import text_set
 from interp.directions import Direction, mean_difference
 from interp.errors import DataError
+from interp.models import tiny_random_model
 from interp.nulls import FAMILIES
 from interp.prompts import tokenise
 from interp.sites import all_sites
-from interp.tiny import tiny_random_model
 
 
 def test_shared_cells_are_measured_once_per_run_and_kept_by_each(bench, tmp_path) -> None:

@@ -13,8 +13,8 @@ from experiments.harness.paths import project_root, saved_label
 from experiments.harness.runner import run_plans
 from experiments.lab.results import Result
 from experiments.notebook import about, estimates, figure, observation, show
+from interp.assets.tiny import tiny_huggingface
 from interp.errors import ExperimentError
-from interp.tiny import tiny_huggingface
 
 MAX_CODE_LINES = 50
 VARIABLES = ("INTERP_MODEL", "INTERP_PRESET", "INTERP_STYLE", "INTERP_RESULTS")
@@ -107,7 +107,7 @@ def own_model(tmp_path) -> Path:
 def test_a_model_of_ones_own_is_run_once_and_then_shown(
     named, own_model, runs, monkeypatch
 ) -> None:
-    monkeypatch.setattr("interp.models.fetch_hub_snapshot", lambda *_, **__: own_model)
+    monkeypatch.setattr("interp.assets.folders.fetch_hub_snapshot", lambda *_, **__: own_model)
     model = str(own_model) if named == "folder" else "Owner/Own-1B"
     result = show("91", model, "smoke", **runs)
     label = "Own-model-*" if named == "folder" else "Owner--Own-1B"

@@ -10,13 +10,16 @@ from experiments.command.report import (
     BEGIN,
     END,
     LEGEND,
+    _cell,
     experiment_table,
     print_report,
     refresh_readme,
     write_report,
 )
+from experiments.harness.calibration import Row, criterion_of, write_rows
 from experiments.harness.code_hash import code_hash
 from experiments.harness.provenance import git
+from experiments.harness.registry import find_experiment
 from experiments.harness.summaries import committed, read_summary, summaries
 
 ESTIMATE = {
@@ -35,8 +38,8 @@ SHOWN = "norm.mean 1.23 nats [1, 1.5], null [-0.1, 0.1]"
 CLAIM = {
     "key": "91a",
     "notes": "norms\n  grow",
-    "statement": "Norms | are positive.",
-    "criterion": "Supported if above 0.5.",
+    "statement": "Norms are positive.",
+    "criterion": "Supported if the mean norm is above 0.5, else rejected.",
     "estimates": ["norm.mean", "other", "absent"],
 }
 
@@ -93,11 +96,11 @@ def test_readme_has_signs_estimates_and_links(root, experiments_folder) -> None:
     assert "| [91a](#91a) | ✓ | ✗ |\n| [91b](#91b) | ~ | – |\n" in text
     assert LEGEND == (
         "✓ supported, ✗ rejected, ~ inconclusive, – untestable; ° measured by earlier code; an "
-        "empty cell has not been run."
+        "empty cell has not been measured as the claim now stands."
     )
     assert LEGEND in text
-    assert "### 91a\n\n> norms grow\n\n**Claim.** Norms | are positive." in text
-    assert "**Criterion.** Supported if above 0.5." in text
+    assert "### 91a\n\n> norms grow\n\n**Claim.** Norms are positive." in text
+    assert "**Criterion.** Supported if the mean norm is above 0.5, else rejected." in text
     # The estimates that decide, those that are there.
     assert f"- a: ✓ **supported**. {SHOWN}; other not measured" in text
     assert f"- b (style: newline): – **untestable**. {SHOWN}" in text
@@ -114,7 +117,7 @@ def test_the_projects_readme_gets_the_statements_too(root, experiments_folder) -
     write_report(root, "full", experiments_folder)
     text = readme.read_text()
     assert text.startswith(f"before {BEGIN}\n| | claim | a |\n|---|---|---|\n")
-    assert "| [91a](results/README.md#91a) | Norms \\| are positive. | ✓ |" in text
+    assert "| [91a](results/README.md#91a) | Norms are positive. | ✓ |" in text
     assert text.endswith(f"{LEGEND}\n{END} after")
     assert not refresh_readme(readme, root, experiments_folder)
 
@@ -150,9 +153,22 @@ def test_a_claim_is_shown_as_present_code_states_it(root, experiments_folder) ->
     save(root, "full", "a", "supported")
     save(root, "full", "b", code="earlier", claims=[other])
     text = write_report(root, "full", experiments_folder).read_text()
-    assert "Norms | are positive." in text
-    assert "As it was." not in text
-    assert "| [91a](#91a) | ✓ | ✗° |" in text
+    assert "Norms are positive." in text
+    assert "| [91a](#91a) | ✓ |  |" in text
+    assert '- b: **rejected** on an earlier claim, "As it was."' in text
+
+
+def test_how_often_a_verdict_is_right_stands_with_its_claim(root, experiments_folder) -> None:
+    save(root, "full", "a", "supported", "rejected")
+    made_up = find_experiment("91", experiments_folder)
+    counts = (60, 54, 0, 6, 0, 0.9, 0.8, 0.95, criterion_of(made_up, "91a"))
+    worlds = [Row("91a", "true", True, *counts), Row("91a", "no", False, 60, 0, *counts[2:])]
+    write_rows(root, worlds, "91")
+    sentence = "supported 54 of 60 times where it is true, 0 of 60 where it is false"
+    text = write_report(root, "full", experiments_folder).read_text()
+    assert f"**How often it is right.** In planted worlds: {sentence}" in text
+    assert "**How often it is right.** Not known: no planted worlds yet." in text  # 91b
+    assert "54 of 60" in "\n".join(shown(root, experiments_folder, "full")[1])
 
 
 def test_a_claim_that_a_result_does_not_have_is_an_empty_cell(root, experiments_folder) -> None:
@@ -236,3 +252,7 @@ def test_results_from_before_there_were_claims_count_as_none(root, experiments_f
 def test_no_results_says_what_to_run(root, experiments_folder) -> None:
     _, (line,) = shown(root, experiments_folder, "quick")
     assert "interp run all --preset quick" in line
+
+
+def test_a_bar_in_a_statement_does_not_end_its_cell() -> None:
+    assert _cell("a | b\n c") == "a \\| b c"

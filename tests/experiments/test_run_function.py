@@ -19,10 +19,10 @@ from experiments.harness.registry import find_experiment
 from experiments.harness.run import with_settings
 from experiments.lab.config import ExperimentConfig
 from experiments.lab.results import Result
+from interp.assets.tiny import tiny_huggingface
 from interp.data.prompt_sets import ContrastSet
 from interp.errors import DataError, ExperimentError, InterpError, ModelError
-from interp.models import from_huggingface
-from interp.tiny import tiny_huggingface, tiny_random_model
+from interp.models import from_huggingface, tiny_random_model
 from tests.made_up_experiments import rewrite
 
 

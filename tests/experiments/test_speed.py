@@ -37,12 +37,12 @@ from experiments.speed.works import (
     generation_rows,
     steered,
 )
+from interp.assets.tiny import tiny_huggingface
 from interp.errors import ExperimentError
 from interp.interventions import Add, Placement, ablate
 from interp.predict import readout
 from interp.prompts import tokenise
 from interp.sites import Site, everywhere
-from interp.tiny import tiny_huggingface
 
 SPEED = find_experiment("speed")
 COLUMNS = [

@@ -3,14 +3,16 @@
 import http.server
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from interp.assets import fetch as assets
 from interp.assets.registry import ModelAsset
-from tests.toy_assets import NO_HUB, Hub, handler_for, make_model
+from tests.toy_assets import NO_HUB, Hub, HubHandler, make_model
 
 
 @pytest.fixture
@@ -42,9 +44,16 @@ def toy_model(wheels, monkeypatch) -> ModelAsset:
 
 @pytest.fixture
 def hub(empty_cache, monkeypatch) -> Iterator[Hub]:
-    """A running hub that serves the made-up model."""
+    """A running hub that serves the made-up model; its client writes often and never waits."""
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(empty_cache / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY", True)
+    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+    for module in ("file_download", "utils._http"):
+        monkeypatch.setattr(f"huggingface_hub.{module}.time", Mock(time))
     state = Hub()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler_for(state))
+    handler = type("Handler", (HubHandler,), {"hub": state})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     server.block_on_close = False
     state.url = f"http://127.0.0.1:{server.server_address[1]}"

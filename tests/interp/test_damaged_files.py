@@ -9,12 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from interp.assets.checkpoints import read_folder
+from interp.assets.folders import identity
+from interp.assets.gguf_conversion import convert_gguf
 from interp.assets.gguf_header import GGUFHeader, read_header
+from interp.assets.tiny import tiny_huggingface
 from interp.data.prompt_files import read_prompts
 from interp.errors import DataError, InterpError, ModelError, PromptError
-from interp.models import convert_gguf, identity, load, read_folder
+from interp.models import load
 from interp.prompts import tokenise
-from interp.tiny import tiny_huggingface
 from tests.damage import flipped, outcome, spliced
 from tests.toy_gguf import write_gguf
 

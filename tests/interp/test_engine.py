@@ -19,11 +19,10 @@ from interp.engine.residuals import ResidualStore
 from interp.errors import ActivationError
 from interp.generation import generate
 from interp.interventions import Add, Placement, ablate
-from interp.models import LoadedModel
+from interp.models import LoadedModel, tiny_random_model
 from interp.predict import readout, text_log_probs
 from interp.prompts import Tokens, batch, tokenise
 from interp.sites import Site, everywhere
-from interp.tiny import tiny_random_model
 
 PROMPTS = ("Why is the sky blue?", "Tea", "Name three large rivers and where they end.")
 CONTINUATIONS = [[40, 41], [40, 42, 43], [44]]

@@ -22,6 +22,7 @@ from transformer_lens.hook_points import HookPoint
 from transformers import AutoModelForCausalLM
 
 from interp.activations import capture, capture_moments
+from interp.assets.tiny import TINY_SHA256, tiny_config, tiny_tokenizer
 from interp.generation import generate
 from interp.interventions import (
     Adaptive,
@@ -40,7 +41,6 @@ from interp.models import LoadedModel, from_huggingface
 from interp.predict import continuation_kl, readout, text_log_probs
 from interp.prompts import Tokens, batch
 from interp.sites import Site, all_sites, everywhere
-from interp.tiny import TINY_SHA256, tiny_config, tiny_tokenizer
 from interp.weights import orthogonalised
 from tests.conftest import FAMILIES
 from tests.reference import Edits, plain_forward

@@ -8,16 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from interp.assets.tiny import tiny_huggingface
 from interp.engine.packing import prefix_tree
+from interp.engine.writing import touched
 from interp.errors import ActivationError
 from interp.generation import generate
 from interp.interventions import Add, Placement, RotateTo, Scale, ablate
-from interp.models import LoadedModel
+from interp.models import LoadedModel, tiny_random_model
 from interp.predict import continuation_kl, readout, text_damage, text_log_probs
 from interp.prompts import Tokens, batch, tokenise
 from interp.sites import Site, all_sites, everywhere
-from interp.tiny import tiny_huggingface, tiny_random_model
-from interp.writes import touched
 from tests.conftest import FAMILIES
 from tests.reference import plain_forward
 

@@ -12,12 +12,12 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from interp.activations import capture
+from interp.assets.tiny import tiny_tokenizer
 from interp.interventions import Add, Placement
 from interp.models import LoadedModel, from_huggingface
 from interp.predict import readout
 from interp.prompts import Tokens
 from interp.sites import Site, all_sites
-from interp.tiny import tiny_tokenizer
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "hooked_transformer.safetensors"
 STREAMS = ("pre", "mid", "post")

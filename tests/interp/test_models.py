@@ -5,17 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from interp.assets.folders import identity, short_name
+from interp.assets.tiny import tiny_huggingface
+from interp.engine.self_check import residual_identities
 from interp.errors import ModelError
-from interp.models import (
-    choose_device,
-    choose_dtype,
-    from_huggingface,
-    identity,
-    load,
-    residual_identities,
-    short_name,
-)
-from interp.tiny import tiny_huggingface, tiny_random_model
+from interp.models import choose_device, choose_dtype, from_huggingface, load, tiny_random_model
 from tests.conftest import FAMILIES
 
 

@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interp.errors import PromptError
-from interp.models import LoadedModel
+from interp.models import LoadedModel, tiny_random_model
 from interp.prompts import KEPT_TAIL, batch, positions, render, tokenise, tokenise_text
-from interp.tiny import tiny_random_model
 
 PROMPTS = ("Why is the sky blue?", "Tea", "Name three large rivers.")
 sequences = st.lists(st.lists(st.integers(1, 50), min_size=1, max_size=30), min_size=1, max_size=8)

@@ -10,6 +10,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from interp import generation, scores
 from interp.data import sets as data
+from interp.data.refusal_labels import labels
 from interp.errors import AssetError, DataError, PromptError
 from interp.prompts import tokenise
 from interp.refusal_classifier import ANSWER_CLASSES, classify
@@ -194,7 +195,7 @@ def test_answers_are_decoded_in_prompt_order(tiny_model):
 
 @pytest.mark.parametrize(("model", "split", "binary", "classes", "n"), AGREEMENT)
 def test_agreement_with_blind_labels_is_as_measured(model, split, binary, classes, n):
-    rows = [row for row in scores.labels(split) if row.model == model]
+    rows = [row for row in labels(split) if row.model == model]
     found = [classify(row.first_words) for row in rows]
     same = [f == row.label for f, row in zip(found, rows, strict=True)]
     refused = [(f == "refused") == (r.label == "refused") for f, r in zip(found, rows, strict=True)]
@@ -202,11 +203,11 @@ def test_agreement_with_blind_labels_is_as_measured(model, split, binary, classe
 
 
 def test_labels_are_well_formed():
-    rows = scores.labels()
+    rows = labels()
     assert {row.label for row in rows} == set(ANSWER_CLASSES)
     assert {row.condition for row in rows} == {"base", "ablated", "added"}
     assert all(0 < len(row.first_words.split()) <= 20 for row in rows)
-    prompts = {split: {r.prompt_id for r in scores.labels(split)} for split in SPLITS}
+    prompts = {split: {r.prompt_id for r in labels(split)} for split in SPLITS}
     assert not prompts["development"] & (prompts["held_out"] | prompts["fresh"])
 
 

@@ -14,16 +14,15 @@ from torch import Tensor
 from interp.activations import capture
 from interp.engine.body import Body, engine_of
 from interp.engine.packing import pack
+from interp.engine.writing import write_hooks
 from interp.errors import ActivationError
 from interp.generation import generate
 from interp.interventions import Add, Placement, ablate
-from interp.models import LoadedModel
+from interp.models import LoadedModel, tiny_random_model
 from interp.predict import continuation_kl, each_text, readout, text_damage, text_log_probs
 from interp.prompts import Tokens, batch, tokenise
 from interp.scores import opening_tokens, refusal_scores
 from interp.sites import Site, everywhere
-from interp.tiny import tiny_random_model
-from interp.writes import write_hooks
 from tests.conftest import FAMILIES
 
 PROMPTS = ("Why is the sky blue?", "Tea", "Name three large rivers and where they end.")

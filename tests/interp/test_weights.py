@@ -5,11 +5,10 @@ import torch
 
 from interp.errors import ModelError
 from interp.interventions import Placement, ablate
-from interp.models import LoadedModel
+from interp.models import LoadedModel, tiny_random_model
 from interp.predict import readout
 from interp.prompts import tokenise
 from interp.sites import everywhere
-from interp.tiny import tiny_random_model
 from interp.weights import orthogonalised, orthogonalised_state, residual_writers
 
 PROMPTS = ["Name a colour", "Explain how tides work in a small bay"]

@@ -5,15 +5,14 @@ import torch
 from torch import Tensor
 
 from interp.activations import capture
+from interp.engine.writing import write_hooks
 from interp.errors import ActivationError
 from interp.generation import generate
 from interp.interventions import Add, Placement, ablate
-from interp.models import LoadedModel
+from interp.models import LoadedModel, tiny_random_model
 from interp.predict import readout
 from interp.prompts import Tokens, tokenise
 from interp.sites import Site
-from interp.tiny import tiny_random_model
-from interp.writes import write_hooks
 
 PROMPTS = ("Why is the sky blue?", "Tea", "Name three large rivers and where they end.")
 POSITIONS = ("all", (-1,), (-3, -1))
