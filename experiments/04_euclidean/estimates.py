@@ -1,7 +1,6 @@
 """From readings and rank correlations to estimates."""
 
 from collections.abc import Iterator, Sequence
-from itertools import product
 
 import numpy as np
 from numpy.random import Generator
@@ -9,58 +8,86 @@ from scipy import stats as scipy_stats
 
 from experiments.lab.estimate import Estimate
 from interp.curvature import orders
-from interp.curvature.excess import SHAPES, excess, power
+from interp.curvature.excess import CONTROLS, Readings, excess
 from interp.curvature.inner_products import INNER_PRODUCTS
 from interp.stats import Interval, holm, null_interval
 
-from .measure import Refusal, Sample
-from .protocol import CLASSES, CONVERGED, CURVED, MARGIN, RIVALS, THIRDS
+from .measure import Refusal, Sample, Segments
+from .protocol import CLASSES, CONVERGED, CURVED, MARGIN, PLACES, RADII, RIVALS, STEPS
+
+Z = scipy_stats.norm.ppf(0.975)
 
 
-def manifold_estimates(samples: Sequence[Sample]) -> Iterator[Estimate]:
-    """Excess and power of every third and class; p against the nearer bound, by Holm.
+def control_variance(found: Readings) -> float:
+    """Of the mean of the control that is known worst."""
+    return max(float(np.var(found[kind], ddof=1)) / len(found[kind]) for kind in CONTROLS)
 
-    The sites of a third are taken as wholly dependent: their errors are averaged. Power is that of
-    the shape that is seen less often.
+
+def standard_error(found: Readings) -> float:
+    """Of the excess of one place.
+
+    The spread of random halves is that of the whole (Shao and Wu 1989, the delete-half jackknife).
     """
-    found = {}
-    for third, name in product(THIRDS, CLASSES):
-        here = [s.readings for s in samples if (s.third, s.group) == (third, name)]
-        n = min((s.n for s in samples if (s.third, s.group) == (third, name)), default=0)
-        place, unit = f"{third}.{name}", "of draws"
-        value, error = np.mean([excess(x) for x in here], axis=0) if here else (np.nan, np.nan)
-        found[place] = Interval(value, value - 1.96 * error, value + 1.96 * error, n), error
-        for label, kind in (("power", ""), ("power_bare", ".bare")):
-            seen = [np.mean([power(x, s + kind, CURVED) for x in here] or [0]) for s in SHAPES]
-            yield Estimate(f"{label}.{place}", float(min(seen)), n=n, unit=unit)
-    beyond = [(abs(interval.value) - CURVED) / error for interval, error in found.values()]
-    p = holm(np.nan_to_num(scipy_stats.norm.sf(beyond), nan=1.0))
-    for (place, (interval, _)), corrected in zip(found.items(), p, strict=True):
-        yield Estimate.of(f"excess.{place}", interval, p=float(corrected))
+    return float(np.sqrt(np.var(found["halves"], ddof=1) + control_variance(found)))
 
 
-def output_estimates(
-    kl: orders.OutputKL, lengths: orders.Lengths, steps: Sequence[float], n: int, rng: Generator
-) -> Iterator[Estimate]:
-    """(b): which steps count, and how well each metric orders them."""
-    change = orders.change_on_halving(kl, steps)
+def pooled_error(samples: Sequence[Sample]) -> float:
+    """Of the mean absolute excess: places of one class have the same prompts in their halves."""
+    variance = 0.0
+    for name in CLASSES:
+        here = [sample.readings for sample in samples if sample.group == name]
+        middles = [np.mean([np.mean(found[kind]) for kind in CONTROLS]) for found in here]
+        signs = [np.sign(x["data"][0] - middle) for x, middle in zip(here, middles, strict=True)]
+        halves = np.sum([s * np.array(x["halves"]) for s, x in zip(signs, here, strict=True)], 0)
+        variance += np.var(halves, ddof=1) + sum(map(control_variance, here))
+    return float(np.sqrt(variance) / len(samples))
+
+
+def curvature_estimates(samples: Sequence[Sample]) -> Iterator[Estimate]:
+    """(a): the curvature, the power for either shape, and the excess of every place."""
+    by_place = {sample.place: sample for sample in samples}
+    if set(by_place) != set(PLACES):  # states that do not vary
+        names = ("curvature", *(f"power.{s}" for s in RADII), *(f"excess.{x}" for x in PLACES))
+        yield from (Estimate(name, np.nan) for name in names)
+        return
+    ordered = [by_place[place].readings for place in PLACES]
+    n, found = min(sample.n for sample in samples), np.array([excess(x) for x in ordered])
+    value, error = np.abs(found).mean(), pooled_error(samples)
+    yield Estimate.of("curvature", around(value, error, n), mde=2.8 * error)
+    for shape in RADII:
+        seen = abs(np.mean([x[shape] for x in ordered]))
+        power = scipy_stats.norm.cdf((seen - CURVED) / error - Z)
+        yield Estimate(f"power.{shape}", float(power), n=n)
+        yield Estimate(f"planted.{shape}", float(seen), n=n)
+    errors = [standard_error(x) for x in ordered]
+    p = holm(scipy_stats.norm.sf((np.abs(found) - CURVED) / errors))
+    for i, place in enumerate(PLACES):
+        yield Estimate.of(f"excess.{place}", around(found[i], errors[i], n), p=float(p[i]))
+
+
+def around(value: float, error: float, n: int) -> Interval:
+    """Of a value that is about normal."""
+    return Interval(float(value), float(value - Z * error), float(value + Z * error), n)
+
+
+def output_estimates(found: Segments, n: int, rng: Generator) -> Iterator[Estimate]:
+    """(b): at how many sites the output has a metric, and how well each metric orders it."""
+    change, n_segments = orders.change_on_halving(found.kl, STEPS), found.kl[0, 0].size
     counts = change <= CONVERGED
-    yield Estimate("output.converged", float(counts.mean()), n=counts.size, unit="of steps")
-    yield Estimate("output.change", float(np.median(change)), n=kl[0, 0].size)
+    yield Estimate("output.converged", float(counts.mean()), n=counts.size, unit="of sites")
+    yield Estimate("output.change", float(np.median(change)), n=n_segments)
     used = counts if counts.any() else np.ones_like(counts)  # shown, though untestable
-    found = orders.segment_orders(kl, lengths, used, n, rng)
-    yield from metric_estimates("output", found, kl[0, 0].size)
+    ordered = orders.segment_orders(found.kl, found.lengths, used, n, rng)
+    yield from metric_estimates("output", ordered, n_segments)
 
 
 def refusal_estimates(found: Refusal, n: int, rng: Generator) -> Iterator[Estimate]:
-    """(c): whether the model refuses, and how well each metric predicts the odds."""
-    refused, n_prompts = found.refused.sum(axis=1), found.odds.shape[1]
-    table = [refused, n_prompts - refused]
-    p = float(np.asarray(scipy_stats.fisher_exact(table, alternative="greater"))[1])
-    unit = "harmful prompts"
-    yield Estimate("behaviour.refused", int(refused[0]), n=n_prompts, p=p, unit=unit)
+    """(c): whether refusal varies, and how well each metric predicts the odds."""
+    n_prompts, refused = len(found.odds), int(found.refused.sum())
+    for name, count in (("refused", refused), ("accepted", n_prompts - refused)):
+        yield Estimate(f"behaviour.{name}", count, n=n_prompts, unit="harmful prompts")
     ordered = orders.projection_orders(found.odds, found.projections, n, rng)
-    yield from metric_estimates("behaviour", ordered, found.odds.size)
+    yield from metric_estimates("behaviour", ordered, n_prompts)
 
 
 def metric_estimates(meaning: str, found: orders.Orders, n: int) -> Iterator[Estimate]:
@@ -72,7 +99,7 @@ def metric_estimates(meaning: str, found: orders.Orders, n: int) -> Iterator[Est
     at = [INNER_PRODUCTS.index(name) for name in RIVALS]
     ahead, leads, none = (x[..., at] - x[..., :1] for x in found)
     error = leads.std(axis=0, ddof=1) + np.finfo(float).tiny
-    p = holm(2 * scipy_stats.norm.sf(np.abs(ahead - MARGIN) / error))
+    p = holm(scipy_stats.norm.sf((ahead - MARGIN) / error))
     for i, name in enumerate(RIVALS):
         interval = Interval(ahead[i], *null_interval(leads[:, i]), n)
         null, mde = null_interval(none[:, i]), 2.8 * float(error[i])

@@ -10,41 +10,32 @@ from .protocol import CURVED
 
 METRICS = {"l2": "L2", "whitened": "whitened", "causal": "unembedding-weighted"}
 MEANINGS = {"output": "orders changes of the output", "behaviour": "predicts refusal odds"}
-ESTIMATORS = {
-    "triangle_defect": "Triangle defect\nover flat controls",
-    "negative_share": "Negative eigenvalue\nshare over controls",
-}
+THIRDS = {name: f"{name} third" for name in ("first", "middle", "last")}
 PLANTED = {"sphere": "planted sphere", "hyperbolic": "planted hyperbolic plane"}
 
 
 def plot(result: Result) -> dict[str, Figure]:
-    """Curvature over depth, and the metrics in short."""
+    """Curvature at every place, and the metrics."""
     return {"excess": plot_excess(result), "metrics": plot_metrics(result)}
 
 
 def plot_excess(result: Result) -> Figure:
-    """Both estimators over depth, with flat controls and planted surfaces."""
-    table = result.tables["excess"].rename(columns={"estimator": "panel"})
-    defect = table[table["panel"] == "triangle_defect"]
-    flat = ((defect["low"] > -CURVED) & (defect["high"] < CURVED)).mean()
-    beyond = ((defect["low"] > CURVED) | (defect["high"] < -CURVED)).mean()
-    means = pd.DataFrame(table.groupby(["panel", "depth"])[[*PLANTED]].mean()).reset_index()
-    planted = [means.assign(value=means[shape], group=text) for shape, text in PLANTED.items()]
-    bound = [
-        planted[0][planted[0]["panel"] == "triangle_defect"].assign(value=sign * CURVED, group=text)
-        for sign, text in ((1, "bound, sphere"), (-1, "bound, hyperbolic"))
+    """The excess over depth, beside that of planted surfaces; the margin is grey."""
+    table = result.tables["excess"].assign(null_low=-CURVED, null_high=CURVED)
+    planted = table.groupby("label", sort=False)[[*PLANTED]].mean()
+    rows = [
+        pd.DataFrame({"label": planted.index, "group": shape, "value": planted[shape]})
+        for shape in PLANTED
     ]
-    return plots.profiles(
-        pd.concat([table.assign(group=table["class"]), *planted, *bound], ignore_index=True),
-        title=f"{flat:.0%} of the samples are as flat as the bound asks, {beyond:.0%} are curved",
-        caption=caption(
-            result,
-            f"n \N{GREATER-THAN OR EQUAL TO} {table['n'].min()} states of a class at a site",
-            "only the triangle defect decides",
-        ),
-        y_labels=ESTIMATORS,
-        null_label="flat controls, 95%",
-        references=0.0,
+    return plots.intervals(
+        pd.concat([table, *rows], ignore_index=True),
+        limits=None,
+        title=f"Mean absolute excess {result['curvature'].value:.3f}: curvature of last-token "
+        "states\nbeyond flat controls",
+        caption=caption(result, f"n = {table['n'].min()} states of a class"),
+        x_label="Triangle defect beyond flat controls",
+        null_label=f"counts as flat (within {CURVED:g})",
+        labels={**THIRDS, **PLANTED},
     )
 
 
@@ -58,8 +49,8 @@ def plot_metrics(result: Result) -> Figure:
         limits=None,
         title=f"L2 orders the output with a Spearman of {value['output', 'l2']:.2f}, "
         f"refusal with {value['behaviour', 'l2']:.2f}",
-        caption=caption(result, f"n = {segments} segments, {prompts} prompts"),
-        x_label="Spearman correlation, within a base prompt or a class",
+        caption=caption(result, f"n = {segments} segments, {prompts} harmful prompts"),
+        x_label="Spearman correlation, within a base prompt or harmful prompts",
         null_label="shuffled, 95%",
         labels={**METRICS, **MEANINGS},
     )

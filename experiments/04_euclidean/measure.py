@@ -1,4 +1,4 @@
-"""What is measured: readings of every sample, output KL along segments, refusal of test prompts."""
+"""What is measured: readings of every sample, output KL along segments, refusal of prompts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,16 +7,28 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from experiments.lab.lab import Lab
-from experiments.lab.outputs import outputs_of, states_at
-from experiments.lab.spacing import spaced
+from experiments.lab.outputs import outputs_of
 from interp.curvature.excess import Draws, Readings, readings
-from interp.curvature.graph import distinct
-from interp.curvature.holonomy import principal_components
+from interp.curvature.graph import distinct, principal_components
 from interp.curvature.inner_products import InnerProducts
 from interp.curvature.orders import Lengths, OutputKL
 from interp.sites import Site, everywhere
 
-from .protocol import CLASSES, N_COMPONENTS, NEIGHBOURS, RADII, THIRDS, Config
+from .protocol import (
+    CLASSES,
+    DEPTHS,
+    N_COMPONENTS,
+    N_CONTROLS,
+    N_HALVES,
+    N_PLANTED,
+    NEIGHBOURS,
+    RADII,
+    STEPS,
+    Config,
+)
+
+DRAWS = Draws(NEIGHBOURS, RADII, N_CONTROLS, N_PLANTED)
+States = Float[np.ndarray, "site sample d_model"]
 
 
 @dataclass(frozen=True)
@@ -29,83 +41,109 @@ class Sample:
     n: int
     readings: Readings
 
+    @property
+    def place(self) -> str:
+        """Its third and class."""
+        return f"{self.third}.{self.group}"
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """From held-out bases towards held-out targets, these by their class."""
+
+    kl: OutputKL
+    lengths: Lengths
+
 
 @dataclass(frozen=True, eq=False)
 class Refusal:
-    """Refusal odds and answers of test prompts, and their projections."""
+    """Refusal odds and answers of held-out harmful prompts, and their projections."""
 
-    odds: Float[np.ndarray, "class sample"]
-    refused: Bool[np.ndarray, "class sample"]
-    projections: Float[np.ndarray, "class site metric sample"]
+    odds: Float[np.ndarray, " sample"]
+    refused: Bool[np.ndarray, " sample"]
+    projections: Float[np.ndarray, "site metric sample"]
 
 
 def sites_of(lab: Lab) -> list[Site]:
-    """Every site but 0.pre, which sees the same last token in every prompt."""
-    return everywhere(lab.model.n_layers, lab.model.info.has_mid)[1:]
+    """At DEPTHS among all but 0.pre, which sees the same last token in every prompt."""
+    sites = everywhere(lab.model.n_layers, lab.model.info.has_mid)[1:]
+    return [sites[round(depth * (len(sites) - 1))] for depth in DEPTHS.values()]
 
 
-def thirds_of(lab: Lab, n_sites: int | None) -> list[tuple[str, Site]]:
-    """Some sites of every third of the depth."""
-    sites = sites_of(lab)
-    parts = np.array_split(np.arange(len(sites)), len(THIRDS))
-    chosen = [spaced(part.tolist(), n_sites, first=False) for part in parts]
-    return [(third, sites[i]) for third, part in zip(THIRDS, chosen, strict=True) for i in part]
+def prompts_of(lab: Lab, side: str, *parts: str) -> list[str]:
+    """Prompts of one class in some parts of the split."""
+    return [text for part in parts for text in getattr(getattr(lab.splits, part), side)]
 
 
-def measure_samples(config: Config, lab: Lab) -> list[Sample]:
-    """(a): readings at every site and class whose states vary, as cells."""
-    places, found = thirds_of(lab, config.n_sites), []
-    draws = Draws(NEIGHBOURS, RADII, config.n_flat, config.n_planted, config.n_halves)
+def states_of(lab: Lab, texts: Sequence[str], sites: Sequence[Site]) -> States:
+    """Of the last prompt token."""
+    return lab.activations(texts, sites)[:, :, 0].double().numpy().swapaxes(0, 1)
+
+
+def measure_samples(config: Config, lab: Lab, sites: Sequence[Site]) -> list[Sample]:
+    """(a): readings of every site and class whose states vary, as cells."""
+    found = []
     for name, side in CLASSES.items():
-        texts = getattr(lab.contrast, side)
-        chosen = sorted(lab.rng(f"prompts {name}").permutation(len(texts))[: config.n_prompts])
-        states = lab.activations([texts[i] for i in chosen], [site for _, site in places])[:, :, 0]
-        for index, (third, site) in enumerate(lab.progress(places, f"curvature, {name}")):
-            rows = distinct(states[:, index].double().numpy())
+        texts = prompts_of(lab, side, "train", "validation", "test")[: config.n_prompts]
+        by_site = states_of(lab, texts, sites)
+        places = list(zip(DEPTHS, sites, by_site, strict=True))
+        for third, site, states in lab.progress(places, f"curvature, {name}"):
+            rows = distinct(states)
             if rows is not None:
-                leading, key = principal_components(rows, N_COMPONENTS), f"curvature {site} {name}"
-                values = lab.cell(key, lambda x=leading, k=key: readings(x, draws, lab.rng(k)))
+                halves = halves_of(len(rows), lab.rng(f"halves {name}"))
+                x, rng = principal_components(rows, N_COMPONENTS), lab.rng(f"curvature {site}")
+                key = f"curvature {site} {name}"
+                values = lab.cell(key, lambda x=x, h=halves, r=rng: readings(x, h, DRAWS, r))
                 found.append(Sample(site, third, name, len(rows), values))
     return found
 
 
+def halves_of(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Rows of random halves: the same prompts at every site."""
+    return np.stack([rng.choice(n, n // 2, replace=False) for _ in range(N_HALVES)])
+
+
 def inner_products(config: Config, lab: Lab, sites: Sequence[Site]) -> list[InnerProducts]:
     """Those of every site, learned on train prompts."""
-    train, causal = lab.splits.train, outputs_of(lab).unembedding()
-    texts = [of_class[: config.n_train] for of_class in (train.positive, train.negative)]
-    return [
-        InnerProducts.learn([states_at(lab, t, site).double().numpy() for t in texts], causal)
-        for site in sites
-    ]
+    train = [prompts_of(lab, side, "train")[: config.n_prompts] for side in CLASSES.values()]
+    by_site = zip(*(states_of(lab, texts, sites) for texts in train), strict=True)
+    causal = outputs_of(lab).unembedding()
+    return [InnerProducts.learn(states, causal) for states in by_site]
+
+
+def held_out(config: Config, lab: Lab) -> dict[str, list[str]]:
+    """Prompts of either class; bases and targets are the first of them."""
+    least = config.n_bases // 2 + config.n_targets // 2
+    most = {"harmful": config.n_test and max(config.n_test, least), "harmless": least}
+    return {
+        name: prompts_of(lab, side, "test", "validation")[: most[name]]
+        for name, side in CLASSES.items()
+    }
 
 
 def measure_segments(
     config: Config, lab: Lab, sites: Sequence[Site], products: Sequence[InnerProducts]
-) -> tuple[OutputKL, Lengths]:
-    """(b): between test prompts; targets are grouped by their class."""
-    test, half = lab.splits.test, config.n_bases // 2
-    later = slice(half, half + config.n_targets // 2)
-    bases = (*test.positive[:half], *test.negative[:half])
-    targets = (*test.positive[later], *test.negative[later])
-    kl, lengths = [], []
-    for site, learned in lab.progress(list(zip(sites, products, strict=True)), "output KL"):
-        starts, ends = (states_at(lab, texts, site).double().numpy() for texts in (bases, targets))
-        lengths.append(learned.lengths(ends[None] - starts[:, None]))
-        kl.append(outputs_of(lab).moved_kl(site, bases, targets, config.steps))
-    by_class = [x.reshape(*x.shape[:-1], len(CLASSES), -1) for x in map(np.stack, (kl, lengths))]
-    return by_class[0], by_class[1]
+) -> Segments:
+    """(b): from bases of both classes to targets, these by their class."""
+    half, n = config.n_bases // 2, config.n_targets // 2
+    texts = held_out(config, lab)
+    states = [states_of(lab, of_class, sites) for of_class in texts.values()]
+    bases = [text for of_class in texts.values() for text in of_class[:half]]
+    starts = np.concatenate([x[:, :half] for x in states], axis=1)
+    ends = np.concatenate([x[:, half : half + n] for x in states], axis=1)
+    steps = ends[:, None] - starts[:, :, None]
+    lengths = [of.lengths(step) for of, step in zip(products, steps, strict=True)]
+    outputs, places = outputs_of(lab), list(zip(sites, ends, strict=True))
+    kl = [outputs.moved_kl(*at, bases, STEPS) for at in lab.progress(places, "output KL")]
+    found = [x.reshape(*x.shape[:-1], len(CLASSES), n) for x in (np.stack(kl), np.stack(lengths))]
+    return Segments(*found)
 
 
 def measure_refusal(
     config: Config, lab: Lab, sites: Sequence[Site], products: Sequence[InnerProducts]
 ) -> Refusal:
-    """(c): equally many test prompts of both classes."""
-    sides = {name: getattr(lab.splits.test, side) for name, side in CLASSES.items()}
-    n, outputs, projections = min(config.n_test, *map(len, sides.values())), outputs_of(lab), []
-    for texts in sides.values():
-        states = [states_at(lab, texts[:n], site).double().numpy() for site in sites]
-        by_site = zip(products, states, strict=True)
-        projections.append(np.stack([learned.projections(x) for learned, x in by_site]))
-    odds = [outputs.odds(texts[:n], name) for name, texts in sides.items()]
-    refused = [outputs.refused(texts[:n], name) for name, texts in sides.items()]
-    return Refusal(np.stack(odds), np.stack(refused), np.stack(projections))
+    """(c): harmful prompts alone."""
+    outputs, texts = outputs_of(lab), held_out(config, lab)["harmful"]
+    at = zip(products, states_of(lab, texts, sites), strict=True)
+    odds, refused = outputs.odds(texts, "harmful"), outputs.refused(texts, "harmful")
+    return Refusal(odds, refused, np.stack([of.projections(states) for of, states in at]))

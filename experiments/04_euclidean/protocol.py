@@ -3,60 +3,72 @@
 With the ambient L2 distance every sample is flat by construction, so three metrics are tested: the
 geodesics of the states themselves, the metric that the model's output induces, and behaviour.
 
-Objections and answers. 04a. (1) Statistics of geodesics read noise, clusters and dimension as
-curvature: what counts is the *excess* over the sample's own flat control. (2) A control that is
-fitted closely absorbs curvature: it rotates clusters apart only where gaps separate them, and what
-is planted is never given controls of its own. (3) A few components flatten a hyperbolic sample
-(its excess is 0 in 3 of them): there are N_COMPONENTS, not 2 to 5, and surfaces are bent. (4) Noise
-hides curvature: support needs planted surfaces to be seen in the data's noise. (5) In a curved
-sample that noise holds part of the curvature: rejection needs power with the surface alone. (6)
-Classes or depths bent opposite ways cancel in a mean: each third and class has to be flat. The
-negative-eigenvalue share follows noise and is only shown; delta_rel (sd .05 to .1) is left out.
-04b, 04c. (1) Metrics that order nothing are alike: one has to order, and for support L2. (2) All
-metrics find segments to the other class longer: only segments from one base to one class at one
-share are compared, in 04c prompts of one class. (3) Where KL / t^2 still changes no metric is
-induced: such steps do not count. (4) One margin decides both ways, so more data turns nothing over.
+Objections and answers.
+(1) Long tails, boxes and noise read as curvature. - What counts is the *excess* beyond two flat
+controls at once: one has the covariance, the other the distribution of every component.
+(2) Closely fitted controls absorb curvature. - So they do in planted surfaces, which take the very
+same path with controls of their own; the radial control, which absorbs hyperbolic planes, is out.
+(3) A conjunction over all places never passes. - One number decides, the mean over places.
+(4) In a mean, classes or depths bent opposite ways cancel. - It is the mean of the absolute excess,
+and any single place can reject. Noise only adds to it, which does not help the claim.
+(5) Noise hides curvature. - Support needs power: planted surfaces are seen in the data's own noise.
+Rejection needs none, since noise adds no excess.
+(6) Numbers of draws decide. - Draws, depths, steps and components are constants, in no preset; a
+preset has more or fewer prompts, and resamples for intervals.
+(7) Metrics that order nothing are alike. - One has to order; for support, L2 has to.
+(8) All metrics find segments to the other class longer. - Only segments from one base to one class
+at one share are compared, and where halving a step changes KL / t^2 no metric is induced.
+(9) Between the classes every projection predicts refusal. - 04c is judged within harmful prompts,
+and only if these are refused in part: harmless ones are not, and their odds are noise.
+(10) Whitening by a shrunken covariance is a straw man with fewer states than dimensions. - It
+whitens the leading components that the states can bear, and leaves the others alike.
+(11) 04c cannot be resolved to .05. - The margin is .1 (a smaller difference in Spearman changes no
+choice of a layer or a direction), and intervals wider than that are called untestable.
 
 Limits. Curvature of two-dimensional surfaces among the leading components can be found, that of
-spaces of many dimensions cannot. A closed loop is flat and reads as a sphere. Clusters far apart
-are untestable, since no curvature can be seen across their gaps.
+spaces of many dimensions cannot, and of a hyperbolic plane in many dimensions the components keep
+a part; a closed loop is flat and reads as a sphere; across wide gaps no curvature is seen. The
+negative-eigenvalue share and delta_rel follow noise and are left out. Nothing is chosen here, so
+validation prompts are held out as test prompts are. Known beforehand, from a review of a draft that
+had been run: its intervals in 04c were wider than .05, and 18 conditions at once were never met.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Annotated
-
-from annotated_types import MinLen
 
 from experiments.lab.claims import Claim, Verdict, decide
-from experiments.lab.config import Count, ExperimentConfig, Several, Share
+from experiments.lab.config import Count, ExperimentConfig, Several
 from experiments.lab.estimate import Estimate
 from experiments.lab.rules import MIN_PAIRS, SIGNIFICANCE
 
 CLASSES = {"harmful": "positive", "harmless": "negative"}  # and their side of the contrast set
-THIRDS = ("first", "middle", "last")
-PLACES = tuple(f"{third}.{name}" for third, name in product(THIRDS, CLASSES))
+DEPTHS = {"first": 1 / 6, "middle": 1 / 2, "last": 5 / 6}  # the middle of every third
+PLACES = tuple(f"{third}.{name}" for third, name in product(DEPTHS, CLASSES))
 RIVALS = ("whitened", "causal")
 
-N_COMPONENTS = 8
+N_COMPONENTS = 5
 NEIGHBOURS = 12
-RADII = {"sphere": 0.67, "hyperbolic": 0.4}  # in root mean square lengths of the bent components
-MOST_CLUSTERS, SMALLEST_CLUSTER, SILHOUETTE = 8, 10, 0.5  # of the flat control
+RADII = {"sphere": 0.67, "hyperbolic": 0.25}  # in root mean square lengths of the bent components
+N_CONTROLS, N_PLANTED, N_HALVES = 6, 1, 30  # draws at every place, of each kind
 CURVED = 0.03  # excess of the triangle defect
 POWER = 0.8
 
-MARGIN = 0.05  # Spearman
+STEPS = (0.1, 0.2)  # shares of a segment, each the double of the one before; 0.2 is judged
+MARGIN = 0.1  # Spearman
 ORDERS = 0.1  # Spearman
 CONVERGED = 0.25
 ENOUGH = 0.5
 NOTES = "how to check if the activation space is Euclidean given a set of vectors"
 
+AT = "the middle of each third of the depth"
 NON_INFERIOR = (
-    f"Supported if L2's 95% interval lies above {ORDERS:g} and for both rivals the interval of "
-    f"(rival - L2) lies below {MARGIN:g}; rejected if for any rival it lies above {MARGIN:g}; both "
-    f"with p < {SIGNIFICANCE} against {MARGIN:g}, by Holm over the rivals; else inconclusive. "
-    f"Untestable if no metric's interval lies above {ORDERS:g}, or "
+    "Whitened: by the within-class covariance of n train states on their n / 5 leading components. "
+    f"Untestable if no metric's 95% interval lies above {ORDERS:g}. Lead: a rival's minus L2's. "
+    f"Rejected if either lead's interval lies above {MARGIN:g}, p < {SIGNIFICANCE} by Holm over "
+    f"both; supported if L2's interval lies above {ORDERS:g} and both leads' intervals below "
+    f"{MARGIN:g}; else untestable (power) if either is wider than -+{MARGIN:g}, else inconclusive. "
+    "Untestable if "
 )
 
 CLAIMS = (
@@ -65,22 +77,23 @@ CLAIMS = (
         notes=NOTES,
         statement="The geodesics of last-token states are those of a flat space.",
         criterion=(
-            f"Graph of {NEIGHBOURS} nearest neighbours on {N_COMPONENTS} leading components; "
-            "excess = triangle defect minus its mean over the sample's flat controls (mean + Q "
-            f"X_c, within each of Ward's clusters if 2 to {MOST_CLUSTERS} of {SMALLEST_CLUSTER} "
-            f"states or more have a mean silhouette of {SILHOUETTE:g}), averaged over the sites of "
-            "each third of the depth and class. Supported if in all six the 95% interval "
-            f"(delete-half jackknife) lies within -+{CURVED:g}, and in all six at least "
-            f"{POWER:.0%} of the planted draws of either shape lie beyond it by that interval: "
-            f"flat controls with their 2 leading components on a sphere (radius "
-            f"{RADII['sphere']:g} root mean square lengths) or a hyperbolic plane "
-            f"({RADII['hyperbolic']:g}). Rejected if in any the interval lies beyond -+{CURVED:g}, "
-            f"p < {SIGNIFICANCE} by Holm over the six, where the same surfaces without the other "
-            "components have that power. Else untestable if either power is lacking, inconclusive "
-            "if not."
+            f"Triangle defect in the graph of {NEIGHBOURS} nearest neighbours on {N_COMPONENTS} "
+            f"leading components, {AT}, either class. Excess: signed distance from the span of the "
+            "means of two flat controls (mean + Q X_c; every component permuted), "
+            f"{N_CONTROLS} draws each, within each of Ward's clusters if 2 to 8 of 10 states or "
+            "more have a mean silhouette of 0.5. Curvature: mean absolute excess of the six "
+            f"places, 95% interval by the delete-half jackknife ({N_HALVES} halves). Rejected if "
+            f"it lies above {CURVED:g}, or any place's does in absolute value, p < "
+            f"{SIGNIFICANCE} by Holm over the six. Supported if it lies below, and power for both "
+            f"planted shapes is at least {POWER:.0%}: flat controls with their 2 leading "
+            f"components on a sphere (radius {RADII['sphere']:g} root mean square lengths) or a "
+            f"hyperbolic plane ({RADII['hyperbolic']:g}), {N_PLANTED} at every place, by the same "
+            "path; power of the data's interval to show their mean excess to lie beyond "
+            f"{CURVED:g}. Else untestable if either power is lacking, inconclusive if not."
         ),
-        estimates=tuple(
-            f"{name}.{place}" for name in ("excess", "power", "power_bare") for place in PLACES
+        estimates=(
+            "curvature", "power.sphere", "power.hyperbolic",
+            *(f"excess.{place}" for place in PLACES),
         ),
     ),
     Claim(
@@ -91,14 +104,15 @@ CLAIMS = (
             "unembedding-weighted distance does."
         ),
         criterion=(
-            "Spearman of segment length with output KL over the targets of one class from one base "
-            "prompt at one share of the segment, averaged over classes, bases, sites and shares; "
-            f"bootstrap over bases and targets at once. {NON_INFERIOR}if fewer than {ENOUGH:.0%} "
-            "of the steps count: one counts if halving it changes KL / t^2 by at most "
-            f"{CONVERGED:.0%} in the upper quartile of the segments."
+            f"Spearman of segment length with output KL at {STEPS[1]:g} of the segment, over the "
+            "held-out targets of one class from one held-out base, averaged over classes, bases "
+            f"and {AT}; bootstrap over bases and targets at once. {NON_INFERIOR}fewer than "
+            f"{ENOUGH:.0%} of the sites count: one counts if halving the step changes KL / t^2 by "
+            f"at most {CONVERGED:.0%} in the upper quartile of the segments."
         ),
         estimates=(
-            "output.lead.whitened", "output.lead.causal", "output.spearman.l2", "output.converged",
+            "output.lead.whitened", "output.lead.causal", "output.spearman.l2",
+            "output.spearman.whitened", "output.spearman.causal", "output.converged",
         ),
     ),
     Claim(
@@ -106,95 +120,77 @@ CLAIMS = (
         notes=NOTES,
         statement="L2 projections predict refusal as well as whitened or weighted ones do.",
         criterion=(
-            "Spearman of the projection on the train mean difference with the refusal odds of test "
-            "prompts, within each class, averaged over classes and sites; bootstrap over prompts. "
-            f"{NON_INFERIOR}if fewer than {MIN_PAIRS} harmful test prompts are refused, or they "
-            "are not refused more often than harmless ones (Fisher's exact test, p < "
-            f"{SIGNIFICANCE})."
+            "Spearman of the projection on the train mean difference with the refusal odds of "
+            f"held-out harmful prompts, averaged over {AT}; bootstrap over prompts. {NON_INFERIOR}"
+            f"fewer than {MIN_PAIRS} of these prompts are refused, or fewer are not."
         ),
         estimates=(
             "behaviour.lead.whitened", "behaviour.lead.causal", "behaviour.spearman.l2",
-            "behaviour.refused",
+            "behaviour.spearman.whitened", "behaviour.spearman.causal",
+            "behaviour.refused", "behaviour.accepted",
         ),
     ),
 )  # fmt: skip
-
-Steps = Annotated[tuple[Share, ...], MinLen(2)]
 
 
 @dataclass(frozen=True)
 class Config(ExperimentConfig):
     """Is activation space Euclidean?"""
 
-    n_prompts: Several = 120  # per class, states of one sample
-    n_sites: Count | None = 2  # per third of the depth; None is every one
-    n_flat: Several = 16  # draws of the flat control
-    n_planted: Several = 10  # draws of each planted surface
-    n_halves: Several = 30  # random halves, for the intervals
-    n_metric_sites: Count = 2  # sites at which (b) and (c) are measured
-    n_bases: Several = 8  # test prompts whose state is moved, half of each class
-    n_targets: Several = 12  # test prompts whose state it is moved towards, half of each class
-    n_train: Several = 80  # train prompts per class, for covariances and mean differences
-    n_test: Count = 20  # test prompts per class that refusal is scored on
-    steps: Steps = (0.1, 0.2)  # shares of a segment, each the double of the one before
+    n_prompts: Several | None = 80  # per class, of a sample; covariances use those for training
+    n_bases: Several = 8  # held-out prompts whose state is moved, half of each class
+    n_targets: Several = 16  # those that it is moved towards, half of each class
+    n_test: Count | None = 48  # held-out harmful prompts that refusal is scored on
     n_resamples: Several = 300  # bootstrap resamples
 
 
-MINUTES = {"smoke": 0.1, "quick": 1, "full": 12}
+MINUTES = {"smoke": 0.1, "quick": 1, "full": 6}
 
 PRESETS: dict[str, Config] = {
-    "smoke": Config(
-        n_prompts=28, n_sites=1, n_flat=3, n_planted=2, n_halves=3, n_bases=4, n_targets=4,
-        n_train=12, n_test=6, n_resamples=20,
-    ),
+    "smoke": Config(n_prompts=28, n_bases=4, n_targets=4, n_test=6, n_resamples=20),
     "quick": Config(),
-    "full": Config(
-        n_prompts=150, n_sites=None, n_flat=30, n_planted=20, n_halves=40, n_metric_sites=4,
-        n_bases=24, n_targets=24, n_train=150, n_test=100, steps=(0.05, 0.1, 0.2),
-        n_resamples=1000,
-    ),
-}  # fmt: skip
+    "full": Config(n_prompts=None, n_bases=24, n_targets=32, n_test=None, n_resamples=1000),
+}
 
 
 def significant(estimate: Estimate) -> bool:
-    """Whether the estimate differs from its margin after correction."""
+    """Whether the estimate lies beyond its margin after correction."""
     return estimate.p is not None and estimate.p < SIGNIFICANCE
 
 
 def flatness(estimates: Mapping[str, Estimate]) -> Verdict:
-    """04a, from the excess and the power of every third and class."""
-    excess = {place: estimates[f"excess.{place}"] for place in PLACES}
-    powered = [estimates[f"power.{place}"].value >= POWER for place in PLACES]
-    able = {place: estimates[f"power_bare.{place}"].value >= POWER for place in PLACES}
-    if any(
-        able[place] and significant(one) and (one.above(CURVED) or one.below(-CURVED))
-        for place, one in excess.items()
-    ):
+    """04a, from the curvature, the excess of every place and the power for either shape."""
+    curvature, places = estimates["curvature"], [estimates[f"excess.{x}"] for x in PLACES]
+    bent = any(significant(x) and (x.above(CURVED) or x.below(-CURVED)) for x in places)
+    powered = all(estimates[f"power.{shape}"].value >= POWER for shape in RADII)
+    if bent or curvature.above(CURVED):
         return "rejected"
-    if all(one.above(-CURVED) and one.below(CURVED) for one in excess.values()) and all(powered):
-        return "supported"
-    return "inconclusive" if all(powered) and all(able.values()) else "untestable"
+    if not powered:
+        return "untestable"
+    return "supported" if curvature.below(CURVED) else "inconclusive"
 
 
 def non_inferiority(estimates: Mapping[str, Estimate], meaning: str) -> Verdict:
-    """04b and 04c, from L2's correlation and the rivals' leads over it."""
-    names = ("l2", *RIVALS)
-    orders = [estimates[f"{meaning}.spearman.{name}"].above(ORDERS) for name in names]
-    if not any(orders):
-        return "untestable"
+    """04b and 04c, from the correlations and the rivals' leads over L2."""
+    orders = [estimates[f"{meaning}.spearman.{x}"].above(ORDERS) for x in ("l2", *RIVALS)]
     leads = [estimates[f"{meaning}.lead.{name}"] for name in RIVALS]
-    as_well = all(lead.below(MARGIN) and significant(lead) for lead in leads)
     ahead = any(lead.above(MARGIN) and significant(lead) for lead in leads)
-    return decide(orders[0] and as_well, ahead)
+    as_well = orders[0] and all(lead.below(MARGIN) for lead in leads)
+    found = decide(as_well, ahead) if any(orders) else "untestable"
+    return "untestable" if found == "inconclusive" and any(map(wide, leads)) else found
+
+
+def wide(estimate: Estimate) -> bool:
+    """Whether half of the interval is more than the margin."""
+    return (estimate.high or 0) - (estimate.low or 0) > 2 * MARGIN
 
 
 def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:
     """The criteria, applied to the estimates alone."""
-    refused = estimates["behaviour.refused"]
-    behaves = refused.value >= MIN_PAIRS and significant(refused)
+    varies = [estimates[f"behaviour.{x}"].value >= MIN_PAIRS for x in ("refused", "accepted")]
     converged = estimates["output.converged"].value >= ENOUGH
     return {
         "04a": flatness(estimates),
         "04b": non_inferiority(estimates, "output") if converged else "untestable",
-        "04c": non_inferiority(estimates, "behaviour") if behaves else "untestable",
+        "04c": non_inferiority(estimates, "behaviour") if all(varies) else "untestable",
     }

@@ -5,38 +5,33 @@ from collections.abc import Mapping
 from experiments.lab.estimate import Estimate, number
 from experiments.lab.lab import Lab
 from experiments.lab.results import Result
-from experiments.lab.spacing import spaced
 
 from . import measure
-from .estimates import manifold_estimates, output_estimates, refusal_estimates
-from .protocol import PLACES, RIVALS, Config
+from .estimates import curvature_estimates, output_estimates, refusal_estimates
+from .protocol import RADII, RIVALS, Config
 from .tables import tables
 
 
 def run(config: Config, lab: Lab) -> Result:
     """Measure all three meanings."""
-    samples = measure.measure_samples(config, lab)
-    sites = spaced(measure.sites_of(lab), config.n_metric_sites, first=False)
-    products, n = measure.inner_products(config, lab, sites), config.n_resamples
-    kl, lengths = measure.measure_segments(config, lab, sites, products)
+    sites, n = measure.sites_of(lab), config.n_resamples
+    samples = measure.measure_samples(config, lab, sites)
+    products = measure.inner_products(config, lab, sites)
+    segments = measure.measure_segments(config, lab, sites, products)
     refusal = measure.measure_refusal(config, lab, sites, products)
     found = (
-        *manifold_estimates(samples),
-        *output_estimates(kl, lengths, config.steps, n, lab.rng("output metric")),
+        *curvature_estimates(samples),
+        *output_estimates(segments, n, lab.rng("output metric")),
         *refusal_estimates(refusal, n, lab.rng("behaviour metric")),
     )
     named = {estimate.name: estimate for estimate in found}
-    return Result(found, tables(samples, refusal, named), observation(named))
+    return Result(found, tables(samples, segments, refusal, sites, named), observation(named))
 
 
 def observation(e: Mapping[str, Estimate]) -> str:
     """One paragraph that quotes the numbers."""
-    parts = [
-        f"{place.replace('.', ' third, ').capitalize()}: triangle defect over flat controls "
-        f"{e[f'excess.{place}']}, power {number(e[f'power.{place}'].value)} (without noise "
-        f"{number(e[f'power_bare.{place}'].value)})."
-        for place in PLACES
-    ]
+    power = [f"of a planted {shape} {number(e[f'power.{shape}'].value)}" for shape in RADII]
+    parts = [f"Triangle defect beyond flat controls {e['curvature']}, power {', '.join(power)}."]
     for meaning, does in (("output", "orders output KL"), ("behaviour", "predicts refusal")):
         leads = [f"{name} leads by {e[f'{meaning}.lead.{name}']}" for name in RIVALS]
         parts.append(f"L2 {does} with Spearman {e[f'{meaning}.spearman.l2']}; {', '.join(leads)}.")

@@ -1,4 +1,4 @@
-"""Tables of experiment 04, one per figure, and the scores of every prompt."""
+"""Tables of experiment 04: what the figures show, and the scores of segments and prompts."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -7,38 +7,40 @@ import numpy as np
 import pandas as pd
 
 from experiments.lab.estimate import Estimate
-from interp.curvature.excess import ESTIMATORS, PLANTED, excess
+from interp.curvature.excess import CONTROLS
 from interp.curvature.inner_products import INNER_PRODUCTS
-from interp.stats import null_interval
+from interp.sites import Site
 
-from .measure import Refusal, Sample
-from .protocol import CLASSES
+from .measure import Refusal, Sample, Segments
+from .protocol import CLASSES, RADII, STEPS
 
 
 def tables(
-    samples: Sequence[Sample], refusal: Refusal, estimates: Mapping[str, Estimate]
+    samples: Sequence[Sample],
+    segments: Segments,
+    refusal: Refusal,
+    sites: Sequence[Site],
+    estimates: Mapping[str, Estimate],
 ) -> dict[str, pd.DataFrame]:
-    """What the figures show, and the scores."""
+    """By name."""
     return {
         "metrics": pd.DataFrame(metric_rows(estimates)),
-        "excess": pd.DataFrame(excess_rows(samples)),
-        "scores": pd.DataFrame(score_columns(refusal)),
+        "excess": pd.DataFrame(excess_rows(samples, estimates)),
+        "segments": pd.DataFrame(segment_columns(segments, sites)),
+        "scores": pd.DataFrame(score_columns(refusal, sites)),
     }
 
 
-def excess_rows(samples: Sequence[Sample]) -> Iterator[dict[str, Any]]:
-    """The excess at every site with interval, the flat controls, and what planted surfaces read."""
+def excess_rows(
+    samples: Sequence[Sample], estimates: Mapping[str, Estimate]
+) -> Iterator[dict[str, Any]]:
+    """The excess at every place, and what is behind it: means of controls and planted surfaces."""
     for sample in samples:
-        for name in ESTIMATORS:
-            value, error = excess(sample.readings, name)
-            draws = {kind: np.array(found[name]) for kind, found in sample.readings.items()}
-            above = {kind: found - draws["flat"].mean() for kind, found in draws.items()}
-            null = null_interval(above["flat"])
-            row = {"site": str(sample.site), "depth": sample.site.depth, "third": sample.third}
-            row |= {"class": sample.group, "n": sample.n, "estimator": name, "value": value}
-            row |= {"low": value - 1.96 * error, "high": value + 1.96 * error}
-            row |= {"null_low": null[0], "null_high": null[1]}
-            yield row | {kind: above[kind].mean() for kind in PLANTED}
+        one, found = estimates[f"excess.{sample.place}"], sample.readings
+        row = {"label": sample.third, "group": sample.group, "site": str(sample.site)}
+        row |= {"value": one.value, "low": one.low, "high": one.high, "n": sample.n}
+        means = {kind: np.mean(found[kind]) for kind in ("data", *CONTROLS, *RADII)}
+        yield row | means
 
 
 def metric_rows(estimates: Mapping[str, Estimate]) -> Iterator[dict[str, Any]]:
@@ -50,8 +52,22 @@ def metric_rows(estimates: Mapping[str, Estimate]) -> Iterator[dict[str, Any]]:
             yield {"label": meaning, "group": name} | {column: found[column] for column in columns}
 
 
-def score_columns(found: Refusal) -> dict[str, np.ndarray]:
-    """Refusal odds of every test prompt, and whether its answer declines."""
-    n = found.odds.shape[1]
-    identity = {"prompt": np.tile(np.arange(n), 2), "class": np.repeat([*CLASSES], n)}
-    return identity | {"odds": found.odds.ravel(), "refused": found.refused.ravel()}
+def segment_columns(found: Segments, sites: Sequence[Site]) -> dict[str, np.ndarray]:
+    """Output KL and lengths of every segment: Spearman by site, base and class, then the mean."""
+    shape = found.kl[:, 0].shape
+    site, base, group, target = (x.ravel() for x in np.indices(shape))
+    columns = {"site": np.array([*map(str, sites)])[site], "base": base}
+    columns |= {"class": np.array([*CLASSES])[group], "target": target}
+    columns |= {f"kl at {step:g}": found.kl[:, i].ravel() for i, step in enumerate(STEPS)}
+    by_metric = found.lengths.swapaxes(0, 1)
+    return columns | {name: x.ravel() for name, x in zip(INNER_PRODUCTS, by_metric, strict=True)}
+
+
+def score_columns(found: Refusal, sites: Sequence[Site]) -> dict[str, np.ndarray]:
+    """Odds, answer and projections of every harmful held-out prompt."""
+    columns = {"prompt": np.arange(len(found.odds))}
+    columns |= {"odds": found.odds, "refused": found.refused}
+    for site, by_metric in zip(sites, found.projections, strict=True):
+        by_name = zip(INNER_PRODUCTS, by_metric, strict=True)
+        columns |= {f"{name} at {site}": projection for name, projection in by_name}
+    return columns

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,40 +11,62 @@ from torch import Tensor
 
 from experiments.lab.planted_outputs import Follows, PlantedOutputs
 from experiments.lab.worlds import PlantedLab, World
-from interp.curvature.planted import Surface, surface
+from interp.curvature.planted import on_hyperbolic, on_sphere
 from interp.sites import Site
 
-from .protocol import RADII, THIRDS, Config
+from .protocol import DEPTHS, RADII, Config
 
-N_LAYERS, D_MODEL, N_PROMPTS = 6, 32, 120
-NOISE = 0.03  # of every feature, in root mean square lengths of the surface
+N_LAYERS, D_MODEL, N_PROMPTS = 6, 32, 100
+NOISE = 0.03  # of every feature, in root mean square lengths of the states
 OFFSET = np.array([1.5, 1.0, *np.full(D_MODEL - 2, 0.1)])  # of a class from the common mean
-CONFIG = Config(
-    n_sites=1, n_flat=10, n_planted=5, n_halves=20, n_bases=24, n_targets=24, n_test=36,
-    n_resamples=100,
-)  # fmt: skip
+CONFIG = Config(n_prompts=None, n_bases=12, n_targets=16, n_test=None, n_resamples=100)
 
-Shapes = Sequence[Surface]
+Shape = Literal["plane", "clusters", "t5", "box", "long", "sphere", "hyperbolic"]
+Shapes = Sequence[Shape]
 """What the states lie on, per third of the depth."""
 
 
+def shape_of(shape: Shape, n: int, rng: np.random.Generator) -> Float[np.ndarray, "sample d"]:
+    """States of root mean square length 1 (before they are bent) in one of the SHAPES.
+
+    Flat in D_MODEL decaying components: Student's t with 5 degrees of freedom, a uniform box, 15%
+    of the states at 3 times the length. In a plane: Gaussian, or three clusters 2.75 of their sd
+    apart; on a sphere or a hyperbolic plane.
+    """
+    decaying = rng.standard_normal((n, D_MODEL)) / np.arange(1, D_MODEL + 1)
+    x = rng.standard_normal((n, 2))
+    if shape == "t5":
+        x = decaying / np.sqrt(rng.chisquare(5, (n, 1)) / 5)
+    elif shape == "box":
+        x = rng.uniform(-1, 1, decaying.shape) / np.arange(1, D_MODEL + 1)
+    elif shape == "long":
+        x = decaying * np.where(rng.random((n, 1)) < 0.15, 3, 1)
+    elif shape == "clusters":
+        centres = np.array([[0.0, 1.3], [1.1, -0.6], [-1.1, -0.6]])
+        x = 0.8 * x + centres[rng.integers(0, len(centres), n)]
+    x /= np.sqrt((x**2).sum(axis=1).mean())
+    if shape == "sphere":
+        return on_sphere(x, RADII[shape])
+    return on_hyperbolic(x, RADII[shape]) if shape == "hyperbolic" else x
+
+
 def states_of(shapes: dict[str, Shapes], seed: int) -> Callable[..., Float[Tensor, "..."]]:
-    """States of a class offset, a surface whose positions are kept over depth, and noise."""
+    """States of a class offset, a shape whose positions are kept over depth, and noise."""
 
     @cache
-    def sample(group: str, shape: Surface) -> Float[np.ndarray, "sample d_model"]:
+    def sample(group: str, shape: Shape) -> Float[np.ndarray, "sample d_model"]:
         """All prompts of a class."""
         rng = np.random.default_rng([seed, *group.encode()])
-        bent = surface(shape, N_PROMPTS, RADII.get(shape, 1.0), rng)[:, :D_MODEL]
-        bent = np.pad(bent, ((0, 0), (0, D_MODEL - bent.shape[1])))
+        found = shape_of(shape, N_PROMPTS, rng)[:, :D_MODEL]
+        found = np.pad(found, ((0, 0), (0, D_MODEL - found.shape[1])))
         sign = 1 if group == "positive" else -1
-        return sign * OFFSET + bent + NOISE * rng.standard_normal(bent.shape)
+        return sign * OFFSET + found + NOISE * rng.standard_normal(found.shape)
 
     def states(
         group: str, rows: Sequence[int], sites: Sequence[Site], positions: Sequence[int]
     ) -> Float[Tensor, "sample site pos d_model"]:
         """Growing a little with depth."""
-        thirds = [int(site.depth / (N_LAYERS + 1) * len(THIRDS)) for site in sites]
+        thirds = [int(site.depth / (N_LAYERS + 1) * len(DEPTHS)) for site in sites]
         at = zip(sites, thirds, strict=True)
         found = [1.02**s.depth * sample(group, shapes[group][t])[list(rows)] for s, t in at]
         return torch.tensor(np.stack(found, 1)[:, :, None], dtype=torch.float32)
@@ -54,14 +77,14 @@ def states_of(shapes: dict[str, Shapes], seed: int) -> Callable[..., Float[Tenso
 def world(
     name: str,
     truth: bool,
-    positive: Shapes,
+    positive: Shape | Shapes,
     follows: tuple[Follows, Follows],
-    negative: Shapes | None = None,
+    negative: Shape | None = None,
     refuses: bool = True,
 ) -> World:
     """By the shapes of both classes, and what output and refusal follow; claims are true alike."""
-    shapes = {"positive": positive, "negative": negative or positive}
-    weights = np.ones(D_MODEL)
+    shapes = {"positive": everywhere(positive), "negative": everywhere(negative or positive)}
+    weights = np.linspace(1.3, 0.7, D_MODEL)
     if "causal" in follows:
         weights[:2] = 0.005
 
@@ -78,21 +101,22 @@ def world(
     return World(name, dict.fromkeys(("04a", "04b", "04c"), truth), lab)
 
 
-FLAT: Shapes = "flat", "flat", "flat"
-CLUSTERS: Shapes = "clusters", "clusters", "clusters"
-SPHERE: Shapes = "sphere", "sphere", "sphere"
-HYPERBOLIC: Shapes = "hyperbolic", "hyperbolic", "hyperbolic"
+def everywhere(shape: Shape | Shapes) -> Shapes:
+    """In every third."""
+    return [shape] * len(DEPTHS) if isinstance(shape, str) else shape
+
+
 WORLDS = (
-    world("flat; all follows L2", True, FLAT, ("l2", "l2")),
-    world("flat clusters; all follows L2", True, CLUSTERS, ("l2", "l2")),
-    world("sphere; all is whitened", False, SPHERE, ("whitened", "whitened")),
-    world("hyperbolic; all is weighted", False, HYPERBOLIC, ("causal", "causal")),
+    world("flat: Student's t and a box; all follows L2", True, "t5", ("l2", "l2"), "box"),
+    world("flat: long states and clusters; all follows L2", True, "long", ("l2", "l2"), "clusters"),
+    world("sphere; all is whitened", False, "sphere", ("whitened", "whitened")),
+    world("hyperbolic; all is weighted", False, "hyperbolic", ("causal", "causal")),
     world(
         "sphere in the last third alone; nothing follows",
-        False, ("flat", "flat", "sphere"), ("nothing", "nothing"),
+        False, ("plane", "plane", "sphere"), ("nothing", "nothing"),
     ),
     world(
         "classes bent opposite ways; output jumps; no refusal",
-        False, SPHERE, ("jumps", "l2"), HYPERBOLIC, refuses=False,
+        False, "sphere", ("jumps", "l2"), "hyperbolic", refuses=False,
     ),
 )  # fmt: skip

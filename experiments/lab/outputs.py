@@ -43,20 +43,24 @@ class Outputs:
         return unembedding_covariance(self.lab.model)
 
     def moved_kl(
-        self, site: Site, bases: Sequence[str], targets: Sequence[str], steps: Sequence[float]
+        self,
+        site: Site,
+        goals: Float[np.ndarray, "target d_model"],
+        bases: Sequence[str],
+        steps: Sequence[float],
     ) -> Float[np.ndarray, "step base target"]:
         """KL(base || moved) in nats of the next token.
 
-        The state of each base's last token at the site is moved a share of the way to the target's.
+        The state of each base's last token at the site is moved a share of the way to a goal.
         """
-        meter, goals = Meter(self.lab, {"bases": tuple(bases)}), states_at(self.lab, targets, site)
+        meter, ends = Meter(self.lab, {"bases": tuple(bases)}), torch.tensor(goals).float()
 
         def moved(step: float, number: int) -> Float[np.ndarray, " base"]:
-            """Every base towards one target."""
-            placement = Placement(MoveTowards(goals[number], step), (site,), (-1,))
+            """Every base towards one goal."""
+            placement = Placement(MoveTowards(ends[number], step), (site,), (-1,))
             return meter.kl("bases", Edit(f"{site} {step} of the way to {number}", (placement,)))
 
-        return np.stack([np.stack([moved(t, i) for i in range(len(goals))], 1) for t in steps])
+        return np.stack([np.stack([moved(t, i) for i in range(len(ends))], 1) for t in steps])
 
     def odds(self, prompts: Sequence[str], name: str) -> Float[np.ndarray, " sample"]:
         """Refusal odds, nats; the name says which prompts these are."""

@@ -50,18 +50,22 @@ class PlantedOutputs:
         return states_at(self.lab, texts, site).double().numpy()
 
     def moved_kl(
-        self, site: Site, bases: Sequence[str], targets: Sequence[str], steps: Sequence[float]
+        self,
+        site: Site,
+        goals: Float[np.ndarray, "target d_model"],
+        bases: Sequence[str],
+        steps: Sequence[float],
     ) -> Float[np.ndarray, "step base target"]:
         """KL of the softmax of the moved state's logits; or what has nothing to do with it."""
-        rng, shape = self.lab.rng(f"output {site}"), (len(bases), len(targets))
+        rng, shape = self.lab.rng(f"output {site}"), (len(bases), len(goals))
         if self.output == "jumps":
             return rng.chisquare(2, (len(steps), *shape))
         if self.output == "nothing":
             return np.square(steps)[:, None, None] * rng.chisquare(2, shape)
-        start, end = self.states(bases, site)[:, None], self.states(targets, site)
+        start = self.states(bases, site)[:, None]
         root = np.linalg.cholesky(self.metric(self.output, site))
         before = log_probs(start @ root)
-        after = [log_probs((start + t * (end - start)) @ root) for t in steps]
+        after = [log_probs((start + t * (goals - start)) @ root) for t in steps]
         return np.stack([(np.exp(before) * (before - moved)).sum(-1) for moved in after])
 
     def odds(self, prompts: Sequence[str], name: str) -> Float[np.ndarray, " sample"]:
@@ -74,8 +78,9 @@ class PlantedOutputs:
         return (found - found.mean()) / found.std() + NOISE * noise
 
     def refused(self, prompts: Sequence[str], name: str) -> Bool[np.ndarray, " sample"]:
-        """Harmful prompts are, if the world refuses at all."""
-        return np.full(len(prompts), self.refuses and name == "harmful")
+        """Harmful prompts with odds above their mean are, if the world refuses at all."""
+        refused = self.odds(prompts, name) > 0
+        return refused & (self.refuses and name == "harmful")
 
 
 def log_probs(logits: Float[np.ndarray, "*batch d_model"]) -> Float[np.ndarray, "*batch vocab"]:

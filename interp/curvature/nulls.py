@@ -1,9 +1,12 @@
-"""Flat control: what a sample with no curvature but the same mean and covariance gives.
+"""Flat controls: what samples with no curvature but the spread of the data give.
 
 `rotated` is mean + Q X_c, with X_c the centred states and Q a Haar-random orthogonal n x n matrix
 that fixes the vector of ones. It keeps the sample's mean and covariance exactly, and for Gaussian
 states it draws from their distribution given both (Langsrud 2005, rotation tests), so it is exact;
 drawing from a Gaussian with the sample covariance is not.
+
+`permuted` orders the scores on each principal component anew. It keeps the distribution of each:
+uniform ones stay a box, and long tails stay.
 """
 
 import numpy as np
@@ -34,3 +37,10 @@ def rotated(coordinates: Coordinates, rng: np.random.Generator) -> Coordinates:
     basis = off_ones(n)
     turned = haar_orthogonal(n - 1, rng) @ (basis.T @ (coordinates - mean))
     return mean + basis @ turned
+
+
+def permuted(coordinates: Coordinates, rng: np.random.Generator) -> Coordinates:
+    """The scores on each principal component of the sample, each in an order of its own."""
+    mean = coordinates.mean(axis=0)
+    left, scale, axes = np.linalg.svd(coordinates - mean, full_matrices=False)
+    return mean + rng.permuted(left * scale, axis=0) @ axes

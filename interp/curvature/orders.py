@@ -1,7 +1,7 @@
 """How well inner products order what the output does: rank correlations, bootstrap and null.
 
-Metrics are compared within groups of segments or of samples that have the same origin, since what
-differs between groups is ordered by every metric alike.
+Metrics are compared within groups of segments that have the same origin, and of samples of one
+class, since what differs between groups is ordered by every metric alike.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 
 from interp.stats import spearman
 
-N_PERMUTATIONS = 200
+N_PERMUTATIONS = 100
 
 OutputKL = Float[np.ndarray, "site step base group target"]
 Lengths = Float[np.ndarray, "site metric base group target"]
@@ -73,29 +73,21 @@ def segment_orders(
 
 
 def projection_spearman(
-    scores: Float[np.ndarray, "group sample"],
-    projections: Float[np.ndarray, "group site metric sample"],
+    scores: Float[np.ndarray, " sample"], projections: Float[np.ndarray, "site metric sample"]
 ) -> Float[np.ndarray, " metric"]:
-    """Within each group, averaged over groups and sites."""
-    return spearman(*np.broadcast_arrays(scores[:, None, None], projections)).mean(axis=(0, 1))
+    """Averaged over sites."""
+    return spearman(*np.broadcast_arrays(scores, projections)).mean(axis=0)
 
 
 def projection_orders(
-    scores: Float[np.ndarray, "group sample"],
-    projections: Float[np.ndarray, "group site metric sample"],
+    scores: Float[np.ndarray, " sample"],
+    projections: Float[np.ndarray, "site metric sample"],
     n: int,
     rng: np.random.Generator,
 ) -> Orders:
-    """Of projection with score; bootstrap and null over the samples of each group."""
-    groups = np.arange(len(scores))[:, None]
-    by_sample = np.moveaxis(projections, -1, 1)
-
-    def at(picked: np.ndarray) -> np.ndarray:
-        """With the samples of each group drawn again."""
-        drawn = np.moveaxis(by_sample[groups, picked], 1, -1)
-        return projection_spearman(scores[groups, picked], drawn)
-
-    draws = [at(rng.integers(0, scores.shape[1], scores.shape)) for _ in range(n)]
-    shuffled = [rng.permuted(scores, axis=1) for _ in range(N_PERMUTATIONS)]
+    """Of projection with score; bootstrap and null over samples."""
+    picked = rng.integers(0, len(scores), (n, len(scores)))
+    draws = [projection_spearman(scores[at], projections[..., at]) for at in picked]
+    shuffled = rng.permuted(np.tile(scores, (N_PERMUTATIONS, 1)), axis=1)
     null = [projection_spearman(of_draw, projections) for of_draw in shuffled]
     return Orders(projection_spearman(scores, projections), np.stack(draws), np.stack(null))
