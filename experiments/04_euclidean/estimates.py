@@ -8,54 +8,30 @@ from scipy import stats as scipy_stats
 
 from experiments.lab.estimate import Estimate
 from interp.curvature import orders
-from interp.curvature.excess import CONTROLS, Readings, excess
+from interp.curvature.excess import excess, pooled_error, standard_error
 from interp.curvature.inner_products import INNER_PRODUCTS
 from interp.stats import Interval, holm, null_interval
 
 from .measure import Refusal, Sample, Segments
-from .protocol import CLASSES, CONVERGED, CURVED, MARGIN, PLACES, RADII, RIVALS, STEPS
+from .protocol import CLAIMS, CLASSES, CONVERGED, CURVED, MARGIN, PLACES, RADII, RIVALS, STEPS
 
 Z = scipy_stats.norm.ppf(0.975)
-
-
-def control_variance(found: Readings) -> float:
-    """Of the mean of the control that is known worst."""
-    return max(float(np.var(found[kind], ddof=1)) / len(found[kind]) for kind in CONTROLS)
-
-
-def standard_error(found: Readings) -> float:
-    """Of the excess of one place.
-
-    The spread of random halves is that of the whole (Shao and Wu 1989, the delete-half jackknife).
-    """
-    return float(np.sqrt(np.var(found["halves"], ddof=1) + control_variance(found)))
-
-
-def pooled_error(samples: Sequence[Sample]) -> float:
-    """Of the mean absolute excess: places of one class have the same prompts in their halves."""
-    variance = 0.0
-    for name in CLASSES:
-        here = [sample.readings for sample in samples if sample.group == name]
-        middles = [np.mean([np.mean(found[kind]) for kind in CONTROLS]) for found in here]
-        signs = [np.sign(x["data"][0] - middle) for x, middle in zip(here, middles, strict=True)]
-        halves = np.sum([s * np.array(x["halves"]) for s, x in zip(signs, here, strict=True)], 0)
-        variance += np.var(halves, ddof=1) + sum(map(control_variance, here))
-    return float(np.sqrt(variance) / len(samples))
+SIGNS = {"sphere": 1, "hyperbolic": -1}
 
 
 def curvature_estimates(samples: Sequence[Sample]) -> Iterator[Estimate]:
     """(a): the curvature, the power for either shape, and the excess of every place."""
-    by_place = {sample.place: sample for sample in samples}
+    by_place = {sample.place: sample.readings for sample in samples}
     if set(by_place) != set(PLACES):  # states that do not vary
-        names = ("curvature", *(f"power.{s}" for s in RADII), *(f"excess.{x}" for x in PLACES))
-        yield from (Estimate(name, np.nan) for name in names)
+        yield from (Estimate(name, np.nan) for name in CLAIMS[0].estimates)
         return
-    ordered = [by_place[place].readings for place in PLACES]
+    ordered = [by_place[place] for place in PLACES]
     n, found = min(sample.n for sample in samples), np.array([excess(x) for x in ordered])
-    value, error = np.abs(found).mean(), pooled_error(samples)
+    groups = [[x for place, x in by_place.items() if place.endswith(f".{c}")] for c in CLASSES]
+    value, error = np.abs(found).mean(), pooled_error(groups)
     yield Estimate.of("curvature", around(value, error, n), mde=2.8 * error)
     for shape in RADII:
-        seen = abs(np.mean([x[shape] for x in ordered]))
+        seen = SIGNS[shape] * np.mean([x[shape] for x in ordered])
         power = scipy_stats.norm.cdf((seen - CURVED) / error - Z)
         yield Estimate(f"power.{shape}", float(power), n=n)
         yield Estimate(f"planted.{shape}", float(seen), n=n)

@@ -6,11 +6,11 @@ from matplotlib.figure import Figure
 from experiments.lab.results import Result, caption
 from interp import plots
 
-from .protocol import CURVED
+from .protocol import CURVED, DEPTHS
 
 METRICS = {"l2": "L2", "whitened": "whitened", "causal": "unembedding-weighted"}
 MEANINGS = {"output": "orders changes of the output", "behaviour": "predicts refusal odds"}
-THIRDS = {name: f"{name} third" for name in ("first", "middle", "last")}
+THIRDS = {name: f"{name} third" for name in DEPTHS}
 PLANTED = {"sphere": "planted sphere", "hyperbolic": "planted hyperbolic plane"}
 
 
@@ -22,13 +22,10 @@ def plot(result: Result) -> dict[str, Figure]:
 def plot_excess(result: Result) -> Figure:
     """The excess over depth, beside that of planted surfaces; the margin is grey."""
     table = result.tables["excess"].assign(null_low=-CURVED, null_high=CURVED)
-    planted = table.groupby("label", sort=False)[[*PLANTED]].mean()
-    rows = [
-        pd.DataFrame({"label": planted.index, "group": shape, "value": planted[shape]})
-        for shape in PLANTED
-    ]
+    planted = table[["label", *PLANTED]].melt("label", var_name="group")
+    planted = planted.groupby(["label", "group"], sort=False).mean().reset_index()
     return plots.intervals(
-        pd.concat([table, *rows], ignore_index=True),
+        pd.concat([table, planted], ignore_index=True),
         limits=None,
         title=f"Mean absolute excess {result['curvature'].value:.3f}: curvature of last-token "
         "states\nbeyond flat controls",

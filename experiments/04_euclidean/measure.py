@@ -14,37 +14,21 @@ from interp.curvature.inner_products import InnerProducts
 from interp.curvature.orders import Lengths, OutputKL
 from interp.sites import Site, everywhere
 
-from .protocol import (
-    CLASSES,
-    DEPTHS,
-    N_COMPONENTS,
-    N_CONTROLS,
-    N_HALVES,
-    N_PLANTED,
-    NEIGHBOURS,
-    RADII,
-    STEPS,
-    Config,
-)
+from . import protocol
+from .protocol import CLASSES, DEPTHS, STEPS, Config
 
-DRAWS = Draws(NEIGHBOURS, RADII, N_CONTROLS, N_PLANTED)
+DRAWS = Draws(protocol.NEIGHBOURS, protocol.RADII, protocol.N_CONTROLS, protocol.N_PLANTED)
 States = Float[np.ndarray, "site sample d_model"]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One site and class: how many distinct states, and the readings."""
+    """One of PLACES: the site, how many distinct states, and the readings."""
 
+    place: str
     site: Site
-    third: str
-    group: str
     n: int
     readings: Readings
-
-    @property
-    def place(self) -> str:
-        """Its third and class."""
-        return f"{self.third}.{self.group}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,22 +69,20 @@ def measure_samples(config: Config, lab: Lab, sites: Sequence[Site]) -> list[Sam
     found = []
     for name, side in CLASSES.items():
         texts = prompts_of(lab, side, "train", "validation", "test")[: config.n_prompts]
-        by_site = states_of(lab, texts, sites)
-        places = list(zip(DEPTHS, sites, by_site, strict=True))
+        places = list(zip(DEPTHS, sites, states_of(lab, texts, sites), strict=True))
         for third, site, states in lab.progress(places, f"curvature, {name}"):
-            rows = distinct(states)
+            rows, key = distinct(states), f"curvature {site} {name}"
             if rows is not None:
+                x, rng = principal_components(rows, protocol.N_COMPONENTS), lab.rng(key)
                 halves = halves_of(len(rows), lab.rng(f"halves {name}"))
-                x, rng = principal_components(rows, N_COMPONENTS), lab.rng(f"curvature {site}")
-                key = f"curvature {site} {name}"
                 values = lab.cell(key, lambda x=x, h=halves, r=rng: readings(x, h, DRAWS, r))
-                found.append(Sample(site, third, name, len(rows), values))
+                found.append(Sample(f"{third}.{name}", site, len(rows), values))
     return found
 
 
 def halves_of(n: int, rng: np.random.Generator) -> np.ndarray:
     """Rows of random halves: the same prompts at every site."""
-    return np.stack([rng.choice(n, n // 2, replace=False) for _ in range(N_HALVES)])
+    return np.stack([rng.choice(n, n // 2, replace=False) for _ in range(protocol.N_HALVES)])
 
 
 def inner_products(config: Config, lab: Lab, sites: Sequence[Site]) -> list[InnerProducts]:

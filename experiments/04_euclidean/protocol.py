@@ -71,6 +71,13 @@ NON_INFERIOR = (
     "Untestable if "
 )
 
+
+def deciding(meaning: str) -> list[str]:
+    """Names of the estimates of one meaning, the leads first."""
+    leads, metrics = [f"lead.{name}" for name in RIVALS], ("l2", *RIVALS)
+    return [f"{meaning}.{one}" for one in (*leads, *(f"spearman.{name}" for name in metrics))]
+
+
 CLAIMS = (
     Claim(
         key="04a",
@@ -88,13 +95,10 @@ CLAIMS = (
             f"planted shapes is at least {POWER:.0%}: flat controls with their 2 leading "
             f"components on a sphere (radius {RADII['sphere']:g} root mean square lengths) or a "
             f"hyperbolic plane ({RADII['hyperbolic']:g}), {N_PLANTED} at every place, by the same "
-            "path; power of the data's interval to show their mean excess to lie beyond "
-            f"{CURVED:g}. Else untestable if either power is lacking, inconclusive if not."
+            "path; power of the data's interval to show their mean excess, by its sign, to lie "
+            f"beyond {CURVED:g}. Else untestable if either power is lacking, inconclusive if not."
         ),
-        estimates=(
-            "curvature", "power.sphere", "power.hyperbolic",
-            *(f"excess.{place}" for place in PLACES),
-        ),
+        estimates=("curvature", *(f"power.{x}" for x in RADII), *(f"excess.{x}" for x in PLACES)),
     ),
     Claim(
         key="04b",
@@ -110,10 +114,7 @@ CLAIMS = (
             f"{ENOUGH:.0%} of the sites count: one counts if halving the step changes KL / t^2 by "
             f"at most {CONVERGED:.0%} in the upper quartile of the segments."
         ),
-        estimates=(
-            "output.lead.whitened", "output.lead.causal", "output.spearman.l2",
-            "output.spearman.whitened", "output.spearman.causal", "output.converged",
-        ),
+        estimates=(*deciding("output"), "output.converged"),
     ),
     Claim(
         key="04c",
@@ -124,11 +125,7 @@ CLAIMS = (
             f"held-out harmful prompts, averaged over {AT}; bootstrap over prompts. {NON_INFERIOR}"
             f"fewer than {MIN_PAIRS} of these prompts are refused, or fewer are not."
         ),
-        estimates=(
-            "behaviour.lead.whitened", "behaviour.lead.causal", "behaviour.spearman.l2",
-            "behaviour.spearman.whitened", "behaviour.spearman.causal",
-            "behaviour.refused", "behaviour.accepted",
-        ),
+        estimates=(*deciding("behaviour"), "behaviour.refused", "behaviour.accepted"),
     ),
 )  # fmt: skip
 

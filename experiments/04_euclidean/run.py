@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import pandas as pd
+
 from experiments.lab.estimate import Estimate, number
 from experiments.lab.lab import Lab
 from experiments.lab.results import Result
@@ -9,7 +11,7 @@ from experiments.lab.results import Result
 from . import measure
 from .estimates import curvature_estimates, output_estimates, refusal_estimates
 from .protocol import RADII, RIVALS, Config
-from .tables import tables
+from .tables import excess_rows, metric_rows, score_columns, segment_columns
 
 
 def run(config: Config, lab: Lab) -> Result:
@@ -25,7 +27,14 @@ def run(config: Config, lab: Lab) -> Result:
         *refusal_estimates(refusal, n, lab.rng("behaviour metric")),
     )
     named = {estimate.name: estimate for estimate in found}
-    return Result(found, tables(samples, segments, refusal, sites, named), observation(named))
+    tables = {
+        "excess": excess_rows(samples, named),
+        "metrics": metric_rows(named),
+        "segments": segment_columns(segments, sites),
+        "scores": score_columns(refusal, sites),
+    }
+    shown = {name: pd.DataFrame(table) for name, table in tables.items()}
+    return Result(found, shown, observation(named))
 
 
 def observation(e: Mapping[str, Estimate]) -> str:

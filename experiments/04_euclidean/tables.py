@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from experiments.lab.estimate import Estimate
 from interp.curvature.excess import CONTROLS
@@ -15,32 +14,16 @@ from .measure import Refusal, Sample, Segments
 from .protocol import CLASSES, RADII, STEPS
 
 
-def tables(
-    samples: Sequence[Sample],
-    segments: Segments,
-    refusal: Refusal,
-    sites: Sequence[Site],
-    estimates: Mapping[str, Estimate],
-) -> dict[str, pd.DataFrame]:
-    """By name."""
-    return {
-        "metrics": pd.DataFrame(metric_rows(estimates)),
-        "excess": pd.DataFrame(excess_rows(samples, estimates)),
-        "segments": pd.DataFrame(segment_columns(segments, sites)),
-        "scores": pd.DataFrame(score_columns(refusal, sites)),
-    }
-
-
 def excess_rows(
     samples: Sequence[Sample], estimates: Mapping[str, Estimate]
 ) -> Iterator[dict[str, Any]]:
     """The excess at every place, and what is behind it: means of controls and planted surfaces."""
     for sample in samples:
         one, found = estimates[f"excess.{sample.place}"], sample.readings
-        row = {"label": sample.third, "group": sample.group, "site": str(sample.site)}
-        row |= {"value": one.value, "low": one.low, "high": one.high, "n": sample.n}
-        means = {kind: np.mean(found[kind]) for kind in ("data", *CONTROLS, *RADII)}
-        yield row | means
+        third, group = sample.place.split(".")
+        row = {"label": third, "group": group, "site": str(sample.site), "n": sample.n}
+        row |= {"value": one.value, "low": one.low, "high": one.high}
+        yield row | {kind: np.mean(found[kind]) for kind in ("data", *CONTROLS, *RADII)}
 
 
 def metric_rows(estimates: Mapping[str, Estimate]) -> Iterator[dict[str, Any]]:
@@ -65,8 +48,8 @@ def segment_columns(found: Segments, sites: Sequence[Site]) -> dict[str, np.ndar
 
 def score_columns(found: Refusal, sites: Sequence[Site]) -> dict[str, np.ndarray]:
     """Odds, answer and projections of every harmful held-out prompt."""
-    columns = {"prompt": np.arange(len(found.odds))}
-    columns |= {"odds": found.odds, "refused": found.refused}
+    n = len(found.odds)
+    columns = {"prompt": np.arange(n), "odds": found.odds, "refused": found.refused}
     for site, by_metric in zip(sites, found.projections, strict=True):
         by_name = zip(INNER_PRODUCTS, by_metric, strict=True)
         columns |= {f"{name} at {site}": projection for name, projection in by_name}

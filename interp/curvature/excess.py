@@ -12,7 +12,7 @@ What could have been seen is the excess of planted samples, by the same path: ro
 two leading components are bent and whose others stay, as noise.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -130,3 +130,31 @@ def excess(found: Readings) -> float:
     """Signed distance of the data's triangle defect from the span of its controls' means."""
     means = [float(np.mean(found[kind])) for kind in CONTROLS]
     return found["data"][0] - float(np.clip(found["data"][0], min(means), max(means)))
+
+
+def control_variance(found: Readings) -> float:
+    """Squared standard error of the mean of the control that is known worst."""
+    return max(float(np.var(found[kind], ddof=1)) / len(found[kind]) for kind in CONTROLS)
+
+
+def standard_error(found: Readings) -> float:
+    """Of the excess.
+
+    The spread of random halves is that of the whole (Shao and Wu 1989, the delete-half jackknife).
+    """
+    return float(np.sqrt(np.var(found["halves"], ddof=1) + control_variance(found)))
+
+
+def pooled_error(groups: Sequence[Sequence[Readings]]) -> float:
+    """Of the mean absolute excess over all samples of several groups.
+
+    The samples of a group have the same rows in their halves, so their errors are added up half by
+    half, each with the sign of its excess. Groups are independent.
+    """
+    variance = 0.0
+    for samples in groups:
+        middles = [np.mean([np.mean(found[kind]) for kind in CONTROLS]) for found in samples]
+        signs = [np.sign(x["data"][0] - middle) for x, middle in zip(samples, middles, strict=True)]
+        halves = np.array([found["halves"] for found in samples])
+        variance += np.var(signs @ halves, ddof=1) + sum(map(control_variance, samples))
+    return float(np.sqrt(variance) / sum(map(len, groups)))

@@ -102,14 +102,13 @@ def test_the_curvature_is_the_mean_absolute_excess_and_its_error_adds_halves_up(
     common = rng.standard_normal(4000) / 100
     samples = []
     for place, data in zip(protocol.PLACES, (0.05, -0.05) * 3, strict=True):
-        third, group = place.split(".")
         found = {"data": [data], "rotated": [0.01] * 3, "permuted": [-0.01] * 3}
         found |= {
             "halves": (np.sign(data) * common).tolist(),
             "sphere": [0.1],
             "hyperbolic": [-0.1],
         }
-        samples.append(experiment.part("measure").Sample(Site(0, "mid"), third, group, 50, found))
+        samples.append(experiment.part("measure").Sample(place, Site(0, "mid"), 50, found))
     named = {one.name: one for one in module.curvature_estimates(samples)}
     assert named["curvature"].value == pytest.approx(0.04)
     assert named["excess.first.harmless"].value == pytest.approx(-0.04)
