@@ -11,7 +11,7 @@ from .protocol import CURVED, DEPTHS
 METRICS = {"l2": "L2", "whitened": "whitened", "causal": "unembedding-weighted"}
 MEANINGS = {"output": "orders changes of the output", "behaviour": "predicts refusal odds"}
 THIRDS = {name: f"{name} third" for name in DEPTHS}
-PLANTED = {"sphere": "planted sphere", "hyperbolic": "planted hyperbolic plane"}
+PLANTED = {"sphere": "planted sphere", "hyperbolic": "planted hyperbolic"}
 
 
 def plot(result: Result) -> dict[str, Figure]:
@@ -27,8 +27,8 @@ def plot_excess(result: Result) -> Figure:
     return plots.intervals(
         pd.concat([table, planted], ignore_index=True),
         limits=None,
-        title=f"Mean absolute excess {result['curvature'].value:.3f}: curvature of last-token "
-        "states\nbeyond flat controls",
+        title="Triangle defects of last-token states lie, on average,\n"
+        f"{result['curvature'].value:.3f} outside what flat controls give",
         caption=caption(result, f"n = {table['n'].min()} states of a class"),
         x_label="Triangle defect beyond flat controls",
         null_label=f"counts as flat (within {CURVED:g})",

@@ -47,18 +47,15 @@ DEPTHS = {"first": 1 / 6, "middle": 1 / 2, "last": 5 / 6}  # the middle of every
 PLACES = tuple(f"{third}.{name}" for third, name in product(DEPTHS, CLASSES))
 RIVALS = ("whitened", "causal")
 
-N_COMPONENTS = 5
-NEIGHBOURS = 12
+N_COMPONENTS, NEIGHBOURS = 5, 12
 RADII = {"sphere": 0.67, "hyperbolic": 0.25}  # in root mean square lengths of the bent components
 N_CONTROLS, N_PLANTED, N_HALVES = 6, 1, 30  # draws at every place, of each kind
 CURVED = 0.03  # excess of the triangle defect
 POWER = 0.8
 
 STEPS = (0.1, 0.2)  # shares of a segment, each the double of the one before; 0.2 is judged
-MARGIN = 0.1  # Spearman
-ORDERS = 0.1  # Spearman
-CONVERGED = 0.25
-ENOUGH = 0.5
+MARGIN, ORDERS = 0.1, 0.1  # Spearman
+CONVERGED, ENOUGH = 0.25, 0.5
 NOTES = "how to check if the activation space is Euclidean given a set of vectors"
 
 AT = "the middle of each third of the depth"

@@ -27,7 +27,7 @@ Shapes = Sequence[Shape]
 
 
 def shape_of(shape: Shape, n: int, rng: np.random.Generator) -> Float[np.ndarray, "sample d"]:
-    """States of root mean square length 1 (before they are bent) in one of the SHAPES.
+    """States of root mean square length 1 (before they are bent) of one shape.
 
     Flat in D_MODEL decaying components: Student's t with 5 degrees of freedom, a uniform box, 15%
     of the states at 3 times the length. In a plane: Gaussian, or three clusters 2.75 of their sd
@@ -77,13 +77,13 @@ def states_of(shapes: dict[str, Shapes], seed: int) -> Callable[..., Float[Tenso
 def world(
     name: str,
     truth: bool,
-    positive: Shape | Shapes,
+    positive: Shapes,
     follows: tuple[Follows, Follows],
-    negative: Shape | None = None,
+    negative: Shapes | None = None,
     refuses: bool = True,
 ) -> World:
     """By the shapes of both classes, and what output and refusal follow; claims are true alike."""
-    shapes = {"positive": everywhere(positive), "negative": everywhere(negative or positive)}
+    shapes = {"positive": positive, "negative": negative or positive}
     weights = np.linspace(1.3, 0.7, D_MODEL)
     if "causal" in follows:
         weights[:2] = 0.005
@@ -101,22 +101,25 @@ def world(
     return World(name, dict.fromkeys(("04a", "04b", "04c"), truth), lab)
 
 
-def everywhere(shape: Shape | Shapes) -> Shapes:
+def everywhere(shape: Shape) -> Shapes:
     """In every third."""
-    return [shape] * len(DEPTHS) if isinstance(shape, str) else shape
+    return [shape] * len(DEPTHS)
 
 
+T5, BOX = everywhere("t5"), everywhere("box")
+LONG, CLUSTERS = everywhere("long"), everywhere("clusters")
+SPHERE, HYPERBOLIC = everywhere("sphere"), everywhere("hyperbolic")
 WORLDS = (
-    world("flat: Student's t and a box; all follows L2", True, "t5", ("l2", "l2"), "box"),
-    world("flat: long states and clusters; all follows L2", True, "long", ("l2", "l2"), "clusters"),
-    world("sphere; all is whitened", False, "sphere", ("whitened", "whitened")),
-    world("hyperbolic; all is weighted", False, "hyperbolic", ("causal", "causal")),
+    world("flat: Student's t and a box; all follows L2", True, T5, ("l2", "l2"), BOX),
+    world("flat: long states and clusters; all follows L2", True, LONG, ("l2", "l2"), CLUSTERS),
+    world("sphere; all is whitened", False, SPHERE, ("whitened", "whitened")),
+    world("hyperbolic; all is weighted", False, HYPERBOLIC, ("causal", "causal")),
     world(
         "sphere in the last third alone; nothing follows",
         False, ("plane", "plane", "sphere"), ("nothing", "nothing"),
     ),
     world(
         "classes bent opposite ways; output jumps; no refusal",
-        False, "sphere", ("jumps", "l2"), "hyperbolic", refuses=False,
+        False, SPHERE, ("jumps", "l2"), HYPERBOLIC, refuses=False,
     ),
 )  # fmt: skip

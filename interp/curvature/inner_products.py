@@ -38,10 +38,8 @@ def whitening(classes: Sequence[States]) -> Metric:
     _, scale, axes = np.linalg.svd(centred, full_matrices=False)
     variance = scale**2 / (n - len(classes))
     rank = min(n // STATES_PER_COMPONENT, width)
-    rest = variance[rank:].sum() / max(width - rank, 1)
-    floor = variance[0] * np.finfo(np.float64).eps  # of states that do not vary in all dimensions
-    inside, outside = 1 / np.maximum(variance[:rank], floor), 1 / max(rest, floor)
-    leading = axes[:rank]
+    rest = variance[rank:].sum() / max(width - rank, 1) or variance[rank - 1]
+    inside, outside, leading = 1 / variance[:rank], 1 / rest, axes[:rank]
     return (leading.T * (inside - outside)) @ leading + outside * np.eye(width)
 
 
