@@ -31,6 +31,8 @@ a part; a closed loop is flat and reads as a sphere; across wide gaps no curvatu
 negative-eigenvalue share and delta_rel follow noise and are left out. Nothing is chosen here, so
 validation prompts are held out as test prompts are. Known beforehand, from a review of a draft that
 had been run: its intervals in 04c were wider than .05, and 18 conditions at once were never met.
+Noted after the first runs (quick, smollm2-135m, qwen2.5-coder-0.5b), and left as it was: 80 states
+give too little power for 04a; steps of .1 and .2 are too long for the first two thirds in 04b.
 """
 
 from collections.abc import Mapping
@@ -131,25 +133,25 @@ CLAIMS = (
 class Config(ExperimentConfig):
     """Is activation space Euclidean?"""
 
-    n_prompts: Several | None = 80  # per class, of a sample; covariances use those for training
+    n_prompts: Several | None = 72  # per class, of a sample; covariances use those for training
     n_bases: Several = 8  # held-out prompts whose state is moved, half of each class
     n_targets: Several = 16  # those that it is moved towards, half of each class
-    n_test: Count | None = 48  # held-out harmful prompts that refusal is scored on
+    n_test: Count | None = 32  # held-out harmful prompts that refusal is scored on
     n_resamples: Several = 300  # bootstrap resamples
 
 
 MINUTES = {"smoke": 0.1, "quick": 1, "full": 6}
 
-PRESETS: dict[str, Config] = {
+PRESETS = {
     "smoke": Config(n_prompts=28, n_bases=4, n_targets=4, n_test=6, n_resamples=20),
     "quick": Config(),
     "full": Config(n_prompts=None, n_bases=24, n_targets=32, n_test=None, n_resamples=1000),
 }
 
 
-def significant(estimate: Estimate) -> bool:
+def significant(one: Estimate) -> bool:
     """Whether the estimate lies beyond its margin after correction."""
-    return estimate.p is not None and estimate.p < SIGNIFICANCE
+    return one.p is not None and one.p < SIGNIFICANCE
 
 
 def flatness(estimates: Mapping[str, Estimate]) -> Verdict:

@@ -13,23 +13,27 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from experiments.lab.lab import Lab
-from experiments.lab.meter import Edit, Meter
+from experiments.lab.meter import Meter
 from interp.curvature.inner_products import Metric, unembedding_covariance
 from interp.interventions import Placement
+from interp.predict import readout
+from interp.prompts import Tokens
+from interp.scores import kl_divergence
 from interp.sites import Site
 
 
 @dataclass(frozen=True, eq=False)
 class MoveTowards:
-    """Move a state along the straight segment to a target: h + t (target - h)."""
+    """Move the state of every row along the straight segment to its target: h + t (target - h)."""
 
-    target: Float[Tensor, " d_model"]
-    fraction: float
+    targets: Float[Tensor, "row d_model"]
+    fractions: Float[Tensor, " row"]
 
-    def __call__(self, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        state = h.float()
-        target = self.target.to(h.device, torch.float32)
-        return (state + self.fraction * (target - state)).to(h.dtype)
+    def __call__(self, h: Float[Tensor, "*row d_model"]) -> Float[Tensor, "*row d_model"]:
+        state = h.float().reshape(self.targets.shape)
+        share = self.fractions.to(h.device)[:, None]
+        moved = state + share * (self.targets.to(h.device) - state)
+        return moved.reshape(h.shape).to(h.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,14 +57,30 @@ class Outputs:
 
         The state of each base's last token at the site is moved a share of the way to a goal.
         """
-        meter, ends = Meter(self.lab, {"bases": tuple(bases)}), torch.tensor(goals).float()
+        key = f"KL on the way from {site} of base"
+        found = [
+            self.lab.cell(f"{key} {i}", lambda text=text: self._kl(site, goals, text, steps))
+            for i, text in enumerate(bases)
+        ]
+        return np.array(found).swapaxes(0, 1)
 
-        def moved(step: float, number: int) -> Float[np.ndarray, " base"]:
-            """Every base towards one goal."""
-            placement = Placement(MoveTowards(ends[number], step), (site,), (-1,))
-            return meter.kl("bases", Edit(f"{site} {step} of the way to {number}", (placement,)))
+    def _kl(
+        self, site: Site, goals: np.ndarray, base: str, steps: Sequence[float]
+    ) -> list[list[float]]:
+        """From one base, by step and goal.
 
-        return np.stack([np.stack([moved(t, i) for i in range(len(ends))], 1) for t in steps])
+        One pass: what lies before the last token is the same in all rows, and runs once. The first
+        row stays where it is.
+        """
+        (*before, last), n = self.lab.tokens([base]).sequences()[0], 1 + len(steps) * len(goals)
+        rows = torch.full((n, 1), last)
+        tokens = Tokens(torch.tensor(before), rows, torch.ones_like(rows))
+        ends = torch.tensor(np.concatenate([goals[:1], np.tile(goals, (len(steps), 1))])).float()
+        shares = torch.tensor([0.0, *np.repeat(steps, len(goals))]).float()
+        placement = Placement(MoveTowards(ends, shares), (site,), (-1,))
+        log_probs = readout(self.lab.model, tokens, [placement]).log_probs
+        kl = kl_divergence(log_probs[:1], log_probs[1:])
+        return kl.reshape(len(steps), len(goals)).tolist()
 
     def odds(self, prompts: Sequence[str], name: str) -> Float[np.ndarray, " sample"]:
         """Refusal odds, nats; the name says which prompts these are."""

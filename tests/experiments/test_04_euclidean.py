@@ -12,6 +12,9 @@ from experiments.lab.estimate import Estimate
 from experiments.lab.outputs import MoveTowards, Outputs, outputs_of, states_at
 from interp.curvature import excess, inner_products
 from interp.curvature.orders import change_on_halving, projection_spearman, segment_spearman
+from interp.interventions import Placement
+from interp.predict import readout
+from interp.scores import kl_divergence
 from interp.sites import Site
 from interp.stats import spearman
 
@@ -157,10 +160,23 @@ def test_a_quadratic_kl_has_converged_and_a_constant_one_has_not():
 
 
 def test_moving_towards_a_target_is_linear_and_keeps_the_dtype():
-    state, target = torch.randn(2, 3, 8).bfloat16(), torch.ones(8)
-    assert torch.equal(MoveTowards(target, 0.0)(state), state)
-    assert torch.equal(MoveTowards(target, 1.0)(state), torch.ones_like(state))
-    assert MoveTowards(target, 0.5)(state).dtype == state.dtype
+    state, targets = torch.randn(3, 1, 8).bfloat16(), torch.ones(3, 8)
+    moved = MoveTowards(targets, torch.tensor([0.0, 1.0, 0.5]))(state)
+    assert moved.dtype == state.dtype and moved.shape == state.shape
+    assert torch.equal(moved[0], state[0]) and torch.equal(moved[1, 0], targets[1].bfloat16())
+    assert torch.allclose(moved[2].float(), (state[2].float() + 1) / 2, atol=0.02)
+
+
+def test_kl_on_the_way_is_that_of_every_prompt_and_target_on_its_own(bench):
+    lab = bench.lab(0)
+    bases, targets, site = lab.contrast.positive[:3], lab.contrast.negative[:2], Site(1, "pre")
+    goals = states_at(lab, targets, site)
+    found = outputs_of(lab).moved_kl(site, goals.numpy(), bases, (0.1, 0.2))
+    for i, goal in enumerate(goals):
+        edit = MoveTowards(goal.expand(len(bases), -1), torch.full((len(bases),), 0.2))
+        moved = readout(lab.model, lab.tokens(bases), [Placement(edit, (site,), (-1,))])
+        plain = kl_divergence(readout(lab.model, lab.tokens(bases)).log_probs, moved.log_probs)
+        assert found[1, :, i] == pytest.approx(plain.numpy(), rel=1e-3)
 
 
 def test_a_whole_segment_at_the_last_site_ends_at_the_target(bench):
