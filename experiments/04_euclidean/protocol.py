@@ -31,8 +31,8 @@ a part; a closed loop is flat and reads as a sphere; across wide gaps no curvatu
 negative-eigenvalue share and delta_rel follow noise and are left out. Nothing is chosen here, so
 validation prompts are held out as test prompts are. Known beforehand, from a review of a draft that
 had been run: its intervals in 04c were wider than .05, and 18 conditions at once were never met.
-Noted after the first runs (quick, smollm2-135m, qwen2.5-coder-0.5b), and left as it was: 80 states
-give too little power for 04a; steps of .1 and .2 are too long for the first two thirds in 04b.
+Noted after the first runs (quick, smollm2-135m, qwen2.5-coder-0.5b): 80 states lack power for 04a.
+A fault mended: at early sites KL was the rounding of bfloat16, so it is now taken in float32.
 """
 
 from collections.abc import Mapping
@@ -173,12 +173,8 @@ def non_inferiority(estimates: Mapping[str, Estimate], meaning: str) -> Verdict:
     ahead = any(lead.above(MARGIN) and significant(lead) for lead in leads)
     as_well = orders[0] and all(lead.below(MARGIN) for lead in leads)
     found = decide(as_well, ahead) if any(orders) else "untestable"
-    return "untestable" if found == "inconclusive" and any(map(wide, leads)) else found
-
-
-def wide(estimate: Estimate) -> bool:
-    """Whether half of the interval is more than the margin."""
-    return (estimate.high or 0) - (estimate.low or 0) > 2 * MARGIN
+    wide = any((lead.high or 0) - (lead.low or 0) > 2 * MARGIN for lead in leads)
+    return "untestable" if found == "inconclusive" and wide else found
 
 
 def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:

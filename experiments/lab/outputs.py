@@ -14,6 +14,7 @@ from torch import Tensor
 
 from experiments.lab.lab import Lab
 from experiments.lab.meter import Meter
+from interp.agreement import in_float32
 from interp.curvature.inner_products import Metric, unembedding_covariance
 from interp.interventions import Placement
 from interp.predict import readout
@@ -58,10 +59,11 @@ class Outputs:
         The state of each base's last token at the site is moved a share of the way to a goal.
         """
         key = f"KL on the way from {site} of base"
-        found = [
-            self.lab.cell(f"{key} {i}", lambda text=text: self._kl(site, goals, text, steps))
-            for i, text in enumerate(bases)
-        ]
+        with in_float32(self.lab.model):  # the rounding of bfloat16 is a KL of its own
+            found = [
+                self.lab.cell(f"{key} {i}", lambda text=text: self._kl(site, goals, text, steps))
+                for i, text in enumerate(bases)
+            ]
         return np.array(found).swapaxes(0, 1)
 
     def _kl(
