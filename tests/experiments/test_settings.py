@@ -17,10 +17,7 @@ from interp.errors import ExperimentError
 # The least whole number that each setting of each experiment works with.
 LEAST = {
     "01": {1: "n_permutations", 2: "n_prompts n_resamples"},
-    "04": {
-        1: "n_sites n_halves n_ollivier neighbours n_metric_sites n_test workers",
-        2: "n_prompts n_rotations n_planted n_bases n_targets n_train n_resamples",
-    },
+    "04": {1: "n_test", 2: "n_prompts n_bases n_targets n_resamples"},
     "05": {
         0: "n_sites n_positions n_reextractions",
         1: "n_validation answer_tokens n_nulls",
@@ -50,7 +47,7 @@ COUNTS = [
     for least, names in table.items()
     for name in names.split()
 ] + [(number, "seed", 0) for number in LEAST]
-TUPLES = [("04", "steps"), ("06", "other_doses")]
+TUPLES = [("06", "other_doses")]
 TUPLES += [("08", "magnitude_factors")]
 
 
@@ -89,9 +86,6 @@ def test_numbers_in_a_tuple_are_checked_one_by_one(number, name) -> None:
 @pytest.mark.parametrize(
     ("number", "name", "value"),
     [
-        ("04", "steps", (0.0, 0.5)),
-        ("04", "steps", (0.5, 1.1)),
-        ("04", "steps", (0.5,)),
         ("06", "n_sources", 0),
         ("06", "raw", 1),
         ("08", "n_doses", 7),
