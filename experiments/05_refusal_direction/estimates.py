@@ -54,11 +54,11 @@ def values_of(scores: pd.DataFrame, measure: str, *families: str) -> Values:
 
 def score_estimates(scores: pd.DataFrame) -> Iterator[Estimate]:
     """Falls of the refusal odds over random directions, KL, and how odds follow the dose."""
-    for edit, others in (("ablated", (AGAIN,)), ("orthogonalised", ())):
+    for edit in ("ablated", "orthogonalised"):
         if not (scores.family == edit).any():
             yield from (Estimate(name.format(edit), float("nan")) for name in DECIDING)
             continue
-        falls = values_of(scores, "fall", edit, *others)
+        falls = values_of(scores, "fall", edit, AGAIN)
         null = values_of(scores, "fall", *FAMILIES).mean(1)
         yield Estimate.of(f"effect.{edit}", over(np.mean, falls), null=null, unit="nats")
         for family in FAMILIES:

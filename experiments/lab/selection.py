@@ -50,9 +50,9 @@ from interp.scores import classify
 from interp.sites import Site, all_sites
 
 HALF = 0.5  # of the largest effect, which a candidate needs to count
-N_NULLS = 5  # random directions per family that the chosen one has to beat
+N_NULLS = 4  # random directions per family that the chosen one has to beat
 MIN_DRAWS = 3  # a spread of fewer says nothing
-ANSWER_TOKENS = 24
+ANSWER_TOKENS = 16
 
 LAST_FIFTH = "last fifth of the depth"
 HIGH_KL = f"KL > {MAX_KL}"
