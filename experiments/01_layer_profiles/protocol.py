@@ -76,7 +76,7 @@ CLAIMS = (
         estimates=tuple(
             f"{position}.fall{over}"
             for position in POSITIONS
-            for over in ("", *(f".over_{control}" for control in CONTROLS))
+            for over in (*(f".over_{control}" for control in CONTROLS), "")
         ),
     ),
     Claim(
@@ -90,7 +90,7 @@ CLAIMS = (
             f"{SMALLEST_SHARE}. Supported if the 95% intervals of both halves and classes lie "
             f"above {LEAST_GROWTH} nats, rejected if any lies below, else inconclusive."
         ),
-        estimates=tuple(f"growth.{name}.{half}" for name in CLASSES for half in HALVES),
+        estimates=tuple(f"growth.{name}.{half}" for half in HALVES[::-1] for name in CLASSES),
     ),
     Claim(
         key="01c",
