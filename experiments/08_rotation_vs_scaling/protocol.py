@@ -1,191 +1,197 @@
-"""Is a feature an angle in a plane, of which scaling along one line is only a proxy?
+"""Is a feature an angle or a length?
 
-RMSNorm discards the length of the state it reads, so the research notes conclude that a feature
-varies by rotation in a plane, and that scaling a direction is a proxy that reaches half of it.
-Operators with one dose (`operators`) are swept on validation prompts; for each family of
-operators, target and damage limit the best settings are chosen there and measured on test prompts.
-Two targets: *bypass*, the fall of the openings score on harmful prompts, and *induce*, its rise on
-harmless ones, both in nats; reach is their sum. Damage is the KL(base || edited) per token of
-ordinary text and, for bypass, also that of the next token after harmless prompts; inducing refusal
-is meant to change that token, so it does not count against it.
+A norm discards the length of the state that it reads. What is left of length is the race with what
+later layers write. In a state's own plane, span(u, h - (h.u)u) for the direction u (chosen as in
+05), adding c u or scaling h's component along u is a turn once the length is divided out, to angles
+between 0 and 180 degrees from u; a negative scale is a reflection there, so a turn too. Edits are
+written at one site, at every token. The measure is the refusal odds, the log odds of any refusal
+opening, in nats, on AdvBench and harmless tasks (one prompt per near-duplicate cluster). Intervals:
+bootstrap over prompts (a harmful and a harmless one together) and re-extractions of u. The same
+prompts are at all angles, so no noise between angles asks for an adjusted R^2, and the share of a
+smooth curve's variance in its first harmonic is the same for any even grid of 8 or more.
 
-Differences from the protocol. Every write is to the residual stream, so at all norm inputs repeated
-doses accumulate: scales are 1 + d with d on the log grid of both signs, and added vectors are
-measured in the site's own distance between class means. Families are compared as mixtures of
-settings (`frontier`): with 8 angles, whether the best one falls just within a limit would
-decide. KL on text is therefore measured at every swept setting. Where no setting chosen for a
-family has the KL of (c), the family is compared at less; `matched.damage` says at how much. Random
-planes are also covariance-matched: an isotropic plane holds almost nothing of the state. "Reaches
-half" is tested as a difference, scaling - rotation / 2, which has no denominator that may vanish.
-Question (d) makes no choice, so its curve is that of the sweep, on validation prompts.
-
-Three things were changed after quick runs on qwen2.5-coder-0.5b with seed 0 had been seen: a gate
-on the separation of the classes was dropped (it would have said "behaviour absent"), families
-became mixtures of settings, and (c) limits the KL on text alone. (c) was "no" before and after;
-(b) had been open. The full preset is the confirmation: it draws splits and nulls with seed 1.
+Objections, and what was done:
+- A random turn breaks the model, next to which anything is small. So 08a asks for a small share of
+  two kinds of turns: isotropic, and as states differ from each other, which breaks less.
+- Ratios of changes that are both nothing: the denominators come first (untestable).
+- At the last site length is nothing by algebra: sites are fixed at 1/4, 1/2 and 3/4 of the depth,
+  and that one is shown as a control. Rescaling all later writes as well is the same thing.
+- Small doses change no length, so that 08b could not fail: they are shares of the state's length.
+- The other half of the turn destroys text, so that 08c is decided by the damage: that is what the
+  notes deny. Without the limit it is shown. KL on text, since an induced refusal costs none there.
+- A turn in a plane that holds more of the state moves more: random planes get the same length.
+- Some b2 is the best of a few by chance: its plane has to be ahead by a tenth. A plane that is not
+  blocks support of 08d and rejects nothing.
+- The first harmonic explains .81 of a step at 90 degrees: the protocol's .8 was raised to .85.
+- Where a longer state alone has no gap left, it has none to lose: in 08e its loss is counted from
+  the larger of both gaps, so that neither this nor a larger gap without competition is a gain.
+- What a curve over the sphere (a third axis) would add is left out: it takes as many passes again.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from annotated_types import Ge, Gt, MinLen, MultipleOf
+from annotated_types import Ge
 
 from experiments.lab.claims import Claim, Verdict, decide
-from experiments.lab.config import Count, CountOrZero, Except, ExperimentConfig, Several
+from experiments.lab.config import Count, CountOrZero, ExperimentConfig, Several
 from experiments.lab.estimate import Estimate
 from experiments.lab.rules import GATE, SIGNIFICANCE, lacks_behaviour, not_found
-from interp.errors import ExperimentError
 
-LOW_CAP, HIGH_CAP = 0.1, 0.5  # nats of KL, on text and where it counts on harmless prompts
-CAPS = (LOW_CAP, HIGH_CAP)
-MATCHED_KL = 0.1  # nats, on text alone
-SMALL_SHARE = 0.25
-MIN_ANGLE_EFFECT = 0.5
-MIN_R_SQUARED = 0.8
+FACTORS = (0.5, 2.0)  # of the whole state
+DEPTHS = (0.25, 0.5, 0.75)
+TURNS = ("isotropic", "covariance_matched")
+MAX_SHARE = 0.25
+MIN_TURNED = 0.25  # nats
+DOSES = (-1.0, -0.5, 0.5, 1.0)  # of the mean length of a state
+MAX_DIFFERENCE = 0.1
+MIN_RANGE = 1.0  # nats
+HALF = (0.35, 0.65)
+MAX_TEXT_KL = 1.0  # nats per token
+MIN_R2 = 0.85
+MIN_AMPLITUDE = 0.5  # nats
+LEAD = 1.1
+PLANES = ("isotropic", "covariance", "random_b2")
+LONGER = 2.0
+MIN_KEPT = 0.1
+MIN_COST = 0.2
 
-ABSENT = (
-    f"Untestable (behaviour absent) if {GATE}; untestable (no direction found) if the selected "
-    f"direction does not beat random ones on validation prompts (p < {SIGNIFICANCE}, corrected for "
-    "the candidates)."
+ABSENT = f"Untestable (behaviour absent) if {GATE}."
+MISSING = (
+    f"{ABSENT} Untestable too (no direction found) if the direction does not beat random ones on "
+    f"validation prompts (p < {SIGNIFICANCE}, corrected for the number of candidates)."
 )
 
 CLAIMS = (
     Claim(
-        key="08a",
-        notes="the magnitude ... is not important for varying the effect",
-        statement="Rescaling a state changes refusal far less than turning it does.",
-        criterion=(
-            "Rescaling the whole state at the direction's site, at equal angle, changes the "
-            f"refusal score (openings, nats) by less than {SMALL_SHARE} of what the angle changes: "
-            "supported if the 95% interval of the share is below, rejected if above; inconclusive "
-            f"if the angle changes the score by less than {MIN_ANGLE_EFFECT} nats. {ABSENT}"
-        ),
-        estimates=("magnitude.share", "magnitude.angle_effect"),
+        key="08a", notes="the magnitude ... is not important for varying the effect",
+        statement="A state may be made shorter or longer: refusal changes little beside what "
+        "turns of the same size do.",
+        criterion=f"At {DEPTHS} of the depth (pre) every state is multiplied by {FACTORS}, or "
+        "turned towards a random direction so that it moves as far: isotropic, and drawn from the "
+        "covariance of the states (1 draw each in quick, 4 in full). Ratio of the mean absolute "
+        "changes of the refusal odds, over both factors, the sites and the test prompts of both "
+        f"classes. Supported if the 95% intervals of both ratios lie below {MAX_SHARE}, rejected "
+        "if either lies above, else inconclusive. Untestable if the interval of either "
+        f"denominator is not above {MIN_TURNED} nats. {ABSENT}",
+        estimates=(*(f"length.ratio.{turn}" for turn in TURNS),
+                   *(f"length.turned.{turn}" for turn in TURNS)),
     ),
     Claim(
-        key="08b",
-        notes="it can only mimic half of the rotation",
-        statement="Scaling reaches at least half of what rotating reaches.",
-        criterion=(
-            "Reach (fall on harmful plus rise on harmless prompts, of the mixture of settings that "
-            "does best on validation) of scaling minus half of rotation's, within a KL of "
-            f"{LOW_CAP} and of {HIGH_CAP}: supported if both 95% intervals are at 0 or above, "
-            "rejected if one is below; inconclusive where rotation's own reach is not above 0. "
-            f"{ABSENT}"
-        ),
-        estimates=tuple(f"reach.margin.cap_{cap:g}" for cap in CAPS),
+        key="08b", notes="scaling the magnitude is just a proxy for rotating",
+        statement="Adding the direction does what turning states by the same angle does.",
+        criterion=f"{DOSES} times the mean length of a state are added along the direction at its "
+        "site; in the other version every state then gets its old length back. Mean absolute "
+        "difference of the refusal odds, over doses and the test prompts of both classes, over the "
+        "range of the mean odds over these doses and none. Supported if its 95% interval lies "
+        f"below {MAX_DIFFERENCE}, rejected if above, else inconclusive. Untestable if the interval "
+        f"of the range is not above {MIN_RANGE:g} nat. {MISSING}",
+        estimates=("adding.difference", "adding.range"),
     ),
     Claim(
-        key="08c",
-        notes="scaling the magnitude is just a proxy for rotating",
-        statement="Rotating moves refusal further than scaling or adding at equal damage.",
-        criterion=(
-            f"Reach of rotation at a KL of {MATCHED_KL} on ordinary text minus that of scaling or "
-            "adding, whichever does better on validation: supported if the 95% interval is above "
-            f"0, rejected if it is below. {ABSENT}"
-        ),
-        estimates=("matched.lead",),
+        key="08c", notes="it can only mimic half of the rotation",
+        statement="Adding and scaling reach about half of the refusal that the full turn reaches.",
+        criterion="States are turned to evenly spaced angles from the direction, each in its own "
+        "plane; the mean refusal odds of both classes are fitted with the first two harmonics. "
+        "Share: range of the fit from 0 to 180 degrees, where adding and scaling get, over that "
+        f"of the full turn, both where the KL on text is at most {MAX_TEXT_KL:g} nat per token "
+        "(its square root interpolated). Supported if the 95% interval of the share lies within "
+        f"{HALF}, rejected if outside, else inconclusive. Untestable if the interval of the full "
+        f"turn's range is not above {MIN_RANGE:g} nat. {MISSING}",
+        estimates=("reach.share", "reach.range"),
     ),
     Claim(
         key="08d",
-        notes="the feature varies its effect from a rotation on a 2D plane",
-        statement="Refusal is a smooth function of the angle, and of this plane.",
-        criterion=(
-            "R squared of the first harmonic of the curve of the angle is at least "
-            f"{MIN_R_SQUARED}, its amplitude is above the 97.5th percentile of fully random "
-            "planes, and its part along b2 above that of planes with a random b2: supported if all "
-            f"three 95% intervals are, rejected if one is below. {ABSENT}"
-        ),
-        estimates=("angle.r_squared", "angle.amplitude", "angle.amplitude_along_b2"),
+        notes="the feature varies its effect from a rotation on a 2D plane (could be higher "
+        "dimension)",
+        statement="Refusal is a smooth function of the angle in one plane, and of this plane.",
+        criterion="Plane of the direction and the first component of all layers' directions; the "
+        "state's part in it is turned to evenly spaced angles. First harmonic of the mean refusal "
+        f"odds of both classes: supported if the 95% intervals of its R^2 lie above {MIN_R2}, of "
+        f"its amplitude above {MIN_AMPLITUDE} nats, and of its amplitude minus {LEAD} times that "
+        "of the strongest random plane above 0, for isotropic planes, such from the covariance of "
+        "the states, and those of the direction and a random axis (1 each in quick, 10 in full; "
+        "turned with the same length). Rejected if R^2 or amplitude lies below, else inconclusive. "
+        f"{MISSING}",
+        estimates=("plane.r2", "plane.amplitude", *(f"plane.margin.{name}" for name in PLANES)),
     ),
-)
-
-CURVE = "rotate_to@norms"  # the variant of question (d), in random planes too
-QUICK_VARIANTS = ("add@norms", "scale@norms", CURVE)
-FULL_VARIANTS = (
-    *QUICK_VARIANTS, "rotate_by@norms",
-    "add@opposite", "scale@opposite", "rotate_to@opposite", "rotate_by@opposite",
-    "adaptive_scale@norms", "adaptive_rotate_to@norms", "interpolate@opposite",
-    "add@source", "scale@source", "rotate_to@source",
+    Claim(
+        key="08e", notes='magnitude "is for competing with other features in superposition"',
+        statement="A longer state keeps its refusal better when other features are added later.",
+        criterion="Other behaviours' directions (2 in quick, 4 in full; of both signs, orthogonal "
+        "to refusal's, as long as the mean state) are added halfway between the direction's site "
+        f"and the end. Gap: mean refusal odds of harmful minus harmless test prompts. Loss: what "
+        f"this takes from the gap; for states multiplied by {LONGER:g} at the direction's site it "
+        "is counted from the larger of both gaps. Loss minus loss of the longer states, over the "
+        f"gap: supported if its 95% interval lies above {MIN_KEPT}, rejected if below, else "
+        f"inconclusive. Untestable if the interval of the gap is not above {MIN_RANGE:g} nat or "
+        f"that of the loss over the gap not above {MIN_COST}. {ABSENT}",
+        estimates=("competition.kept", "competition.gap", "competition.cost"),
+    ),
 )  # fmt: skip
-
-EvenCount = Annotated[int, Ge(4), MultipleOf(2)]
-Rescaling = Annotated[float, Gt(0), Except(1)]
-Factors = Annotated[tuple[Rescaling, ...], MinLen(1)]
 
 
 @dataclass(frozen=True)
 class Config(ExperimentConfig):
-    """Rotation in a plane against scaling along a line."""
+    """Is a feature an angle or a length?"""
 
-    variants: tuple[str, ...] = QUICK_VARIANTS  # operator@place, of operators.py
-    n_doses: EvenCount = 8  # per variant; angles are 360 degrees / n_doses apart
-    n_train: Several = 48  # prompts per class that the directions come from
-    n_validation: Several = 10  # prompts per class that the sweep runs on
-    n_test: Several = 10  # prompts per class that the chosen settings are measured on
-    n_text: Count = 4  # Wikipedia leads for the KL, as many again for the test
-    text_tokens: Several = 24  # tokens of each lead
-    n_random_b2: Count = 1  # planes with the true b1 and a random b2
-    n_isotropic: CountOrZero = 1  # fully random planes, isotropic
-    n_covariance: CountOrZero = 1  # fully random planes, drawn from the activations' covariance
-    n_random_angles: Annotated[int, Ge(4)] = 4  # angles of a random plane; must divide n_doses
-    n_magnitude_angles: Several = 2  # in-plane angles at which the whole state is rescaled
-    magnitude_factors: Factors = (0.5, 2.0)  # of the whole state's length
-    n_random_moves: Count = 2  # random moves as long as the rescaling, per factor
-    n_angle_answers: CountOrZero = 0  # angles at which the test prompts are also answered
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        # Those that scale where the means have opposite signs may have no site in a model.
-        scaling = [v for v in self.variants if v.endswith(("scale@norms", "scale@source"))]
-        if CURVE not in self.variants or not scaling:
-            raise ExperimentError(
-                f"The variants must hold {CURVE} and scale@norms or scale@source; got "
-                f"{', '.join(self.variants)}."
-            )
-        if self.n_doses % self.n_random_angles:
-            raise ExperimentError(
-                "Random planes are compared at the true plane's own angles: n_random_angles must "
-                f"divide n_doses; got {self.n_random_angles} and {self.n_doses}."
-            )
-        if self.n_isotropic + self.n_covariance < 1:
-            raise ExperimentError("The null of random planes needs n_isotropic or n_covariance.")
+    n_sites: CountOrZero = 3  # candidate sites, evenly spaced, stream pre; 0: all, pre and mid
+    n_train: Several = 20  # prompts per class the directions come from, before filtering
+    n_validation: Count = 5  # prompts per class for the selection
+    n_test: Several = 10  # test prompts per class
+    n_length: Several = 5  # of them, per class, for 08a
+    n_angles: Annotated[int, Ge(8)] = 8  # of the full turn
+    n_turns: Count = 1  # random directions per family, for 08a
+    n_planes: Count = 1  # random planes per family
+    n_others: Count = 2  # behaviours that compete
+    n_reextractions: CountOrZero = 0  # directions from resampled train prompts
+    n_answered: CountOrZero = 0  # of the test prompts, per class, that are answered too (08b)
+    n_text: Several = 2  # Wikipedia leads, their first 32 tokens
 
 
-MINUTES = {"smoke": 0.1, "quick": 1.7, "full": 69}
-
-PRESETS: dict[str, Config] = {
-    "smoke": Config(
-        n_doses=4, n_train=12, n_validation=4, n_test=4, n_text=2, text_tokens=12,
-        n_angle_answers=2,
-    ),
+MINUTES = {"smoke": 0.1, "quick": 1, "full": 14}
+PRESETS = {
+    "smoke": Config(n_sites=2, n_train=12, n_validation=3, n_test=4, n_length=2, n_others=1,
+                    n_reextractions=1, n_answered=2),
     "quick": Config(),
-    "full": Config(
-        seed=1, variants=FULL_VARIANTS, n_doses=36, n_train=400, n_validation=32, n_test=32,
-        n_text=12, text_tokens=48, n_random_b2=6, n_isotropic=10, n_covariance=10,
-        n_random_angles=12, n_magnitude_angles=12, n_random_moves=20, n_angle_answers=8,
-    ),
+    "full": Config(n_sites=0, n_train=96, n_validation=10, n_test=24, n_length=16, n_angles=12,
+                   n_turns=4, n_planes=10, n_others=4, n_reextractions=4, n_answered=24,
+                   n_text=8),
 }  # fmt: skip
 
 
 def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:
     """The criteria, applied to the estimates alone."""
-    if lacks_behaviour(estimates) or not_found(estimates):
-        return dict.fromkeys((claim.key for claim in CLAIMS), "untestable")
-    share, lead = estimates["magnitude.share"], estimates["matched.lead"]
-    turns = estimates["magnitude.angle_effect"].at_least(MIN_ANGLE_EFFECT)
-    margins = [estimates[f"reach.margin.cap_{cap:g}"] for cap in CAPS]
-    rotates = [estimates[f"reach.rotation.cap_{cap:g}"].above(0) for cap in CAPS]
-    half = [m.at_least(0) and acts for m, acts in zip(margins, rotates, strict=True)]
-    less = [m.below(0) and acts for m, acts in zip(margins, rotates, strict=True)]
-    amplitudes = [estimates[f"angle.amplitude{part}"] for part in ("", "_along_b2")]
-    bounds = [(e, e.null_high) for e in amplitudes if e.null_high is not None]
-    parts = [(estimates["angle.r_squared"], MIN_R_SQUARED), *bounds]
-    smooth = len(parts) == 3 and all(e.at_least(limit) for e, limit in parts)
-    return {
-        "08a": decide(turns and share.below(SMALL_SHARE), turns and share.at_least(SMALL_SHARE)),
-        "08b": decide(all(half), any(less)),
-        "08c": decide(lead.above(0), lead.below(0)),
-        "08d": decide(smooth, any(e.below(limit) for e, limit in parts)),
+    e = estimates
+    difference, share, kept = e["adding.difference"], e["reach.share"], e["competition.kept"]
+    gap, cost = e["competition.gap"].above(MIN_RANGE), e["competition.cost"].above(MIN_COST)
+    alike = difference.below(MAX_DIFFERENCE), difference.above(MAX_DIFFERENCE)
+    low, high = HALF
+    half = share.above(low) and share.below(high), share.below(low) or share.above(high)
+    found: dict[str, Verdict] = {
+        "08a": lengths(e),
+        "08b": decide(*alike) if e["adding.range"].above(MIN_RANGE) else "untestable",
+        "08c": decide(*half) if e["reach.range"].above(MIN_RANGE) else "untestable",
+        "08d": smooth(e),
+        "08e": decide(kept.above(MIN_KEPT), kept.below(MIN_KEPT)) if gap and cost else "untestable",
     }
+    untestable = found if lacks_behaviour(e) else ("08b", "08c", "08d") if not_found(e) else ()
+    return found | dict.fromkeys(untestable, "untestable")
+
+
+def lengths(estimates: Mapping[str, Estimate]) -> Verdict:
+    """What 08a asks."""
+    ratios = [estimates[f"length.ratio.{turn}"] for turn in TURNS]
+    turned = [estimates[f"length.turned.{turn}"].above(MIN_TURNED) for turn in TURNS]
+    small = all(ratio.below(MAX_SHARE) for ratio in ratios)
+    large = any(ratio.above(MAX_SHARE) for ratio in ratios)
+    return decide(small, large) if all(turned) else "untestable"
+
+
+def smooth(estimates: Mapping[str, Estimate]) -> Verdict:
+    """What 08d asks."""
+    r2, amplitude = estimates["plane.r2"], estimates["plane.amplitude"]
+    ahead = all(estimates[f"plane.margin.{name}"].above(0) for name in PLANES)
+    holds = r2.above(MIN_R2) and amplitude.above(MIN_AMPLITUDE) and ahead
+    return decide(holds, r2.below(MIN_R2) or amplitude.below(MIN_AMPLITUDE))
