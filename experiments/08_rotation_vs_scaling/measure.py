@@ -1,131 +1,238 @@
-"""What edits do to the prompts of a split: model passes, each of them a cell, in nats."""
+"""Model passes of experiment 08: refusal odds of the test prompts under every edit.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import asin, pi
-from typing import Literal, TypeVar
+Of a prompt the start of its hash is kept, of an answer its class.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
+from torch import Tensor
 
 from experiments.lab.lab import Lab
 from experiments.lab.meter import BASE, Edit, Meter
-from experiments.lab.selection import Selection
+from experiments.lab.passages import Passages
+from experiments.lab.reextraction import reextracted
+from experiments.lab.selection import Selection, Source, class_activations, directions_of
 from interp import planes
-from interp.interventions import Interpolate, Intervention, Placement, RotateTo, compose
+from interp.directions import mean_difference
+from interp.interventions import Add, Intervention, Placement, RotateTo, ablate
+from interp.planes import Plane, ScaleState
+from interp.sites import Site, all_sites
+from interp.turns import KeepNorm, RotateAsLong, TurnBy, TurnTo, chord_degrees
 
-from .operators import Frame, Variant, doses, placements
-from .protocol import CURVE, Config
+from .protocol import DEPTHS, DOSES, FACTORS, LONGER, TURNS, Config
 
-Target = Literal["bypass", "induce"]
-TARGETS: tuple[Target, ...] = ("bypass", "induce")
-CLASSES = ("harmful", "harmless")
-BOTH = "both"  # a meter's prompts of both classes, equally many, in this order
-PLANE_VARIANT = Variant.parse(CURVE)
-FULLY_RANDOM = ("isotropic", "covariance")
-
-K = TypeVar("K", bound=tuple)
+ALL, SOME = "both", "both/length"  # sets: harmful test prompts, then as many harmless ones
+TEXT_TOKENS = 32
+OTHERS = ("sentiment", "register", "persona", "syntax")
+N_OTHERS = 12  # texts per side that another behaviour's direction is from
+COLUMNS = ["part", "family", "draw", "site", "dose"]
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
-    """What one edit does to a split; the rows of the openings scores are harmful and harmless."""
+class Step:
+    """One edit to measure: its columns, and what is written where."""
 
-    openings: Float[np.ndarray, "class sample"]
-    base: Float[np.ndarray, "class sample"]  # openings scores of the unedited model
-    kl: Float[np.ndarray, " sample"]  # of the next token after harmless prompts
-    text_kl: Float[np.ndarray, " text"]  # per token
+    part: str
+    family: str
+    draw: int
+    site: Site
+    dose: float
+    written: tuple[tuple[Intervention, Site], ...]
+
+    @classmethod
+    def at(
+        cls, part: str, family: str, draw: int, site: Site, dose: float, edit: Intervention
+    ) -> "Step":
+        """An edit at one site."""
+        return cls(part, family, draw, site, dose, ((edit, site),))
 
     @property
-    def change(self) -> Float[np.ndarray, "class sample"]:
-        """Edited minus unedited."""
-        return self.openings - self.base
+    def columns(self) -> tuple[str, str, int, str, float]:
+        """Values of COLUMNS."""
+        return self.part, self.family, self.draw, str(self.site), self.dose
 
-    def effect(self, target: Target) -> Float[np.ndarray, " sample"]:
-        """Change in the wanted direction: fall on harmful prompts or rise on harmless ones."""
-        return -self.change[0] if target == "bypass" else self.change[1]
-
-    def damage(self, target: Target) -> float:
-        """Mean KL that counts against a target (bypass: next token on harmless too)."""
-        text = float(self.text_kl.mean())
-        return max(text, float(self.kl.mean())) if target == "bypass" else text
+    @property
+    def edit(self) -> Edit:
+        """Named by the columns, which no other step has."""
+        placements = tuple(Placement(edit, (site,)) for edit, site in self.written)
+        return Edit("/".join(map(str, self.columns)), placements)
 
 
-def measure(
-    meter: Meter, edits: Mapping[K, Sequence[Placement]], description: str, *, damage: bool = True
-) -> dict[K, Measured]:
-    """Every edit by its key; without damage, half the time and no KL."""
-    base = meter.scores(BOTH).openings.reshape(2, -1)
-    found = {}
-    for key, placed in meter.lab.progress(edits.items(), description):
-        edit = Edit("/".join(map(str, key)), placed)
-        scores = meter.scores(BOTH, edit, kl=damage)
-        openings, kl = scores.openings.reshape(2, -1), scores.kl[base.shape[1] :]
-        text_kl = meter.text(edit)["kl"] if damage else np.zeros(0)
-        found[key] = Measured(openings, base, kl, text_kl)
-    return found
+def meter_for(config: Config, lab: Lab) -> Meter:
+    """Test prompts, and text."""
+
+    def drawn(on: str, texts: Sequence[str], n: int) -> tuple[str, ...]:
+        return tuple(texts[i] for i in lab.rng(f"08.{on}").permutation(len(texts))[:n])
+
+    n = min(config.n_test, len(lab.harmful_test.texts), len(lab.harmless_test.texts))
+    classes = drawn("harmful", lab.harmful_test.texts, n), drawn(
+        "harmless", lab.harmless_test.texts, n
+    )
+    sets = {ALL: (*classes[0], *classes[1])}
+    sets[SOME] = tuple(text for part in classes for text in part[: config.n_length])
+    sets |= {on: part[: config.n_answered] for on, part in zip(("harmful", "harmless"), classes)}
+    passages = Passages(lab.model, drawn("text", lab.text, config.n_text), TEXT_TOKENS)
+    return Meter(lab, sets, passages)
 
 
-def plane_edits(
-    config: Config, lab: Lab, frame: Frame, selection: Selection
-) -> dict[tuple[str, int, float], list[Placement]]:
-    """The absolute rotation at all norm inputs in random planes, by family, number and angle."""
-    true, states = frame.plane, torch.cat([selection.positive, selection.negative])
-    seeds = lab.rng("08.planes").integers(2**31, size=3).tolist()
-    drawn = {
-        "random_b2": planes.random_second_axis(true, config.n_random_b2, seeds[0]),
-        "isotropic": planes.isotropic_planes(true, config.n_isotropic, seeds[1]),
-        "covariance": planes.covariance_planes(true, states, config.n_covariance, seeds[2]),
-    }
-    return {
-        (family, number, angle): placements(PLANE_VARIANT, angle, replace(frame, plane=plane))
-        for family, several in drawn.items()
-        for number, plane in enumerate(several)
-        for angle in doses(PLANE_VARIANT, config.n_random_angles)
-    }
+def length_steps(config: Config, lab: Lab, selection: Selection) -> Iterator[Step]:
+    """08a: rescaled states and turns of the same chord; the last state, rescaled, as a control."""
+    layers = [int(share * lab.model.n_layers) for share in DEPTHS]
+    last = Site(lab.model.n_layers - 1, "post")
+    yield Step.at("length", "last", 0, last, LONGER, ScaleState(LONGER))
+    for site in dict.fromkeys(Site(layer, "pre") for layer in layers):
+        source = source_at(lab, site, selection)
+        towards = [("own_plane", i, (-1) ** i * source.direction.unit) for i in range(2)]
+        nulls = lab.nulls(source, config.n_turns, f"08.turns at {site}")
+        towards = [*towards[: config.n_turns], *((f, i, one.unit) for f, i, one in nulls)]
+        for factor in FACTORS:
+            angle = chord_degrees(abs(factor - 1))
+            yield Step.at("length", "rescaled", 0, site, factor, ScaleState(factor))
+            for family, draw, unit in towards:
+                if family in ("own_plane", *TURNS):
+                    yield Step.at("length", family, draw, site, factor, TurnBy(unit, angle))
 
 
-def magnitude_edits(
-    config: Config, lab: Lab, frame: Frame
-) -> dict[tuple[str, float, float], list[Placement]]:
-    """The whole state rescaled at the direction's own site: ("turn", in-plane angle, factor).
+def source_at(lab: Lab, site: Site, selection: Selection) -> Source:
+    """The train states of the classes at another site, and their mean difference."""
+    position = selection.direction.position or -1
+    states = [p[:, 0, 0] for p in class_activations(lab, [site], [position], selection.prompts)]
+    return Source(mean_difference(*states, site, position), *states)
 
-    Factor 1 is the rotation alone. ("move", number, factor): random moves as long.
+
+def own_plane_steps(config: Config, lab: Lab, selection: Selection) -> Iterator[Step]:
+    """08b and 08c: additions, with and without the old length, and turns; then re-extractions."""
+    site = site_of(selection)
+    length = mean_norm(selection)
+    again = reextracted(selection, config.n_reextractions, lab.rng("08.again"))
+    for draw, direction in enumerate([selection.direction, *again]):
+        for dose in DOSES:
+            add = Add(dose * length * direction.unit)
+            yield Step.at("adding", "plain", draw, site, dose, add)
+            yield Step.at("adding", "kept", draw, site, dose, KeepNorm(add))
+        for angle in turn(config.n_angles):
+            yield Step.at("own", "turned", draw, site, angle, TurnTo(direction.unit, angle))
+
+
+def turn(n: int) -> list[float]:
+    """Evenly spaced angles of a full turn, in degrees."""
+    return [360 * i / n for i in range(n)]
+
+
+def fixed_plane_steps(config: Config, lab: Lab, selection: Selection) -> Iterator[Step]:
+    """08d: the plane, with the direction re-extracted too, and random planes of every family."""
+    site, position = site_of(selection), selection.direction.position or -1
+    streams = ("pre", "mid") if lab.model.info.has_mid else ("pre",)
+    found = directions_of(lab, all_sites(lab.model.n_layers, streams), (position,), selection.prompts)
+    units = torch.stack([one.unit for one in found.values()])
+    again = reextracted(selection, config.n_reextractions, lab.rng("08.again"))
+    means = selection.negative.mean(0)[None]
+    planes_of = [planes.steering_plane(one.unit, units, means)
+                 for one in (selection.direction, *again)]  # fmt: skip
+    for draw, plane in enumerate(planes_of):
+        for angle in turn(config.n_angles):
+            edit = RotateTo(plane.b1, plane.b2, angle)
+            yield Step.at("plane", "plane", draw, site, angle, edit)
+    for draw, plane in random_planes(config, lab, planes_of[0], selection):
+        for angle in turn(4):
+            edit = RotateAsLong(plane, angle, planes_of[0])
+            yield Step.at("plane", plane.family, draw, site, angle, edit)
+
+
+def random_planes(
+    config: Config, lab: Lab, plane: Plane, selection: Selection
+) -> Iterator[tuple[int, Plane]]:
+    """Random planes of the three families."""
+    n, seed = config.n_planes, int(lab.rng("08.planes").integers(2**31))
+    states = torch.cat([selection.positive, selection.negative])
+    yield from enumerate(planes.isotropic_planes(plane, n, seed))
+    yield from enumerate(planes.covariance_planes(plane, states, n, seed))
+    yield from enumerate(planes.random_second_axis(plane, n, seed))
+
+
+def competition_steps(config: Config, lab: Lab, selection: Selection) -> Iterator[Step]:
+    """08e: other behaviours added after the site, to states as they are and to longer ones."""
+    site = site_of(selection)
+    later = Site((site.layer + lab.model.n_layers) // 2, "pre")
+    refusal = source_at(lab, later, selection)
+    longer = ((ScaleState(LONGER), site),)
+    yield Step("competition", "alone", 0, later, LONGER, longer)
+    for draw, name in enumerate(OTHERS[: config.n_others]):
+        other = other_direction(lab, name, later, refusal)
+        for sign in (0, 1):
+            added = (Add((-1) ** sign * mean_norm(refusal) * other), later)
+            for dose, before in ((1.0, ()), (LONGER, longer)):
+                number = 2 * draw + sign
+                yield Step("competition", "added", number, later, dose, (*before, added))
+
+
+def other_direction(
+    lab: Lab, name: str, site: Site, refusal: Source
+) -> Float[Tensor, " d_model"]:
+    """Unit difference of a registered set's means, orthogonal to the refusal direction there."""
+    found = lab.data(name)
+    sides = [list(side)[:N_OTHERS] for side in (found.positive, found.negative)]
+    states = lab.activations([*sides[0], *sides[1]], [site], [-1])[:, 0, 0]
+    raw = mean_difference(*states.split([len(side) for side in sides]), site, -1)
+    rest = ablate(refusal.direction.unit)(raw.unit)
+    return rest / rest.norm()
+
+
+def site_of(selection: Selection) -> Site:
+    """Where the direction is from."""
+    site = selection.direction.site
+    assert site is not None  # selection takes none without
+    return site
+
+
+def mean_norm(source: Source) -> float:
+    """Mean length of the train states."""
+    return float(torch.cat([source.positive, source.negative]).double().norm(dim=-1).mean())
+
+
+def measured(meter: Meter, steps: Sequence[Step]) -> pd.DataFrame:
+    """Refusal odds (nats) of every prompt under every step, and without (part "base").
+
+    Columns: COLUMNS, set, prompt (id), value. The odds are those of a pair of rows: harmful prompt
+    i, harmless prompt i.
     """
-    plane, factors = frame.plane, config.magnitude_factors
-    edits: dict[tuple[str, float, float], Intervention] = {
-        ("turn", angle, factor): compose(
-            RotateTo(plane.b1, plane.b2, angle), planes.ScaleState(factor)
-        )
-        for angle in doses(PLANE_VARIANT, config.n_magnitude_angles)
-        for factor in (1.0, *factors)
-    }
-    units = lab.rng("08.moves").standard_normal((config.n_random_moves, len(plane.b1)))
-    for number, unit in enumerate(torch.from_numpy(units).float()):
-        for factor in factors:
-            edits["move", number, factor] = random_move(unit / unit.norm(), factor)
-    return {key: [Placement(edit, frame.places["source"])] for key, edit in edits.items()}
+    parts = []
+    for on in dict.fromkeys(SOME if step.part == "length" else ALL for step in steps):
+        parts.append(_rows(meter, on, ("base", on, 0, "", 0.0), BASE))
+    for step in meter.lab.progress(steps, "editing states"):
+        on = SOME if step.part == "length" else ALL
+        parts.append(_rows(meter, on, step.columns, step.edit))
+    return pd.concat(parts, ignore_index=True)
 
 
-def random_move(unit: Float[torch.Tensor, " d_model"], factor: float) -> Interpolate:
-    """A turn towards `unit` as long as rescaling by `factor` is: chord |factor - 1| of |h|.
-
-    The angle is 2 asin(|factor - 1| / 2); the slerp's share assumes a right angle between the state
-    and `unit`, which random vectors have to within 1/sqrt(d_model).
-    """
-    chord = min(abs(factor - 1.0), 2.0)
-    return Interpolate(unit, 2 * asin(chord / 2) / (pi / 2))
+def _rows(meter: Meter, on: str, columns: tuple[object, ...], edit: Edit) -> pd.DataFrame:
+    texts = meter.prompts[on]
+    ids = [hashlib.sha256(text.encode()).hexdigest()[:10] for text in texts]
+    sets = np.repeat(["harmful", "harmless"], len(texts) // 2)
+    constants = dict(zip(COLUMNS, columns, strict=True))
+    return pd.DataFrame({**constants, "set": sets, "prompt": ids, "value": meter.scores(on, edit).odds})
 
 
-def refusals(
-    config: Config, meter: Meter, frame: Frame
-) -> dict[float | None, Bool[np.ndarray, "class sample"]]:
-    """Whether each prompt's answer declines, by angle at all norm inputs; None: unedited."""
-    edits: dict[float | None, Edit] = {None: BASE} if config.n_angle_answers else {}
-    for angle in doses(PLANE_VARIANT, config.n_angle_answers):
-        edits[angle] = Edit(f"{CURVE}/{angle}", placements(PLANE_VARIANT, angle, frame))
-    return {
-        angle: np.reshape(meter.answers(BOTH, edit), (2, -1)) == "refused"
-        for angle, edit in meter.lab.progress(edits.items(), "answering at angles")
-    }
+def text_damage(meter: Meter, steps: Sequence[Step]) -> pd.DataFrame:
+    """KL on text (nats per token) of the turns and plain additions of the direction itself."""
+    wanted = [s for s in steps if s.family in ("turned", "plain") and s.draw == 0]
+    found = [(*s.columns, meter.text(s.edit)["kl"].mean()) for s in meter.lab.progress(wanted, "text")]
+    return pd.DataFrame(found, columns=[*COLUMNS, "kl"])
+
+
+def answered(meter: Meter, steps: Sequence[Step]) -> pd.DataFrame:
+    """Class of the answers under every addition of the direction, both versions, and unedited."""
+    wanted = [s for s in steps if s.part == "adding" and s.draw == 0]
+    rows = []
+    for on in ("harmful", "harmless") if meter.prompts["harmful"] else ():
+        plan: list[tuple[str, float, Callable[[], Edit]]] = [("base", 0.0, lambda: BASE)]
+        plan += [(s.family, s.dose, lambda s=s: s.edit) for s in wanted]
+        for family, dose, edit in meter.lab.progress(plan, "answering"):
+            rows += [(on, family, dose, answer) for answer in meter.answers(on, edit())]
+    return pd.DataFrame(rows, columns=["set", "family", "dose", "answer"])

@@ -16,7 +16,8 @@ Objections, and what was done:
 - Ratios of changes that are both nothing: the denominators come first (untestable).
 - At the last site length is nothing by algebra: sites are fixed at 1/4, 1/2 and 3/4 of the depth,
   and that one is shown as a control. Rescaling all later writes as well is the same thing.
-- Small doses change no length, so that 08b could not fail: they are shares of the state's length.
+- Small doses change no length, so that 08b could not fail: they are shares of the state's length,
+  and the protocol's margin of .1 became .05: a feature that only later layers write comes to .09.
 - The other half of the turn destroys text, so that 08c is decided by the damage: that is what the
   notes deny. Without the limit it is shown. KL on text, since an induced refusal costs none there.
 - A turn in a plane that holds more of the state moves more: random planes get the same length.
@@ -32,7 +33,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from annotated_types import Ge
+from annotated_types import Ge, MultipleOf
 
 from experiments.lab.claims import Claim, Verdict, decide
 from experiments.lab.config import Count, CountOrZero, ExperimentConfig, Several
@@ -45,7 +46,7 @@ TURNS = ("isotropic", "covariance_matched")
 MAX_SHARE = 0.25
 MIN_TURNED = 0.25  # nats
 DOSES = (-1.0, -0.5, 0.5, 1.0)  # of the mean length of a state
-MAX_DIFFERENCE = 0.1
+MAX_DIFFERENCE = 0.05
 MIN_RANGE = 1.0  # nats
 HALF = (0.35, 0.65)
 MAX_TEXT_KL = 1.0  # nats per token
@@ -111,8 +112,8 @@ CLAIMS = (
         f"odds of both classes: supported if the 95% intervals of its R^2 lie above {MIN_R2}, of "
         f"its amplitude above {MIN_AMPLITUDE} nats, and of its amplitude minus {LEAD} times that "
         "of the strongest random plane above 0, for isotropic planes, such from the covariance of "
-        "the states, and those of the direction and a random axis (1 each in quick, 10 in full; "
-        "turned with the same length). Rejected if R^2 or amplitude lies below, else inconclusive. "
+        "the states, and those of the direction and a random axis (1 each in quick, 6 in full; at "
+        "four angles, turned with the same length). Rejected if R^2 or amplitude lies below, else inconclusive. "
         f"{MISSING}",
         estimates=("plane.r2", "plane.amplitude", *(f"plane.margin.{name}" for name in PLANES)),
     ),
@@ -141,7 +142,7 @@ class Config(ExperimentConfig):
     n_validation: Count = 5  # prompts per class for the selection
     n_test: Several = 10  # test prompts per class
     n_length: Several = 5  # of them, per class, for 08a
-    n_angles: Annotated[int, Ge(8)] = 8  # of the full turn
+    n_angles: Annotated[int, Ge(8), MultipleOf(4)] = 8  # of the full turn; random planes: 4
     n_turns: Count = 1  # random directions per family, for 08a
     n_planes: Count = 1  # random planes per family
     n_others: Count = 2  # behaviours that compete
@@ -155,8 +156,8 @@ PRESETS = {
     "smoke": Config(n_sites=2, n_train=12, n_validation=3, n_test=4, n_length=2, n_others=1,
                     n_reextractions=1, n_answered=2),
     "quick": Config(),
-    "full": Config(n_sites=0, n_train=96, n_validation=10, n_test=24, n_length=16, n_angles=12,
-                   n_turns=4, n_planes=10, n_others=4, n_reextractions=4, n_answered=24,
+    "full": Config(n_sites=8, n_train=64, n_validation=10, n_test=24, n_length=16, n_angles=12,
+                   n_turns=4, n_planes=6, n_others=4, n_reextractions=4, n_answered=24,
                    n_text=8),
 }  # fmt: skip
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -285,7 +286,7 @@ def planted_lab(
     change(model)
     harmful, harmless = (prompts_of(topics, 2 * n, rng) for topics in (HARMFUL, HARMLESS))
     marked = [f"{mark} {prompt}".strip() for prompt in harmful[:n]]
-    return Lab(
+    return PlantedModelLab(
         model=model,
         contrast=contrast("planted", marked, harmless[:n], "none"),
         harmful_test=text_set("planted harmful", harmful[n:], "none"),
@@ -293,3 +294,15 @@ def planted_lab(
         text=text_set("planted text", prompts_of(FILLERS, 24, rng), "none"),
         seed=seed,
     )
+
+
+class PlantedModelLab(Lab):
+    """A lab on a planted model. Its registered sets differ in words that it has no axis for."""
+
+    def data(self, name: str) -> Any:
+        """A contrast set of filler words: those of one side are not those of the other."""
+        rng = self.rng(f"planted {name}")
+        words = rng.permutation(FILLERS)
+        sides = [[" ".join(rng.choice(part, 6, replace=False)) for _ in range(24)]
+                 for part in (words[:30], words[30:])]  # fmt: skip
+        return contrast(f"planted {name}", *sides, "none")
