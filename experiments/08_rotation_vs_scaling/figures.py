@@ -6,12 +6,11 @@ from experiments.lab.estimate import number
 from experiments.lab.results import Result, caption
 from interp import plots
 
-from .protocol import MAX_TEXT_KL
-
 LABELS = {
     "plain": "added",
     "kept": "added, old length kept",
-    "turned": "turned in its own plane",
+    "longer": "twice as long",
+    "beside": "beside other features",
     "rescaled": "half and twice as long",
     "isotropic": "turned, isotropic",
     "covariance_matched": "turned, as states differ",
@@ -21,8 +20,7 @@ LABELS = {
 
 def plot(result: Result) -> dict[str, Figure]:
     """Every figure."""
-    drawing = (plot_own_plane, plot_fixed_plane, plot_adding, plot_length, plot_damage,
-               plot_competition)  # fmt: skip
+    drawing = (plot_own_plane, plot_fixed_plane, plot_adding, plot_length, plot_competition)
     return {draw.__name__.removeprefix("plot_"): draw(result) for draw in drawing}
 
 
@@ -95,29 +93,11 @@ def plot_length(result: Result) -> Figure:
     )  # fmt: skip
 
 
-def plot_damage(result: Result) -> Figure:
-    """Change of the odds against damage on ordinary text."""
-    table = result.tables["damage"]
-    usable = table[table.damage <= MAX_TEXT_KL].groupby("group").effect.max()
-    added, turned = (number(usable.get(name, 0.0)) for name in ("plain", "turned"))
-    return plots.doses(
-        table,
-        title=f"While text survives, adding raises the refusal odds by up to {added} nats, "
-        f"turning by {turned}",
-        caption=caption(result, "both classes; numbers: lengths of a state, degrees",
-                        f"dotted: {MAX_TEXT_KL:g} nat per token"),
-        caps=(MAX_TEXT_KL,),
-        x_label="KL on Wikipedia leads (nats per token)",
-        y_label="Change of the refusal odds (nats)",
-        labels=LABELS,
-    )  # fmt: skip
-
-
 def plot_competition(result: Result) -> Figure:
     """The gap between the classes, alone and beside other features."""
     table = result.tables["competition"]
     gap = table.set_index(["label", "group"]).value
-    short, long = (number(gap[name, "beside others"]) for name in ("as it is", "twice as long"))
+    short, long = (number(gap[name, "beside"]) for name in ("as it is", "longer"))
     return plots.intervals(
         table,
         title=f"Beside other features {short} nats of the gap between the classes are left, "
@@ -125,4 +105,5 @@ def plot_competition(result: Result) -> Figure:
         caption=caption(result, prompts(result, "competition")),
         limits=None,
         x_label="Refusal odds, harmful minus harmless (nats)",
+        labels=LABELS,
     )

@@ -4,10 +4,9 @@ Of a prompt the start of its hash is kept, of an answer its class.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
@@ -19,7 +18,7 @@ from experiments.lab.passages import Passages
 from experiments.lab.reextraction import reextracted
 from experiments.lab.selection import Selection, Source, class_activations, directions_of
 from interp import planes
-from interp.directions import mean_difference
+from interp.directions import Direction, mean_difference
 from interp.interventions import Add, Intervention, Placement, RotateTo, ablate
 from interp.planes import Plane, ScaleState
 from interp.sites import Site, all_sites
@@ -27,41 +26,39 @@ from interp.turns import KeepNorm, RotateAsLong, TurnBy, TurnTo, chord_degrees
 
 from .protocol import DEPTHS, DOSES, FACTORS, LONGER, TURNS, Config
 
-ALL, SOME = "both", "both/length"  # sets: harmful test prompts, then as many harmless ones
+ALL, SOME = "all", "some"  # harmful test prompts, then as many harmless ones; SOME for 08a
+CLASSES = ("harmful", "harmless")
 TEXT_TOKENS = 32
 OTHERS = ("sentiment", "register", "persona", "syntax")
 N_OTHERS = 12  # texts per side that another behaviour's direction is from
-COLUMNS = ["part", "family", "draw", "site", "dose"]
+COLUMNS = ["part", "family", "draw", "dose", "site"]
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One edit to measure: its columns, and what is written where."""
+    """One edit to measure: what its scores are filed under, and what is written where."""
 
     part: str
     family: str
     draw: int
-    site: Site
     dose: float
-    written: tuple[tuple[Intervention, Site], ...]
-
-    @classmethod
-    def at(
-        cls, part: str, family: str, draw: int, site: Site, dose: float, edit: Intervention
-    ) -> "Step":
-        """An edit at one site."""
-        return cls(part, family, draw, site, dose, ((edit, site),))
+    written: tuple[Placement, ...]
 
     @property
-    def columns(self) -> tuple[str, str, int, str, float]:
-        """Values of COLUMNS."""
-        return self.part, self.family, self.draw, str(self.site), self.dose
+    def columns(self) -> tuple[object, ...]:
+        """Values of COLUMNS, which no other step has."""
+        sites = self.written[-1].sites or ("",)
+        return self.part, self.family, self.draw, self.dose, str(sites[0])
 
     @property
     def edit(self) -> Edit:
-        """Named by the columns, which no other step has."""
-        placements = tuple(Placement(edit, (site,)) for edit, site in self.written)
-        return Edit("/".join(map(str, self.columns)), placements)
+        """Named by the columns."""
+        return Edit("/".join(map(str, self.columns)), self.written)
+
+
+def at(site: Site, edit: Intervention) -> tuple[Placement]:
+    """An edit written at one site, at every token."""
+    return (Placement(edit, (site,)),)
 
 
 def meter_for(config: Config, lab: Lab) -> Meter:
@@ -70,33 +67,31 @@ def meter_for(config: Config, lab: Lab) -> Meter:
     def drawn(on: str, texts: Sequence[str], n: int) -> tuple[str, ...]:
         return tuple(texts[i] for i in lab.rng(f"08.{on}").permutation(len(texts))[:n])
 
-    n = min(config.n_test, len(lab.harmful_test.texts), len(lab.harmless_test.texts))
-    classes = drawn("harmful", lab.harmful_test.texts, n), drawn(
-        "harmless", lab.harmless_test.texts, n
+    texts = lab.harmful_test.texts, lab.harmless_test.texts
+    n = min(config.n_test, *map(len, texts))
+    classes = [drawn(on, part, n) for on, part in zip(CLASSES, texts, strict=True)]
+    sets = {on: part[: config.n_answered] for on, part in zip(CLASSES, classes, strict=True)}
+    for name, size in ((ALL, n), (SOME, config.n_length)):
+        sets[name] = tuple(text for part in classes for text in part[:size])
+    return Meter(
+        lab, sets, Passages(lab.model, drawn("text", lab.text, config.n_text), TEXT_TOKENS)
     )
-    sets = {ALL: (*classes[0], *classes[1])}
-    sets[SOME] = tuple(text for part in classes for text in part[: config.n_length])
-    sets |= {on: part[: config.n_answered] for on, part in zip(("harmful", "harmless"), classes)}
-    passages = Passages(lab.model, drawn("text", lab.text, config.n_text), TEXT_TOKENS)
-    return Meter(lab, sets, passages)
 
 
 def length_steps(config: Config, lab: Lab, selection: Selection) -> Iterator[Step]:
     """08a: rescaled states and turns of the same chord; the last state, rescaled, as a control."""
-    layers = [int(share * lab.model.n_layers) for share in DEPTHS]
-    last = Site(lab.model.n_layers - 1, "post")
-    yield Step.at("length", "last", 0, last, LONGER, ScaleState(LONGER))
-    for site in dict.fromkeys(Site(layer, "pre") for layer in layers):
+    layers = lab.model.n_layers
+    yield Step("length", "last", 0, LONGER, at(Site(layers - 1, "post"), ScaleState(LONGER)))
+    for site in dict.fromkeys(Site(int(share * layers), "pre") for share in DEPTHS):
         source = source_at(lab, site, selection)
-        towards = [("own_plane", i, (-1) ** i * source.direction.unit) for i in range(2)]
+        own = [("own_plane", i, (-1) ** i * source.direction.unit) for i in range(2)]
         nulls = lab.nulls(source, config.n_turns, f"08.turns at {site}")
-        towards = [*towards[: config.n_turns], *((f, i, one.unit) for f, i, one in nulls)]
+        turns = own[: config.n_turns] + [(f, i, one.unit) for f, i, one in nulls if f in TURNS]
         for factor in FACTORS:
-            angle = chord_degrees(abs(factor - 1))
-            yield Step.at("length", "rescaled", 0, site, factor, ScaleState(factor))
-            for family, draw, unit in towards:
-                if family in ("own_plane", *TURNS):
-                    yield Step.at("length", family, draw, site, factor, TurnBy(unit, angle))
+            yield Step("length", "rescaled", 0, factor, at(site, ScaleState(factor)))
+            for family, draw, unit in turns:
+                turn_by = TurnBy(unit, chord_degrees(abs(factor - 1)))
+                yield Step("length", family, draw, factor, at(site, turn_by))
 
 
 def source_at(lab: Lab, site: Site, selection: Selection) -> Source:
@@ -108,16 +103,20 @@ def source_at(lab: Lab, site: Site, selection: Selection) -> Source:
 
 def own_plane_steps(config: Config, lab: Lab, selection: Selection) -> Iterator[Step]:
     """08b and 08c: additions, with and without the old length, and turns; then re-extractions."""
-    site = site_of(selection)
-    length = mean_norm(selection)
-    again = reextracted(selection, config.n_reextractions, lab.rng("08.again"))
-    for draw, direction in enumerate([selection.direction, *again]):
+    site, length = site_of(selection), mean_norm(selection)
+    for draw, direction in enumerate(directions(config, lab, selection)):
         for dose in DOSES:
             add = Add(dose * length * direction.unit)
-            yield Step.at("adding", "plain", draw, site, dose, add)
-            yield Step.at("adding", "kept", draw, site, dose, KeepNorm(add))
+            yield Step("adding", "plain", draw, dose, at(site, add))
+            yield Step("adding", "kept", draw, dose, at(site, KeepNorm(add)))
         for angle in turn(config.n_angles):
-            yield Step.at("own", "turned", draw, site, angle, TurnTo(direction.unit, angle))
+            yield Step("own", "turned", draw, angle, at(site, TurnTo(direction.unit, angle)))
+
+
+def directions(config: Config, lab: Lab, selection: Selection) -> list[Direction]:
+    """The direction, then re-extractions of it."""
+    rng = lab.rng("08.again")
+    return [selection.direction, *reextracted(selection, config.n_reextractions, rng)]
 
 
 def turn(n: int) -> list[float]:
@@ -128,21 +127,19 @@ def turn(n: int) -> list[float]:
 def fixed_plane_steps(config: Config, lab: Lab, selection: Selection) -> Iterator[Step]:
     """08d: the plane, with the direction re-extracted too, and random planes of every family."""
     site, position = site_of(selection), selection.direction.position or -1
-    streams = ("pre", "mid") if lab.model.info.has_mid else ("pre",)
-    found = directions_of(lab, all_sites(lab.model.n_layers, streams), (position,), selection.prompts)
-    units = torch.stack([one.unit for one in found.values()])
-    again = reextracted(selection, config.n_reextractions, lab.rng("08.again"))
-    means = selection.negative.mean(0)[None]
-    planes_of = [planes.steering_plane(one.unit, units, means)
-                 for one in (selection.direction, *again)]  # fmt: skip
-    for draw, plane in enumerate(planes_of):
+    sites = all_sites(lab.model.n_layers, ("pre", "mid") if lab.model.info.has_mid else ("pre",))
+    layers = directions_of(lab, sites, (position,), selection.prompts).values()
+    units, means = torch.stack([one.unit for one in layers]), selection.negative.mean(0)[None]
+    drawn = directions(config, lab, selection)
+    true = [planes.steering_plane(one.unit, units, means) for one in drawn]
+    for draw, plane in enumerate(true):
         for angle in turn(config.n_angles):
             edit = RotateTo(plane.b1, plane.b2, angle)
-            yield Step.at("plane", "plane", draw, site, angle, edit)
-    for draw, plane in random_planes(config, lab, planes_of[0], selection):
+            yield Step("plane", "plane", draw, angle, at(site, edit))
+    for draw, plane in random_planes(config, lab, true[0], selection):
         for angle in turn(4):
-            edit = RotateAsLong(plane, angle, planes_of[0])
-            yield Step.at("plane", plane.family, draw, site, angle, edit)
+            edit = RotateAsLong(plane, angle, true[0])
+            yield Step("plane", plane.family, draw, angle, at(site, edit))
 
 
 def random_planes(
@@ -160,27 +157,22 @@ def competition_steps(config: Config, lab: Lab, selection: Selection) -> Iterato
     """08e: other behaviours added after the site, to states as they are and to longer ones."""
     site = site_of(selection)
     later = Site((site.layer + lab.model.n_layers) // 2, "pre")
-    refusal = source_at(lab, later, selection)
-    longer = ((ScaleState(LONGER), site),)
-    yield Step("competition", "alone", 0, later, LONGER, longer)
+    refusal, longer = source_at(lab, later, selection), at(site, ScaleState(LONGER))
+    yield Step("competition", "alone", 0, LONGER, longer)
     for draw, name in enumerate(OTHERS[: config.n_others]):
-        other = other_direction(lab, name, later, refusal)
-        for sign in (0, 1):
-            added = (Add((-1) ** sign * mean_norm(refusal) * other), later)
+        other = mean_norm(refusal) * other_unit(lab, name, refusal)
+        for number, vector in ((2 * draw, other), (2 * draw + 1, -other)):
             for dose, before in ((1.0, ()), (LONGER, longer)):
-                number = 2 * draw + sign
-                yield Step("competition", "added", number, later, dose, (*before, added))
+                yield Step("competition", "added", number, dose, before + at(later, Add(vector)))
 
 
-def other_direction(
-    lab: Lab, name: str, site: Site, refusal: Source
-) -> Float[Tensor, " d_model"]:
+def other_unit(lab: Lab, name: str, refusal: Source) -> Float[Tensor, " d_model"]:
     """Unit difference of a registered set's means, orthogonal to the refusal direction there."""
-    found = lab.data(name)
+    found, site = lab.data(name), refusal.direction.site
+    assert site is not None  # it was taken there
     sides = [list(side)[:N_OTHERS] for side in (found.positive, found.negative)]
-    states = lab.activations([*sides[0], *sides[1]], [site], [-1])[:, 0, 0]
-    raw = mean_difference(*states.split([len(side) for side in sides]), site, -1)
-    rest = ablate(refusal.direction.unit)(raw.unit)
+    states = [lab.activations(side, [site])[:, 0, 0] for side in sides]
+    rest = ablate(refusal.direction.unit)(mean_difference(*states, site, -1).unit)
     return rest / rest.norm()
 
 
@@ -199,40 +191,35 @@ def mean_norm(source: Source) -> float:
 def measured(meter: Meter, steps: Sequence[Step]) -> pd.DataFrame:
     """Refusal odds (nats) of every prompt under every step, and without (part "base").
 
-    Columns: COLUMNS, set, prompt (id), value. The odds are those of a pair of rows: harmful prompt
-    i, harmless prompt i.
+    Columns: COLUMNS, set, prompt (id), value.
     """
+    plan = [(on, ("base", on, 0, 0.0, ""), BASE) for on in (ALL, SOME)]
+    plan += [(SOME if s.part == "length" else ALL, s.columns, s.edit) for s in steps]
     parts = []
-    for on in dict.fromkeys(SOME if step.part == "length" else ALL for step in steps):
-        parts.append(_rows(meter, on, ("base", on, 0, "", 0.0), BASE))
-    for step in meter.lab.progress(steps, "editing states"):
-        on = SOME if step.part == "length" else ALL
-        parts.append(_rows(meter, on, step.columns, step.edit))
+    for on, columns, edit in meter.lab.progress(plan, "editing states"):
+        texts = meter.prompts[on]
+        ids = [hashlib.sha256(text.encode()).hexdigest()[:10] for text in texts]
+        named = dict(zip(COLUMNS, columns, strict=True))
+        named |= {"set": [name for name in CLASSES for _ in range(len(texts) // 2)], "prompt": ids}
+        parts.append(pd.DataFrame({**named, "value": meter.scores(on, edit).odds}))
     return pd.concat(parts, ignore_index=True)
 
 
-def _rows(meter: Meter, on: str, columns: tuple[object, ...], edit: Edit) -> pd.DataFrame:
-    texts = meter.prompts[on]
-    ids = [hashlib.sha256(text.encode()).hexdigest()[:10] for text in texts]
-    sets = np.repeat(["harmful", "harmless"], len(texts) // 2)
-    constants = dict(zip(COLUMNS, columns, strict=True))
-    return pd.DataFrame({**constants, "set": sets, "prompt": ids, "value": meter.scores(on, edit).odds})
-
-
 def text_damage(meter: Meter, steps: Sequence[Step]) -> pd.DataFrame:
-    """KL on text (nats per token) of the turns and plain additions of the direction itself."""
-    wanted = [s for s in steps if s.family in ("turned", "plain") and s.draw == 0]
-    found = [(*s.columns, meter.text(s.edit)["kl"].mean()) for s in meter.lab.progress(wanted, "text")]
-    return pd.DataFrame(found, columns=[*COLUMNS, "kl"])
+    """KL on text (nats per token) of the turns of the direction itself. Columns: angle, kl."""
+    turns = [step for step in steps if step.family == "turned" and step.draw == 0]
+    found = [(s.dose, meter.text(s.edit)["kl"].mean()) for s in meter.lab.progress(turns, "text")]
+    return pd.DataFrame(found, columns=["angle", "kl"])
 
 
 def answered(meter: Meter, steps: Sequence[Step]) -> pd.DataFrame:
-    """Class of the answers under every addition of the direction, both versions, and unedited."""
-    wanted = [s for s in steps if s.part == "adding" and s.draw == 0]
-    rows = []
-    for on in ("harmful", "harmless") if meter.prompts["harmful"] else ():
-        plan: list[tuple[str, float, Callable[[], Edit]]] = [("base", 0.0, lambda: BASE)]
-        plan += [(s.family, s.dose, lambda s=s: s.edit) for s in wanted]
-        for family, dose, edit in meter.lab.progress(plan, "answering"):
-            rows += [(on, family, dose, answer) for answer in meter.answers(on, edit())]
+    """Class of the answers to some prompts, unedited and under the additions of both versions."""
+    added = [step for step in steps if step.part == "adding" and step.draw == 0]
+    plan = [("base", 0.0, BASE), *((step.family, step.dose, step.edit) for step in added)]
+    rows = [
+        (on, family, dose, answer)
+        for on in CLASSES if meter.prompts[on]
+        for family, dose, edit in meter.lab.progress(plan, "answering")
+        for answer in meter.answers(on, edit)
+    ]  # fmt: skip
     return pd.DataFrame(rows, columns=["set", "family", "dose", "answer"])

@@ -113,8 +113,8 @@ CLAIMS = (
         f"its amplitude above {MIN_AMPLITUDE} nats, and of its amplitude minus {LEAD} times that "
         "of the strongest random plane above 0, for isotropic planes, such from the covariance of "
         "the states, and those of the direction and a random axis (1 each in quick, 6 in full; at "
-        "four angles, turned with the same length). Rejected if R^2 or amplitude lies below, else inconclusive. "
-        f"{MISSING}",
+        "four angles, turned with the same length). Rejected if R^2 or amplitude lies below, else "
+        f"inconclusive. {MISSING}",
         estimates=("plane.r2", "plane.amplitude", *(f"plane.margin.{name}" for name in PLANES)),
     ),
     Claim(
@@ -140,8 +140,8 @@ class Config(ExperimentConfig):
     n_sites: CountOrZero = 3  # candidate sites, evenly spaced, stream pre; 0: all, pre and mid
     n_train: Several = 20  # prompts per class the directions come from, before filtering
     n_validation: Count = 5  # prompts per class for the selection
-    n_test: Several = 10  # test prompts per class
-    n_length: Several = 5  # of them, per class, for 08a
+    n_test: Several = 8  # test prompts per class
+    n_length: Several = 4  # of them, per class, for 08a
     n_angles: Annotated[int, Ge(8), MultipleOf(4)] = 8  # of the full turn; random planes: 4
     n_turns: Count = 1  # random directions per family, for 08a
     n_planes: Count = 1  # random planes per family

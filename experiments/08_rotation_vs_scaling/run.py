@@ -9,8 +9,7 @@ from experiments.lab.lab import Lab
 from experiments.lab.results import Result
 from experiments.lab.rules import lacks_behaviour, not_found
 
-from . import measure, tables
-from .estimates import all_estimates
+from . import estimates, measure, tables
 from .protocol import Config
 
 
@@ -30,21 +29,26 @@ def run(config: Config, lab: Lab) -> Result:
         *measure.competition_steps(config, lab, selection),
     ]
     scores, text = measure.measured(meter, steps), measure.text_damage(meter, own)
+    answers = measure.answered(meter, own)
     found = (
         *selecting.gate_estimates(selection.prompts),
         selecting.found_estimate(selection),
         Estimate("selection.depth", float(selection.chosen.depth), unit="blocks"),
-        *all_estimates(scores, text),
+        *estimates.length_estimates(scores),
+        *estimates.adding_estimates(scores, answers),
+        *estimates.reach_estimates(scores, text),
+        *estimates.plane_estimates(scores),
+        *estimates.competition_estimates(scores),
     )
     drawn = {
         "own_plane": tables.curve_table(scores, "own", "turned"),
         "fixed_plane": tables.curve_table(scores, "plane", "plane"),
         "adding": tables.adding_table(scores),
         "length": tables.length_table(scores),
-        "damage": tables.damage_table(scores, text),
         "competition": tables.competition_table(scores),
         "prompts": scores,
-        "answers": measure.answered(meter, own),
+        "text": text,
+        "answers": answers,
     }
     return Result(found, drawn, observation({one.name: one for one in found}))
 

@@ -5,11 +5,9 @@ import pandas as pd
 
 from interp.stats import bootstrap_mean
 
-from .estimates import odds_of
-from .measure import ALL, SOME, turn
+from .estimates import alone, odds_of
+from .measure import ALL, CLASSES, SOME, turn
 from .protocol import DOSES, PLANES
-
-CLASSES = ("harmful", "harmless")
 
 
 def row(values: np.ndarray, **columns: object) -> dict[str, object]:
@@ -28,54 +26,44 @@ def curve_table(scores: pd.DataFrame, part: str, family: str) -> pd.DataFrame:
         for j, angle in enumerate(turn(change.shape[-1]))
     ]
     for other in PLANES if part == "plane" else ():
-        for draw, at in enumerate((odds_of(scores, part, other) - base).mean((1, 2))):
-            name = f"{other} {draw}"
-            rows += [dict(angle=a, value=v, group=name, null=True)
-                     for a, v in zip(turn(4), at, strict=True)]  # fmt: skip
+        draws = (odds_of(scores, part, other) - base).mean((1, 2))
+        rows += [
+            {"angle": angle, "value": value, "group": f"{other} {draw}", "null": True}
+            for draw, values in enumerate(draws)
+            for angle, value in zip(turn(4), values, strict=True)
+        ]
     return pd.DataFrame(rows)
 
 
 def adding_table(scores: pd.DataFrame) -> pd.DataFrame:
     """Mean odds of each class over the dose, in both versions."""
+    odds = {family: odds_of(scores, "adding", family)[0] for family in ("plain", "kept")}
     base = odds_of(scores, "base", ALL)[0]
-    rows = []
-    for family in ("plain", "kept"):
-        odds = np.concatenate([base, odds_of(scores, "adding", family)[0]], -1)
-        for i, name in enumerate(CLASSES):
-            rows += [row(odds[:, i, j], group=family, stream=name, depth=dose)
-                     for j, dose in enumerate((0.0, *DOSES))]  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame([
+        row(np.concatenate([base, part], -1)[:, i, j], group=family, stream=name, depth=dose)
+        for family, part in odds.items()
+        for i, name in enumerate(CLASSES)
+        for j, dose in enumerate((0.0, *DOSES))
+    ])  # fmt: skip
 
 
 def length_table(scores: pd.DataFrame) -> pd.DataFrame:
     """Mean absolute change by rescaling and by turns of the same chord, per site."""
     base, rows = odds_of(scores, "base", SOME), []
-    for (family, site), part in scores[scores.part == "length"].groupby(
-        ["family", "site"], sort=False
-    ):
-        change = np.abs(odds_of(part, "length", str(family)) - base).mean((0, 2, 3))
-        depth = float(str(site).split(".")[0]) + (1.0 if str(site).endswith("post") else 0.0)
-        rows.append(row(change, group="rescaled" if family == "last" else family, depth=depth))
+    parts = scores[scores.part == "length"].groupby(["family", "site"], sort=False)
+    for (family, site), part in parts:  # type: ignore[misc]
+        change = np.abs(odds_of(part, "length", family) - base).mean((0, 2, 3))
+        layer, stream = site.split(".")
+        group = "rescaled" if family == "last" else family
+        rows.append(row(change, group=group, depth=int(layer) + (stream == "post")))
     return pd.DataFrame(rows)
-
-
-def damage_table(scores: pd.DataFrame, text: pd.DataFrame) -> pd.DataFrame:
-    """Mean change of the odds of both classes against the KL on text, dose by dose."""
-    base = odds_of(scores, "base", ALL)
-    found = []
-    for (part, family), rows in text.groupby(["part", "family"], sort=False):
-        change = (odds_of(scores, str(part), str(family)) - base)[0].mean((0, 1))
-        found.append(rows.assign(effect=change, damage=rows.kl, group=family))
-    return pd.concat(found, ignore_index=True)
 
 
 def competition_table(scores: pd.DataFrame) -> pd.DataFrame:
     """Gap between the classes at both lengths, alone and beside other features."""
-    base = odds_of(scores, "base", ALL), odds_of(scores, "competition", "alone")
-    alone, added = np.concatenate(base, -1), odds_of(scores, "competition", "added")
-    rows = []
-    for name, odds in {"alone": alone, "beside others": added}.items():
-        pairs = (odds[:, :, 0] - odds[:, :, 1]).mean(0)
-        rows += [row(pairs[:, i], label=label, group=name)
-                 for i, label in enumerate(("as it is", "twice as long"))]  # fmt: skip
-    return pd.DataFrame(rows)
+    conditions = {"alone": alone(scores), "beside": odds_of(scores, "competition", "added")}
+    return pd.DataFrame([
+        row((odds[:, :, 0] - odds[:, :, 1]).mean(0)[:, i], label=label, group=name)
+        for name, odds in conditions.items()
+        for i, label in enumerate(("as it is", "longer"))
+    ])  # fmt: skip
