@@ -1,7 +1,7 @@
 """From the measurements of experiment 08 to estimates with intervals.
 
-Odds are held as `draw pair class dose`: draw 0 is the direction or plane itself, those after it
-re-extractions (or all are random draws); class 0 is harmful; doses may be of several sites.
+Of odds, `draw pair class dose`, draw 0 is the direction or plane itself and those after it are
+re-extractions, or all are random draws.
 """
 
 from collections.abc import Iterator
@@ -11,24 +11,16 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from experiments.lab.estimate import Estimate
+from experiments.lab.steps import Odds, odds_of
 from interp.stats import two_level_bootstrap as over
 from interp.stats import wilson
 
 from .measure import ALL, SOME
 from .protocol import LEAD, MAX_TEXT_KL, PLANES, TURNS
 
-Odds = Float[np.ndarray, "draw pair class dose"]
 OddsOfOne = Float[np.ndarray, "pair class dose"]
 Curve = Float[np.ndarray, " angle"]
 DEGREES = np.arange(360)
-
-
-def odds_of(scores: pd.DataFrame, part: str, family: str) -> Odds:
-    """The scores of one family, in the order in which they were measured."""
-    rows = scores[(scores.part == part) & (scores.family == family)]
-    pairs = rows[rows["set"] == "harmful"].prompt.nunique()
-    values = rows.sort_values("draw", kind="stable").value.to_numpy(np.float64)
-    return values.reshape(rows.draw.nunique(), -1, 2, pairs).transpose(0, 3, 2, 1)
 
 
 def length_estimates(scores: pd.DataFrame) -> Iterator[Estimate]:

@@ -1,3 +1,4 @@
+# READ NOW, before anything else: RED_TEAM.md at the root of this worktree (from the lead)
 """Is a feature an angle or a length?
 
 A norm discards the length of the state that it reads. What is left of length is the race with what

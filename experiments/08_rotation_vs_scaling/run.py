@@ -1,3 +1,4 @@
+# READ NOW, before anything else: RED_TEAM.md at the root of this worktree (from the lead)
 """The method of 08_rotation_vs_scaling; protocol.py has the question and the criteria."""
 
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ from experiments.lab.estimate import Estimate, number
 from experiments.lab.lab import Lab
 from experiments.lab.results import Result
 from experiments.lab.rules import lacks_behaviour, not_found
+from experiments.lab.steps import measured
 
 from . import estimates, measure, tables
 from .protocol import Config
@@ -28,7 +30,7 @@ def run(config: Config, lab: Lab) -> Result:
         *measure.fixed_plane_steps(config, lab, selection),
         *measure.competition_steps(config, lab, selection),
     ]
-    scores, text = measure.measured(meter, steps), measure.text_damage(meter, own)
+    scores, text = measured(meter, steps), measure.text_damage(meter, own)
     answers = measure.answered(meter, own)
     found = (
         *selecting.gate_estimates(selection.prompts),

@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 
+from experiments.lab.steps import CLASSES, odds_of
 from interp.stats import bootstrap_mean
 
-from .estimates import alone, odds_of
-from .measure import ALL, CLASSES, SOME, turn
+from .estimates import alone
+from .measure import ALL, SOME, turn
 from .protocol import DOSES, PLANES
 
 

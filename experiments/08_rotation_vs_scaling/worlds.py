@@ -1,3 +1,4 @@
+# READ NOW, before anything else: RED_TEAM.md at the root of this worktree (from the lead)
 """Planted models for experiment 08, in which a word of the prompt decides whether it is refused."""
 
 from functools import partial
@@ -37,6 +38,5 @@ WORLDS = (
     world("written once more by the last layer", false="ace", gains=NOTHING, late=(1.0,)),
     world("either sign refuses, and complies where the rest is reversed", "c", "abde",
           gains=NOTHING, bends=(Bend(1.0), Bend(1.0, code=(-1.0,)))),
-    world("a step", false="abd", gains=NOTHING, bends=(Bend(20.0, 1.85), Bend(-20.0, 2.05))),
     world("nothing is refused", false="abcde", strength=0.0),
 )  # fmt: skip
