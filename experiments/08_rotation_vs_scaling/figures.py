@@ -6,6 +6,7 @@ from experiments.lab.estimate import number
 from experiments.lab.results import Result, caption
 from interp import plots
 
+CHANGE = "Change of the refusal\nodds (nats)"
 LABELS = {
     "plain": "added",
     "kept": "added, old length kept",
@@ -24,9 +25,10 @@ def plot(result: Result) -> dict[str, Figure]:
     return {draw.__name__.removeprefix("plot_"): draw(result) for draw in drawing}
 
 
-def prompts(result: Result, name: str, per: str = "class") -> str:
-    """How many test prompts a figure shows."""
-    return f"n = {result.tables[name].n.max():.0f} test prompts per {per}"
+def below(result: Result, name: str, *notes: str) -> str:
+    """The caption of a figure, with how many test prompts it shows."""
+    n = result.tables[name].n.max()
+    return caption(result, f"n = {n:.0f} test prompts per class", *notes)
 
 
 def plot_own_plane(result: Result) -> Figure:
@@ -34,30 +36,26 @@ def plot_own_plane(result: Result) -> Figure:
     table = result.tables["own_plane"]
     means = table.groupby("angle").value.mean()
     near, far = means[means.index <= 180].max(), means[means.index > 180].max()
+    title = f"Where adding gets, turns raise the refusal odds by {number(near)} nats at most, " \
+            f"elsewhere by {number(far)}"  # fmt: skip
+    notes = "each state in its own plane; beyond 180 degrees its rest is reversed, out of reach"
     return plots.angles(
-        table,
-        title=f"Turned in its own plane a state changes refusal by up to {number(near)} nats "
-        f"where adding gets, {number(far)} elsewhere",
-        caption=caption(result, prompts(result, "own_plane"), "0: along the direction; adding and "
-                        "scaling get to 0 to 180 degrees, beyond it the rest is reversed"),
-        x_label="Angle from the direction, in each state's plane (degrees)",
-        y_label="Change of the refusal odds (nats)",
+        table, title=title, caption=below(result, "own_plane", notes), y_label=CHANGE,
+        x_label="Angle from the direction (degrees)",
     )  # fmt: skip
 
 
 def plot_fixed_plane(result: Result) -> Figure:
     """Odds over the angle in the fixed plane, and in random ones."""
     table = result.tables["fixed_plane"]
-    swings = table.groupby(["null", "group"]).value.agg(lambda at: at.max() - at.min())
-    real, null = (number(swings.loc[is_null].max()) for is_null in (False, True))
+    real = table[~table.null].groupby("angle").value.mean()
+    null = table[table.null].groupby("group").value.agg(lambda at: at.max() - at.min())
+    title = f"Around the fixed plane refusal odds swing by {number(real.max() - real.min())} " \
+            f"nats, around the strongest random one by {number(null.max())}"  # fmt: skip
+    notes = "random planes: both classes, four angles, turned with the same length"
     return plots.angles(
-        table,
-        title=f"Around the fixed plane the refusal odds swing by {real} nats, around the strongest "
-        f"random plane by {null}",
-        caption=caption(result, prompts(result, "fixed_plane"),
-                        "random planes: both classes, four angles, turned with the same length"),
+        table, title=title, caption=below(result, "fixed_plane", notes), y_label=CHANGE,
         x_label="Angle from the direction, in one plane for all (degrees)",
-        y_label="Change of the refusal odds (nats)",
     )  # fmt: skip
 
 
@@ -67,13 +65,9 @@ def plot_adding(result: Result) -> Figure:
     both = table.pivot_table(index=["stream", "depth"], columns="group", values="value")
     apart = number((both.plain - both.kept).abs().max())
     return plots.profiles(
-        table,
-        title=f"Adding and the turn that it amounts to are up to {apart} nats apart",
-        caption=caption(result, prompts(result, "adding"),
-                        "dose: in mean lengths of a state at the direction's site"),
-        x_label="Added along the direction (lengths of a state)",
-        y_labels="Refusal odds (nats)",
-        labels=LABELS,
+        table, title=f"Adding and the turn that it amounts to are up to {apart} nats apart",
+        caption=below(result, "adding"), y_labels="Refusal odds (nats)", labels=LABELS,
+        x_label="Added along the direction (mean lengths of a state)",
     )  # fmt: skip
 
 
@@ -81,16 +75,13 @@ def plot_length(result: Result) -> Figure:
     """Rescaling beside turns of the same chord, by site."""
     table = result.tables["length"]
     means = table[table.depth < table.depth.max()].groupby("group").value.mean()
+    least = number(min(means["isotropic"], means["covariance_matched"]))
+    title = f"Half or twice the length changes the refusal odds by {number(means['rescaled'])} " \
+            f"nats, random turns of that size by {least} or more"  # fmt: skip
+    notes = "mean absolute change; the last point, after the last block, is a control"
     return plots.profiles(
-        table,
-        title=f"Half or twice the length changes the refusal odds by "
-        f"{number(means['rescaled'])} nats, random turns as far by "
-        f"{number(means['covariance_matched'])} to {number(means['isotropic'])}",
-        caption=caption(result, prompts(result, "length"),
-                        "mean absolute change; the last point is a control, after the last block"),
-        y_labels="Change of the refusal odds (nats)",
-        labels=LABELS,
-    )  # fmt: skip
+        table, title=title, caption=below(result, "length", notes), y_labels=CHANGE, labels=LABELS
+    )
 
 
 def plot_competition(result: Result) -> Figure:
@@ -98,12 +89,9 @@ def plot_competition(result: Result) -> Figure:
     table = result.tables["competition"]
     gap = table.set_index(["label", "group"]).value
     short, long = (number(gap[name, "beside"]) for name in ("as it is", "longer"))
+    title = f"Beside other features {short} nats of the gap between the classes are left, of " \
+            f"longer states {long}"  # fmt: skip
     return plots.intervals(
-        table,
-        title=f"Beside other features {short} nats of the gap between the classes are left, "
-        f"of longer states {long}",
-        caption=caption(result, prompts(result, "competition")),
-        limits=None,
+        table, title=title, caption=below(result, "competition"), limits=None, labels=LABELS,
         x_label="Refusal odds, harmful minus harmless (nats)",
-        labels=LABELS,
-    )
+    )  # fmt: skip

@@ -69,16 +69,18 @@ def turn(n: int) -> list[float]:
     return [360 * i / n for i in range(n)]
 
 
-def own_plane_steps(config: Config, lab: Lab, selection: Selection) -> Iterator[Step]:
+def own_plane_steps(config: Config, lab: Lab, selection: Selection) -> list[Step]:
     """08b and 08c: additions, with and without the old length, and turns."""
-    site, length = site_of(selection), mean_norm(selection)
+    site, length, steps = site_of(selection), mean_norm(selection), []
     for draw, direction in enumerate(directions(config, lab, selection)):
         for dose in DOSES:
             add = Add(dose * length * direction.unit)
-            yield Step("adding", "plain", draw, dose, at(site, add))
-            yield Step("adding", "kept", draw, dose, at(site, KeepNorm(add)))
+            steps.append(Step("adding", "plain", draw, dose, at(site, add)))
+            steps.append(Step("adding", "kept", draw, dose, at(site, KeepNorm(add))))
         for angle in turn(config.n_angles):
-            yield Step("own", "turned", draw, angle, at(site, TurnTo(direction.unit, angle)))
+            turned = at(site, TurnTo(direction.unit, angle))
+            steps.append(Step("own", "turned", draw, angle, turned))
+    return steps
 
 
 def fixed_plane_steps(config: Config, lab: Lab, selection: Selection) -> Iterator[Step]:

@@ -1,33 +1,30 @@
-# READ NOW, before anything else: RED_TEAM.md at the root of this worktree (from the lead)
 """Is a feature an angle or a length?
 
-A norm discards the length of the state that it reads. What is left of length is the race with what
+A norm discards the length of the state that it reads; what is left of it is the race with what
 later layers write. In a state's own plane, span(u, h - (h.u)u) for the direction u (chosen as in
-05), adding c u or scaling h's component along u is a turn once the length is divided out, to angles
-between 0 and 180 degrees from u; a negative scale is a reflection there, so a turn too. Edits are
-written at one site, at every token. The measure is the refusal odds, the log odds of any refusal
+05), adding c u or scaling h's part along u is a turn once the length is divided out, to an angle of
+0 to 180 degrees from u; scaling by s >= 0 stays on one side of 90, and s < 0 is a reflection, a
+turn too. Edits are written at one site, at every token. Refusal odds: log odds of any refusal
 opening, in nats, on AdvBench and harmless tasks (one prompt per near-duplicate cluster). Intervals:
-bootstrap over prompts (a harmful and a harmless one together) and re-extractions of u. The same
-prompts are at all angles, so no noise between angles asks for an adjusted R^2, and the share of a
-smooth curve's variance in its first harmonic is the same for any even grid of 8 or more.
+bootstrap over pairs of a harmful and a harmless prompt and, in full, re-extractions of u.
 
 Objections, and what was done:
 - A random turn breaks the model, next to which anything is small. So 08a asks for a small share of
   two kinds of turns: isotropic, and as states differ from each other, which breaks less.
-- Ratios of changes that are both nothing: the denominators come first (untestable).
-- At the last site length is nothing by algebra: sites are fixed at 1/4, 1/2 and 3/4 of the depth,
-  and that one is shown as a control. Rescaling all later writes as well is the same thing.
+- At the last site length is nothing by algebra: the sites are fixed, and that one is a control.
 - Small doses change no length, so that 08b could not fail: they are shares of the state's length,
   and the protocol's margin of .1 became .05: a feature that only later layers write comes to .09.
 - The other half of the turn destroys text, so that 08c is decided by the damage: that is what the
   notes deny. Without the limit it is shown. KL on text, since an induced refusal costs none there.
+- The same prompts are at all angles: no noise between them asks for an adjusted R^2, and the share
+  of a smooth curve's variance in its first harmonic is the same for any even grid of 8 or more.
 - A turn in a plane that holds more of the state moves more: random planes get the same length.
-- Some b2 is the best of a few by chance: its plane has to be ahead by a tenth. A plane that is not
+- Some b2 is the best of a few by chance: its plane has to be ahead by a tenth. One that is not
   blocks support of 08d and rejects nothing.
 - The first harmonic explains .81 of a step at 90 degrees: the protocol's .8 was raised to .85.
 - Where a longer state alone has no gap left, it has none to lose: in 08e its loss is counted from
   the larger of both gaps, so that neither this nor a larger gap without competition is a gain.
-- What a curve over the sphere (a third axis) would add is left out: it takes as many passes again.
+- A third axis (a sphere in place of the circle) is left out: it takes as many passes again.
 """
 
 from collections.abc import Mapping
@@ -165,35 +162,26 @@ PRESETS = {
 
 def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:
     """The criteria, applied to the estimates alone."""
-    e = estimates
+    e, (low, high) = estimates, HALF
+    ratios = [e[f"length.ratio.{turn}"] for turn in TURNS]
     difference, share, kept = e["adding.difference"], e["reach.share"], e["competition.kept"]
-    gap, cost = e["competition.gap"].above(MIN_RANGE), e["competition.cost"].above(MIN_COST)
-    alike = difference.below(MAX_DIFFERENCE), difference.above(MAX_DIFFERENCE)
-    low, high = HALF
-    half = share.above(low) and share.below(high), share.below(low) or share.above(high)
-    found: dict[str, Verdict] = {
-        "08a": lengths(e),
-        "08b": decide(*alike) if e["adding.range"].above(MIN_RANGE) else "untestable",
-        "08c": decide(*half) if e["reach.range"].above(MIN_RANGE) else "untestable",
-        "08d": smooth(e),
-        "08e": decide(kept.above(MIN_KEPT), kept.below(MIN_KEPT)) if gap and cost else "untestable",
+    r2, amplitude = e["plane.r2"], e["plane.amplitude"]
+    ahead = all(e[f"plane.margin.{name}"].above(0) for name in PLANES)
+    smooth = r2.above(MIN_R2) and amplitude.above(MIN_AMPLITUDE) and ahead
+    sides = {
+        "08a": (all(r.below(MAX_SHARE) for r in ratios), any(r.above(MAX_SHARE) for r in ratios)),
+        "08b": (difference.below(MAX_DIFFERENCE), difference.above(MAX_DIFFERENCE)),
+        "08c": (share.above(low) and share.below(high), share.below(low) or share.above(high)),
+        "08d": (smooth, r2.below(MIN_R2) or amplitude.below(MIN_AMPLITUDE)),
+        "08e": (kept.above(MIN_KEPT), kept.below(MIN_KEPT)),
     }
-    untestable = found if lacks_behaviour(e) else ("08b", "08c", "08d") if not_found(e) else ()
-    return found | dict.fromkeys(untestable, "untestable")
-
-
-def lengths(estimates: Mapping[str, Estimate]) -> Verdict:
-    """What 08a asks."""
-    ratios = [estimates[f"length.ratio.{turn}"] for turn in TURNS]
-    turned = [estimates[f"length.turned.{turn}"].above(MIN_TURNED) for turn in TURNS]
-    small = all(ratio.below(MAX_SHARE) for ratio in ratios)
-    large = any(ratio.above(MAX_SHARE) for ratio in ratios)
-    return decide(small, large) if all(turned) else "untestable"
-
-
-def smooth(estimates: Mapping[str, Estimate]) -> Verdict:
-    """What 08d asks."""
-    r2, amplitude = estimates["plane.r2"], estimates["plane.amplitude"]
-    ahead = all(estimates[f"plane.margin.{name}"].above(0) for name in PLANES)
-    holds = r2.above(MIN_R2) and amplitude.above(MIN_AMPLITUDE) and ahead
-    return decide(holds, r2.below(MIN_R2) or amplitude.below(MIN_AMPLITUDE))
+    gap, cost = e["competition.gap"].above(MIN_RANGE), e["competition.cost"].above(MIN_COST)
+    found = {
+        "08a": all(e[f"length.turned.{turn}"].above(MIN_TURNED) for turn in TURNS),
+        "08b": e["adding.range"].above(MIN_RANGE) and not not_found(e),
+        "08c": e["reach.range"].above(MIN_RANGE) and not not_found(e),
+        "08d": not not_found(e),
+        "08e": gap and cost,
+    }
+    testable = {key: gate and not lacks_behaviour(e) for key, gate in found.items()}
+    return {key: decide(*sides[key]) if testable[key] else "untestable" for key in sides}

@@ -1,4 +1,3 @@
-# READ NOW, before anything else: RED_TEAM.md at the root of this worktree (from the lead)
 """The method of 08_rotation_vs_scaling; protocol.py has the question and the criteria."""
 
 from collections.abc import Mapping
@@ -18,18 +17,13 @@ from .protocol import Config
 def run(config: Config, lab: Lab) -> Result:
     """Choose the direction, measure every edit on the test prompts."""
     sites = selecting.candidate_sites(lab, config.n_sites or None)
-    sizes = config.n_validation, config.n_train
-    selection = selecting.select_direction(lab, sites, None, *sizes)
+    selection = selecting.select_direction(lab, sites, None, config.n_validation, config.n_train)
     provenance = {"model": lab.model.info.name, "contrast": lab.contrast.name, "style": lab.style}
     lab.save_direction("refusal", replace(selection.direction, provenance=provenance))
-    meter = measure.meter_for(config, lab)
-    own = [*measure.own_plane_steps(config, lab, selection)]
-    steps = [
-        *measure.length_steps(config, lab, selection),
-        *own,
-        *measure.fixed_plane_steps(config, lab, selection),
-        *measure.competition_steps(config, lab, selection),
-    ]
+    meter, own = measure.meter_for(config, lab), measure.own_plane_steps(config, lab, selection)
+    steps = [*measure.length_steps(config, lab, selection), *own,
+             *measure.fixed_plane_steps(config, lab, selection),
+             *measure.competition_steps(config, lab, selection)]  # fmt: skip
     scores, text = measured(meter, steps), measure.text_damage(meter, own)
     answers = measure.answered(meter, own)
     found = (
@@ -42,16 +36,7 @@ def run(config: Config, lab: Lab) -> Result:
         *estimates.plane_estimates(scores),
         *estimates.competition_estimates(scores),
     )
-    drawn = {
-        "own_plane": tables.curve_table(scores, "own", "turned"),
-        "fixed_plane": tables.curve_table(scores, "plane", "plane"),
-        "adding": tables.adding_table(scores),
-        "length": tables.length_table(scores),
-        "competition": tables.competition_table(scores),
-        "prompts": scores,
-        "text": text,
-        "answers": answers,
-    }
+    drawn = tables.drawn(scores) | {"prompts": scores, "text": text, "answers": answers}
     return Result(found, drawn, observation({one.name: one for one in found}))
 
 

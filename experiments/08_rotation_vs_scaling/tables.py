@@ -11,6 +11,17 @@ from .measure import ALL, SOME, turn
 from .protocol import DOSES, PLANES
 
 
+def drawn(scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The tables of all figures."""
+    return {
+        "own_plane": curve_table(scores, "own", "turned"),
+        "fixed_plane": curve_table(scores, "plane", "plane"),
+        "adding": adding_table(scores),
+        "length": length_table(scores),
+        "competition": competition_table(scores),
+    }
+
+
 def row(values: np.ndarray, **columns: object) -> dict[str, object]:
     """Mean of some values, with its interval over prompts."""
     found = bootstrap_mean(values, n_resamples=200)
