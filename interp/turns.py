@@ -83,6 +83,11 @@ class RotateAsLong:
         return (state + (wanted - (state @ axes.T) @ axes)).to(h.dtype)
 
 
+def even_degrees(n: int) -> list[float]:
+    """`n` evenly spaced angles of a full turn, from 0."""
+    return [360 * i / n for i in range(n)]
+
+
 def chord_degrees(chord: float) -> float:
     """The angle of a turn that moves a state by `chord` times its length, at most 2."""
     return degrees(2 * asin(chord / 2))

@@ -12,8 +12,10 @@ from jaxtyping import Bool, Float
 
 from experiments.lab.estimate import Estimate
 from experiments.lab.steps import Odds, odds_of
+from interp.planes import Harmonic, first_harmonic
 from interp.stats import two_level_bootstrap as over
 from interp.stats import wilson
+from interp.turns import even_degrees
 
 from .measure import ALL, SOME
 from .protocol import LEAD, MAX_TEXT_KL, PLANES, TURNS
@@ -97,25 +99,22 @@ def ranges(means: Curve, usable: Bool[np.ndarray, " degree"]) -> tuple[float, fl
 def plane_estimates(scores: pd.DataFrame) -> Iterator[Estimate]:
     """First harmonic of the fixed plane, and its lead over random planes at four angles."""
     odds = odds_of(scores, "plane", "plane")
-    yield Estimate.of("plane.r2", over(lambda at: harmonic(at)[1], odds))
-    yield Estimate.of("plane.amplitude", over(lambda at: harmonic(at)[0], odds), unit="nats")
+    yield Estimate.of("plane.r2", over(lambda at: harmonic(at).r_squared, odds))
+    yield Estimate.of("plane.amplitude", over(lambda at: harmonic(at).amplitude, odds), unit="nats")
     for family in PLANES:
         null = odds_of(scores, "plane", family)
         yield Estimate.of(f"plane.margin.{family}", over(lead, odds, null), unit="nats")
 
 
-def harmonic(at: OddsOfOne) -> tuple[float, float]:
-    """Amplitude of the first harmonic of the mean over an even grid of angles, and its R^2."""
-    means = at.mean((0, 1))
-    amplitude = 2 * abs(np.fft.rfft(means)[1]) / len(means)
-    total = ((means - means.mean()) ** 2).sum()
-    return float(amplitude), share(len(means) * amplitude**2 / 2, total)
+def harmonic(at: OddsOfOne) -> Harmonic:
+    """First harmonic of the mean over pairs and classes, over an even grid of angles."""
+    return first_harmonic(np.array(even_degrees(at.shape[-1])), at.mean((0, 1)))
 
 
 def lead(at: OddsOfOne, null: Odds) -> float:
     """Amplitude at 0, 90, 180 and 270 degrees minus LEAD times that of the strongest plane."""
-    strongest = max(harmonic(plane)[0] for plane in null)
-    return harmonic(at[..., :: at.shape[-1] // 4])[0] - LEAD * strongest
+    strongest = max(harmonic(plane).amplitude for plane in null)
+    return harmonic(at[..., :: at.shape[-1] // 4]).amplitude - LEAD * strongest
 
 
 def competition_estimates(scores: pd.DataFrame) -> Iterator[Estimate]:

@@ -17,7 +17,7 @@ from interp.directions import Direction
 from interp.interventions import Add, RotateTo
 from interp.planes import ScaleState, random_planes
 from interp.sites import Site
-from interp.turns import KeepNorm, RotateAsLong, TurnBy, TurnTo, chord_degrees
+from interp.turns import KeepNorm, RotateAsLong, TurnBy, TurnTo, chord_degrees, even_degrees
 
 from .protocol import DEPTHS, DOSES, FACTORS, LONGER, TURNS, Config
 
@@ -30,7 +30,7 @@ def meter_for(config: Config, lab: Lab) -> Meter:
     """Test prompts, and text."""
 
     def drawn(on: str, texts: Sequence[str], n: int) -> tuple[str, ...]:
-        return tuple(texts[i] for i in lab.rng(f"08.{on}").permutation(len(texts))[:n])
+        return tuple(texts[int(i)] for i in lab.rng(f"08.{on}").permutation(len(texts))[:n])
 
     texts = lab.harmful_test.texts, lab.harmless_test.texts
     n = min(config.n_test, *map(len, texts))
@@ -64,11 +64,6 @@ def directions(config: Config, lab: Lab, selection: Selection) -> list[Direction
     return [selection.direction, *reextracted(selection, config.n_reextractions, rng)]
 
 
-def turn(n: int) -> list[float]:
-    """Evenly spaced angles of a full turn, in degrees."""
-    return [360 * i / n for i in range(n)]
-
-
 def own_plane_steps(config: Config, lab: Lab, selection: Selection) -> list[Step]:
     """08b and 08c: additions, with and without the old length, and turns."""
     site, length, steps = site_of(selection), mean_norm(selection), []
@@ -77,7 +72,7 @@ def own_plane_steps(config: Config, lab: Lab, selection: Selection) -> list[Step
             add = Add(dose * length * direction.unit)
             steps.append(Step("adding", "plain", draw, dose, at(site, add)))
             steps.append(Step("adding", "kept", draw, dose, at(site, KeepNorm(add))))
-        for angle in turn(config.n_angles):
+        for angle in even_degrees(config.n_angles):
             turned = at(site, TurnTo(direction.unit, angle))
             steps.append(Step("own", "turned", draw, angle, turned))
     return steps
@@ -88,13 +83,13 @@ def fixed_plane_steps(config: Config, lab: Lab, selection: Selection) -> Iterato
     site = site_of(selection)
     true = steering_planes(lab, selection, directions(config, lab, selection))
     for draw, plane in enumerate(true):
-        for angle in turn(config.n_angles):
+        for angle in even_degrees(config.n_angles):
             edit = RotateTo(plane.b1, plane.b2, angle)
             yield Step("plane", "plane", draw, angle, at(site, edit))
     states = torch.cat([selection.positive, selection.negative])
     seed = int(lab.rng("08.planes").integers(2**31))
     for i, plane in enumerate(random_planes(true[0], states, config.n_planes, seed)):
-        for angle in turn(4):
+        for angle in even_degrees(4):
             edit = RotateAsLong(plane, angle, true[0])
             yield Step("plane", plane.family, i % config.n_planes, angle, at(site, edit))
 

@@ -5,9 +5,10 @@ import pandas as pd
 
 from experiments.lab.steps import CLASSES, odds_of
 from interp.stats import bootstrap_mean
+from interp.turns import even_degrees
 
 from .estimates import alone
-from .measure import ALL, SOME, turn
+from .measure import ALL, SOME
 from .protocol import DOSES, PLANES
 
 
@@ -35,14 +36,14 @@ def curve_table(scores: pd.DataFrame, part: str, family: str) -> pd.DataFrame:
     rows = [
         row(change[:, i, j], angle=angle, group=name, null=False)
         for i, name in enumerate(CLASSES)
-        for j, angle in enumerate(turn(change.shape[-1]))
+        for j, angle in enumerate(even_degrees(change.shape[-1]))
     ]
     for other in PLANES if part == "plane" else ():
         draws = (odds_of(scores, part, other) - base).mean((1, 2))
         rows += [
             {"angle": angle, "value": value, "group": f"{other} {draw}", "null": True}
             for draw, values in enumerate(draws)
-            for angle, value in zip(turn(4), values, strict=True)
+            for angle, value in zip(even_degrees(4), values, strict=True)
         ]
     return pd.DataFrame(rows)
 

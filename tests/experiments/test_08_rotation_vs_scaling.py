@@ -123,8 +123,8 @@ def test_no_number_depends_on_how_many_angles_there_are(n: int) -> None:
     exact = 1 + 3 * np.cos(fine - 0.5) + np.sin(2 * fine)
     assert full == pytest.approx(np.ptp(exact))
     assert half == pytest.approx(np.ptp(exact[:181]))
-    amplitude, r2 = estimates.harmonic(curve[None, None])
-    assert (amplitude, r2) == (pytest.approx(3), pytest.approx(0.9))
+    first = estimates.harmonic(curve[None, None])
+    assert (first.amplitude, first.r_squared) == (pytest.approx(3), pytest.approx(0.9))
     nothing = np.zeros(360, dtype=bool)
     assert estimates.ranges(curve, nothing) == (0, 0)
 
@@ -136,9 +136,9 @@ def test_the_kl_is_interpolated_as_a_square() -> None:
 
 
 def test_a_longer_state_without_a_gap_keeps_nothing() -> None:
-    def odds(*of: tuple[float, float]) -> np.ndarray:
+    def odds(of: tuple[float, float]) -> np.ndarray:
         """One pair; class and length last."""
-        return np.array([[[gap for gap in of], [0.0, 0.0]]])
+        return np.array([[of, (0.0, 0.0)]])
 
     assert estimates.competition(odds((4, 4)), odds((2, 3))[None]) == (0.25, 4.0, 0.5)
     assert estimates.competition(odds((4, 0)), odds((2, 0))[None])[0] == -0.5
