@@ -97,7 +97,7 @@ def ranges(means: Curve, usable: Bool[np.ndarray, " degree"]) -> tuple[float, fl
 
 
 def plane_estimates(scores: pd.DataFrame) -> Iterator[Estimate]:
-    """First harmonic of the fixed plane, and its lead over random planes at four angles."""
+    """First harmonic of the fixed plane, and its lead over random planes."""
     odds = odds_of(scores, "plane", "plane")
     yield Estimate.of("plane.r2", over(lambda at: harmonic(at).r_squared, odds))
     yield Estimate.of("plane.amplitude", over(lambda at: harmonic(at).amplitude, odds), unit="nats")
@@ -112,9 +112,9 @@ def harmonic(at: OddsOfOne) -> Harmonic:
 
 
 def lead(at: OddsOfOne, null: Odds) -> float:
-    """Amplitude at 0, 90, 180 and 270 degrees minus LEAD times that of the strongest plane."""
+    """Amplitude minus LEAD times that of the strongest random plane."""
     strongest = max(harmonic(plane).amplitude for plane in null)
-    return harmonic(at[..., :: at.shape[-1] // 4]).amplitude - LEAD * strongest
+    return harmonic(at).amplitude - LEAD * strongest
 
 
 def competition_estimates(scores: pd.DataFrame) -> Iterator[Estimate]:

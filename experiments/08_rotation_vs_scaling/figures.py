@@ -52,7 +52,7 @@ def plot_fixed_plane(result: Result) -> Figure:
     null = table[table.null].groupby("group").value.agg(lambda at: at.max() - at.min())
     title = f"Around the fixed plane refusal odds swing by {number(real.max() - real.min())} " \
             f"nats, around the strongest random one by {number(null.max())}"  # fmt: skip
-    notes = "random planes: both classes, four angles, turned with the same length"
+    notes = "random planes: both classes, turned with the same length"
     return plots.angles(
         table, title=title, caption=below(result, "fixed_plane", notes), y_label=CHANGE,
         x_label="Angle from the direction, in one plane for all (degrees)",

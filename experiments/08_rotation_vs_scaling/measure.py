@@ -89,7 +89,7 @@ def fixed_plane_steps(config: Config, lab: Lab, selection: Selection) -> Iterato
     states = torch.cat([selection.positive, selection.negative])
     seed = int(lab.rng("08.planes").integers(2**31))
     for i, plane in enumerate(random_planes(true[0], states, config.n_planes, seed)):
-        for angle in even_degrees(4):
+        for angle in even_degrees(config.n_angles):
             edit = RotateAsLong(plane, angle, true[0])
             yield Step("plane", plane.family, i % config.n_planes, angle, at(site, edit))
 

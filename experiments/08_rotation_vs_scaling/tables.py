@@ -43,7 +43,7 @@ def curve_table(scores: pd.DataFrame, part: str, family: str) -> pd.DataFrame:
         rows += [
             {"angle": angle, "value": value, "group": f"{other} {draw}", "null": True}
             for draw, values in enumerate(draws)
-            for angle, value in zip(even_degrees(4), values, strict=True)
+            for angle, value in zip(even_degrees(len(values)), values, strict=True)
         ]
     return pd.DataFrame(rows)
 

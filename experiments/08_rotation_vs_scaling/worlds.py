@@ -9,7 +9,9 @@ from experiments.lab.worlds import World
 
 from .protocol import Config
 
-CONFIG = Config(n_sites=2, n_train=16, n_test=8, n_length=8, n_others=1, n_reextractions=1)
+CONFIG = Config(
+    n_sites=2, n_train=16, n_validation=8, n_test=6, n_length=6, n_others=1, n_reextractions=1
+)
 ONE, OTHER = (1.0, 0.0), (0.0, 1.0)
 NOTHING = (0.0,) * 5  # is added to the axis after it was written
 

@@ -93,7 +93,7 @@ def test_numbers_in_a_tuple_are_checked_one_by_one(number, name) -> None:
         ("04", "steps", (0.5,)),
         ("06", "n_sources", 0),
         ("06", "raw", 1),
-        ("08", "n_angles", 10),
+        ("08", "n_angles", 7),
         ("01", "seed", 2**32),
     ],
 )
