@@ -112,8 +112,8 @@ CLAIMS = (
         f"its amplitude above {MIN_AMPLITUDE} nats, and of its amplitude minus {LEAD} times that "
         "of the strongest random plane above 0, for isotropic planes, such from the covariance of "
         "the states, and those of the direction and a random axis (1 each in quick, 4 in full; at "
-        "the same angles, turned with the same length). Rejected if R^2 or amplitude lies below, else "
-        f"inconclusive. {MISSING}",
+        "the same angles, turned with the same length). Rejected if R^2 or amplitude lies below, "
+        f"else inconclusive. {MISSING}",
         estimates=("plane.r2", "plane.amplitude", *(f"plane.margin.{name}" for name in PLANES)),
     ),
     Claim(
