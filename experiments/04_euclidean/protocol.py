@@ -1,81 +1,103 @@
 """Is the space of activations Euclidean, and in which meaning of the word?
 
-With the ambient L2 distance every sample is flat by construction, so three metrics are tested.
-(a) The manifold of last-token states, through geodesics of its k-nearest-neighbour graph: is it
-flat, where a sphere and a hyperbolic space of stated radii would have been seen? (b) The metric
-that the model's output induces: does L2 distance order the KL of the next token along straight
-segments as well as whitened and unembedding-weighted distances do? (c) Behaviour: does the L2
-projection on a mean difference predict the refusal score as well as the other inner products do?
+With the ambient L2 distance every sample is flat by construction, so three metrics are tested: the
+geodesics of the states themselves, the metric that the model's output induces, and behaviour.
 
-Planted spaces bend the part of a flat mixture that holds 90% of the variance, by the exponential
-map, and keep the rest as noise. Only estimators with power vote for flatness, and TwoNN never,
-being a dimension. As each cell errs with probability .05 at most, half of them do so with
-probability .1 at most, however dependent the layers are (Markov's inequality).
+Objections and answers.
+(1) Long tails, boxes and noise read as curvature. - What counts is the *excess* beyond two flat
+controls at once: one has the covariance, the other the distribution of every component.
+(2) Closely fitted controls absorb curvature. - So they do in planted surfaces, which take the very
+same path with controls of their own; the radial control, which absorbs hyperbolic planes, is out.
+(3) A conjunction over all places never passes. - One number decides, the mean over places.
+(4) In a mean, classes or depths bent opposite ways cancel. - It is the mean of the absolute excess,
+and any single place can reject. Noise only adds to it, which does not help the claim.
+(5) Noise hides curvature. - Support needs power: planted surfaces are seen in the data's own noise.
+Rejection needs none, since noise adds no excess.
+(6) Numbers of draws decide. - Draws, depths, steps and components are constants, in no preset; a
+preset has more or fewer prompts, and resamples for intervals.
+(7) Metrics that order nothing are alike. - One has to order; for support, L2 has to.
+(8) All metrics find segments to the other class longer. - Only segments from one base to one class
+at one share are compared, and where halving a step changes KL / t^2 no metric is induced.
+(9) Between the classes every projection predicts refusal. - 04c is judged within harmful prompts,
+and only if these are refused in part: harmless ones are not, and their odds are noise.
+(10) Whitening by a shrunken covariance is a straw man with fewer states than dimensions. - It
+whitens the leading components that the states can bear, and leaves the others alike.
+(11) 04c cannot be resolved to .05. - The margin is .1 (a smaller difference in Spearman changes no
+choice of a layer or a direction), and intervals wider than that are called untestable.
 
-What limits (a): its flat mixture, radii and rule were developed on states of qwen2.5-coder-0.5b, so
-for that model it is exploratory. Of the flat controls tried, k-means clusters put none of the four
-cells looked at outside, a Gaussian mixture at one scale 2 of 3, towards negative curvature, and the
-mixture at two scales kept here none: whether the space counts as hyperbolic depends on whether
-small groups of like prompts are granted to a flat space (`interp.curvature.nulls`). The control
-also absorbs part of a planted negative curvature, so power against hyperbolic space is low.
+Limits. Curvature of two-dimensional surfaces among the leading components can be found, that of
+spaces of many dimensions cannot, and of a hyperbolic plane in many dimensions the components keep
+a part; a closed loop is flat and reads as a sphere; across wide gaps no curvature is seen. The
+negative-eigenvalue share and delta_rel follow noise and are left out. Nothing is chosen here, so
+validation prompts are held out as test prompts are. Known beforehand, from a review of a draft that
+had been run: its intervals in 04c were wider than .05, and 18 conditions at once were never met.
+Noted after the first runs (quick, smollm2-135m, qwen2.5-coder-0.5b): 80 states lack power for 04a.
+A fault mended: at early sites KL was the rounding of bfloat16, so it is now taken in float32.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
-
-from annotated_types import MinLen
+from itertools import product
 
 from experiments.lab.claims import Claim, Verdict, decide
-from experiments.lab.config import Count, ExperimentConfig, Several, Share
+from experiments.lab.config import Count, ExperimentConfig, Several
 from experiments.lab.estimate import Estimate
+from experiments.lab.rules import MIN_PAIRS, SIGNIFICANCE
 
 CLASSES = {"harmful": "positive", "harmless": "negative"}  # and their side of the contrast set
-SHAPES = ("sphere", "hyperbolic")
+DEPTHS = {"first": 1 / 6, "middle": 1 / 2, "last": 5 / 6}  # the middle of every third
+PLACES = tuple(f"{third}.{name}" for third, name in product(DEPTHS, CLASSES))
 RIVALS = ("whitened", "causal")
 
-ALPHA = 0.05
+N_COMPONENTS, NEIGHBOURS = 5, 12
+RADII = {"sphere": 0.67, "hyperbolic": 0.25}  # in root mean square lengths of the bent components
+N_CONTROLS, N_PLANTED, N_HALVES = 6, 1, 30  # draws at every place, of each kind
+CURVED = 0.03  # excess of the triangle defect
 POWER = 0.8
-MOVED = 0.05
-SPHERE_RADIUS = 2 / 3
-HYPERBOLIC_RADIUS = 0.4
-BENT_SHARE = 0.9
-MAJORITY = 0.5
-STRAY = 0.1
-MARGIN = 0.05
-CONVERGED = 0.25
-LEAST_PROMPTS = 30
-FLATNESS: Mapping[str, Any] = {  # as settings of `interp.curvature.flatness`
-    "sheet_variance": BENT_SHARE, "sphere_radius": SPHERE_RADIUS,
-    "hyperbolic_radius": HYPERBOLIC_RADIUS, "alpha": ALPHA, "power": POWER, "moved": MOVED,
-}  # fmt: skip
+
+STEPS = (0.1, 0.2)  # shares of a segment, each the double of the one before; 0.2 is judged
+MARGIN, ORDERS = 0.1, 0.1  # Spearman
+CONVERGED, ENOUGH = 0.25, 0.5
 NOTES = "how to check if the activation space is Euclidean given a set of vectors"
+
+AT = "the middle of each third of the depth"
+NON_INFERIOR = (
+    "Whitened: by the within-class covariance of n train states on their n / 5 leading components. "
+    f"Untestable if no metric's 95% interval lies above {ORDERS:g}. Lead: a rival's minus L2's. "
+    f"Rejected if either lead's interval lies above {MARGIN:g}, p < {SIGNIFICANCE} by Holm over "
+    f"both; supported if L2's interval lies above {ORDERS:g} and both leads' intervals below "
+    f"{MARGIN:g}; else untestable (power) if either is wider than -+{MARGIN:g}, else inconclusive. "
+    "Untestable if "
+)
+
+
+def deciding(meaning: str) -> list[str]:
+    """Names of the estimates of one meaning, the leads first."""
+    leads, metrics = [f"lead.{name}" for name in RIVALS], ("l2", *RIVALS)
+    return [f"{meaning}.{one}" for one in (*leads, *(f"spearman.{name}" for name in metrics))]
+
 
 CLAIMS = (
     Claim(
         key="04a",
         notes=NOTES,
-        statement="The manifold of last-token states is flat by its own geodesics.",
+        statement="The geodesics of last-token states are those of a flat space.",
         criterion=(
-            "Geodesics are shortest paths in the graph of 10 nearest neighbours; the flat mixture "
-            "has the Gaussian clusters of least BIC (at most 8, on 5 components), in groups of "
-            "about 5 states. In a cell (site x class) an estimator has power for a shape if it "
-            f"detects a planted sphere (radius {SPHERE_RADIUS:.3f}) or hyperbolic space (radius "
-            f"{HYPERBOLIC_RADIUS:g}, both in units of the root mean square length of the leading "
-            f"components with {BENT_SHARE:.0%} of the variance, which are bent) in {POWER:.0%} of "
-            f"the draws, at {ALPHA:g} over the number of estimators times two shapes, against the "
-            "rotated control and the flat mixture both. It is within the margin if it has power "
-            "and puts the data short of the planted curvature (one-sided "
-            f"p < {ALPHA:g}, Holm-corrected over estimators and shapes); outside if it is not "
-            "within and puts the data beyond both flat controls at the same level, towards where "
-            f"planting moves its mean (Welch's t, p < {MOVED:g}). A cell is outside if any "
-            "estimator is, and within if for both shapes some estimator has power and all that "
-            f"have are within. Supported if at least {MAJORITY:.0%} of the cells are within, at "
-            f"most {STRAY:.0%} outside, and the median over cells of the best power is at least "
-            f"{POWER:g} for both shapes; rejected if at least {MAJORITY:.0%} are outside; else "
-            "inconclusive."
+            f"Triangle defect in the graph of {NEIGHBOURS} nearest neighbours on {N_COMPONENTS} "
+            f"leading components, {AT}, either class. Excess: signed distance from the span of the "
+            "means of two flat controls (mean + Q X_c; every component permuted), "
+            f"{N_CONTROLS} draws each, within each of Ward's clusters if 2 to 8 of 10 states or "
+            "more have a mean silhouette of 0.5. Curvature: mean absolute excess of the six "
+            f"places, 95% interval by the delete-half jackknife ({N_HALVES} halves). Rejected if "
+            f"it lies above {CURVED:g}, or any place's does in absolute value, p < "
+            f"{SIGNIFICANCE} by Holm over the six. Supported if it lies below, and power for both "
+            f"planted shapes is at least {POWER:.0%}: flat controls with their 2 leading "
+            f"components on a sphere (radius {RADII['sphere']:g} root mean square lengths) or a "
+            f"hyperbolic plane ({RADII['hyperbolic']:g}), {N_PLANTED} at every place, by the same "
+            "path; power of the data's interval to show their mean excess, by its sign, to lie "
+            f"beyond {CURVED:g}. Else untestable if either power is lacking, inconclusive if not."
         ),
-        estimates=("manifold.cells.within", "manifold.cells.outside"),
+        estimates=("curvature", *(f"power.{x}" for x in RADII), *(f"excess.{x}" for x in PLACES)),
     ),
     Claim(
         key="04b",
@@ -85,92 +107,82 @@ CLAIMS = (
             "unembedding-weighted distance does."
         ),
         criterion=(
-            "Spearman of L2 segment length with output KL, averaged over sites and steps, against "
-            "the whitened and the unembedding-weighted one by a paired 95% bootstrap over bases "
-            "and targets: supported if L2's interval is above 0 and both rivals' leads are below "
-            f"{MARGIN:g} (upper bounds); else rejected if a rival's lead has its lower bound above "
-            "0; else inconclusive. Inconclusive unless the median change of KL / t^2 on halving "
-            f"the step is at most {CONVERGED:.0%}."
+            f"Spearman of segment length with output KL at {STEPS[1]:g} of the segment, over the "
+            "held-out targets of one class from one held-out base, averaged over classes, bases "
+            f"and {AT}; bootstrap over bases and targets at once. {NON_INFERIOR}fewer than "
+            f"{ENOUGH:.0%} of the sites count: one counts if halving the step changes KL / t^2 by "
+            f"at most {CONVERGED:.0%} in the upper quartile of the segments."
         ),
-        estimates=("output.spearman.l2", "output.lead.whitened", "output.lead.causal"),
+        estimates=(*deciding("output"), "output.converged"),
     ),
     Claim(
         key="04c",
         notes=NOTES,
-        statement="L2 projections predict refusal as well as whitened or weighted ones.",
+        statement="L2 projections predict refusal as well as whitened or weighted ones do.",
         criterion=(
-            "Spearman of the projection on the train mean difference with the refusal openings "
-            "score over test prompts, against the whitened and the unembedding-weighted one by a "
-            "paired 95% bootstrap over prompts: supported if L2's interval is above 0 and both "
-            f"rivals' leads are below {MARGIN:g} (upper bounds); else rejected if a rival's lead "
-            "has its lower bound above 0; else inconclusive. Untestable (too few prompts) with "
-            f"fewer than {LEAST_PROMPTS} test prompts in a class."
+            "Spearman of the projection on the train mean difference with the refusal odds of "
+            f"held-out harmful prompts, averaged over {AT}; bootstrap over prompts. {NON_INFERIOR}"
+            f"fewer than {MIN_PAIRS} of these prompts are refused, or fewer are not."
         ),
-        estimates=("behaviour.spearman.l2", "behaviour.lead.whitened", "behaviour.lead.causal"),
+        estimates=(*deciding("behaviour"), "behaviour.refused", "behaviour.accepted"),
     ),
-)
-
-Steps = Annotated[tuple[Share, ...], MinLen(2)]
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Config(ExperimentConfig):
     """Is activation space Euclidean?"""
 
-    n_prompts: Several = 80  # per class, states of one manifold
-    n_sites: Count | None = 2  # layers measured, evenly spread; None is every one
-    n_rotations: Several = 19  # draws of each flat control
-    n_planted: Several = 19  # draws of each planted space
-    n_halves: Count = 12  # random halves, for the intervals
-    n_ollivier: Count = 1  # of these layers, those with Ollivier curvature and planted trees
-    neighbours: Count = 10  # of the graph whose shortest paths are the geodesics
-    n_metric_sites: Count = 2  # layers at which (b) and (c) are measured
-    n_bases: Several = 12  # test prompts whose state is moved, half of each class
-    n_targets: Several = 4  # test prompts whose state it is moved towards, half of each class
-    n_train: Several = 80  # train prompts per class, for covariances and mean differences
-    n_test: Count = 32  # test prompts per class that refusal is scored on
-    steps: Steps = (0.1, 0.2, 1.0)  # shares of a segment; the second doubles the first
+    n_prompts: Several | None = 72  # per class, of a sample; covariances use those for training
+    n_bases: Several = 8  # held-out prompts whose state is moved, half of each class
+    n_targets: Several = 16  # those that it is moved towards, half of each class
+    n_test: Count | None = 32  # held-out harmful prompts that refusal is scored on
     n_resamples: Several = 300  # bootstrap resamples
-    workers: Count = 2  # processes that draw the controls
 
 
-MINUTES = {"smoke": 0.1, "quick": 1, "full": 7}
+MINUTES = {"smoke": 0.1, "quick": 1, "full": 6}
 
-PRESETS: dict[str, Config] = {
-    "smoke": Config(
-        n_prompts=28, n_sites=2, n_rotations=3, n_planted=2, n_halves=3, neighbours=5,
-        n_metric_sites=2, n_bases=4, n_targets=2, n_train=12, n_test=6, n_resamples=20, workers=1,
-    ),
+PRESETS = {
+    "smoke": Config(n_prompts=28, n_bases=4, n_targets=4, n_test=6, n_resamples=20),
     "quick": Config(),
-    "full": Config(
-        n_prompts=150, n_sites=None, n_rotations=99, n_ollivier=6, n_metric_sites=6, n_bases=24,
-        n_targets=8, n_train=150, n_test=100, n_resamples=1000,
-    ),
-}  # fmt: skip
+    "full": Config(n_prompts=None, n_bases=24, n_targets=32, n_test=None, n_resamples=1000),
+}
 
 
-def manifold_verdict(estimates: Mapping[str, Estimate]) -> Verdict:
-    """04a, from the shares of cells and the power."""
-    within, outside = (estimates[f"manifold.cells.{x}"].value for x in ("within", "outside"))
-    powered = all(estimates[f"manifold.power.{shape}"].value >= POWER for shape in SHAPES)
-    flat = powered and within >= MAJORITY and outside <= STRAY
-    return decide(flat, outside >= MAJORITY)
+def significant(one: Estimate) -> bool:
+    """Whether the estimate lies beyond its margin after correction."""
+    return one.p is not None and one.p < SIGNIFICANCE
 
 
-def metric_verdict(estimates: Mapping[str, Estimate], meaning: str) -> Verdict:
-    """04b and 04c, from L2's correlation and the rivals' leads."""
+def flatness(estimates: Mapping[str, Estimate]) -> Verdict:
+    """04a, from the curvature, the excess of every place and the power for either shape."""
+    curvature, places = estimates["curvature"], [estimates[f"excess.{x}"] for x in PLACES]
+    bent = any(significant(x) and (x.above(CURVED) or x.below(-CURVED)) for x in places)
+    powered = all(estimates[f"power.{shape}"].value >= POWER for shape in RADII)
+    if bent or curvature.above(CURVED):
+        return "rejected"
+    if not powered:
+        return "untestable"
+    return "supported" if curvature.below(CURVED) else "inconclusive"
+
+
+def non_inferiority(estimates: Mapping[str, Estimate], meaning: str) -> Verdict:
+    """04b and 04c, from the correlations and the rivals' leads over L2."""
+    orders = [estimates[f"{meaning}.spearman.{x}"].above(ORDERS) for x in ("l2", *RIVALS)]
     leads = [estimates[f"{meaning}.lead.{name}"] for name in RIVALS]
-    as_well = all(lead.below(MARGIN) for lead in leads)
-    ahead = any(lead.above(0) for lead in leads)
-    return decide(estimates[f"{meaning}.spearman.l2"].above(0) and as_well, ahead)
+    ahead = any(lead.above(MARGIN) and significant(lead) for lead in leads)
+    as_well = orders[0] and all(lead.below(MARGIN) for lead in leads)
+    found = decide(as_well, ahead) if any(orders) else "untestable"
+    wide = any((lead.high or 0) - (lead.low or 0) > 2 * MARGIN for lead in leads)
+    return "untestable" if found == "inconclusive" and wide else found
 
 
 def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:
     """The criteria, applied to the estimates alone."""
-    converged = estimates["output.convergence"].value <= CONVERGED
-    enough = estimates["behaviour.prompts"].value >= LEAST_PROMPTS
+    varies = [estimates[f"behaviour.{x}"].value >= MIN_PAIRS for x in ("refused", "accepted")]
+    converged = estimates["output.converged"].value >= ENOUGH
     return {
-        "04a": manifold_verdict(estimates),
-        "04b": metric_verdict(estimates, "output") if converged else "inconclusive",
-        "04c": metric_verdict(estimates, "behaviour") if enough else "untestable",
+        "04a": flatness(estimates),
+        "04b": non_inferiority(estimates, "output") if converged else "untestable",
+        "04c": non_inferiority(estimates, "behaviour") if all(varies) else "untestable",
     }

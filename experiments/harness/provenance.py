@@ -18,7 +18,6 @@ PACKAGES = (
     "scipy",
     "scikit-learn",
     "scikit-dimension",
-    "POT",
 )
 
 

@@ -4,8 +4,11 @@ Each is a symmetric positive semi-definite matrix M: the length of a step v is s
 state x projects on a mean difference m as x' M m.
 
 - `l2`: M = I.
-- `whitened`: M = inverse of the states' within-class covariance, shrunk as by Ledoit and Wolf
-  (2004); the projection is then Fisher's discriminant.
+- `whitened`: M = inverse of the states' within-class covariance on its leading components, one to
+  every STATES_PER_COMPONENT states, and the inverse of the mean remaining variance outside. With
+  fewer states than dimensions the small eigenvalues are noise, whose inverse would outweigh the
+  rest; shrinking all alike (Ledoit and Wolf 2004) leaves the leading ones hardly whitened. The
+  projection is then Fisher's discriminant.
 - `causal`: M = Cov(g), the covariance over the vocabulary of the unembedding rows times the gain
   of the final norm. It is the inner product of Park, Choe and Veitch (2023, arXiv 2311.03658,
   section 3.2) for states: theirs is x' Cov^-1 y for unembedding vectors, and states are dual.
@@ -17,11 +20,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from sklearn.covariance import LedoitWolf
 
 from interp.models import LoadedModel
 
 INNER_PRODUCTS = ("l2", "whitened", "causal")
+STATES_PER_COMPONENT = 5
 ROWS = 16384
 
 States = Float[np.ndarray, "sample d_model"]
@@ -29,10 +32,15 @@ Metric = Float[np.ndarray, "d_model d_model"]
 
 
 def whitening(classes: Sequence[States]) -> Metric:
-    """Inverse Ledoit-Wolf covariance of the states about their own class means."""
+    """Inverse covariance of the states about their own class means, on the leading components."""
     centred = np.concatenate([states - states.mean(axis=0) for states in classes])
-    estimate = LedoitWolf(assume_centered=True).fit(np.asarray(centred, dtype=np.float64))
-    return np.asarray(estimate.get_precision())
+    n, width = centred.shape
+    _, scale, axes = np.linalg.svd(centred, full_matrices=False)
+    variance = scale**2 / (n - len(classes))
+    rank = min(n // STATES_PER_COMPONENT, width)
+    rest = variance[rank:].sum() / max(width - rank, 1) or variance[rank - 1]
+    inside, outside, leading = 1 / variance[:rank], 1 / rest, axes[:rank]
+    return (leading.T * (inside - outside)) @ leading + outside * np.eye(width)
 
 
 @torch.inference_mode()

@@ -13,13 +13,9 @@ from typing import Literal
 
 import numpy as np
 
-from interp.curvature.graph import Coordinates, Matrix
-from interp.curvature.holonomy import principal_components
-from interp.curvature.spectrum import gram
+from interp.curvature.graph import Coordinates, Matrix, principal_components
 
-Shape = Literal["flat", "sphere", "hyperbolic", "tree"]
-BRANCHES = 3
-DEPTH = 3
+Shape = Literal["sphere", "hyperbolic"]
 
 
 def on_sphere(positions: Coordinates, radius: float) -> Coordinates:
@@ -45,6 +41,13 @@ def hyperbolic_distances(positions: Coordinates, radius: float) -> Matrix:
     return distances
 
 
+def gram(distances: Matrix) -> Matrix:
+    """-J D^2 J / 2 with J = I - 11'/n: inner products about the mean, were distances Euclidean."""
+    squared = distances**2
+    rows = squared.mean(axis=1)
+    return -(squared - rows[:, None] - rows[None, :] + rows.mean()) / 2
+
+
 def scaled(distances: Matrix) -> Coordinates:
     """Classical scaling: coordinates of the positive part of the Gram matrix, largest first."""
     values, vectors = np.linalg.eigh(gram(distances))
@@ -58,45 +61,18 @@ def on_hyperbolic(positions: Coordinates, radius: float) -> Coordinates:
     return scaled(np.sqrt(2 * np.log(np.cosh(distances / radius))) * radius)
 
 
-def on_tree(n: int, spread: float, rng: np.random.Generator) -> Coordinates:
-    """States on a rooted tree, BRANCHES to a node and DEPTH deep, its edges at right angles.
-
-    Uniform along the edges; the root mean square distance from the mean is `spread`.
-    """
-    levels = [BRANCHES ** (level + 1) for level in range(DEPTH)]
-    n_edges = sum(levels)
-    parent = np.array([(edge - BRANCHES) // BRANCHES for edge in range(n_edges)])
-    path = np.zeros((n_edges, n_edges))
-    for edge in range(n_edges):
-        if parent[edge] >= 0:
-            path[edge] = path[parent[edge]]
-        path[edge, edge] = 1
-    edge = rng.integers(0, n_edges, n)
-    coordinates = path[edge]
-    coordinates[np.arange(n), edge] = rng.random(n)
-    coordinates = coordinates - coordinates.mean(axis=0)
-    return coordinates * spread / np.sqrt((coordinates**2).sum(axis=1).mean())
-
-
 def bend(
     coordinates: Coordinates,
     shape: Shape,
     dimension: int,
     radius: float,
-    rng: np.random.Generator,
 ) -> Coordinates:
     """The sample with its `dimension` leading components laid on a curved space.
 
-    radius: in units of the root mean square length of those components. `flat` returns the
-    principal components unbent, `tree` replaces the leading ones by a tree of the same spread.
+    radius: in units of the root mean square length of those components.
     """
     scores = principal_components(coordinates, len(coordinates))
     sheet, noise = scores[:, :dimension], scores[:, dimension:]
     spread = float(np.sqrt((sheet**2).sum(axis=1).mean()))
-    if shape == "sphere":
-        sheet = on_sphere(sheet, radius * spread)
-    elif shape == "hyperbolic":
-        sheet = on_hyperbolic(sheet, radius * spread)
-    elif shape == "tree":
-        sheet = on_tree(len(scores), spread, rng)
-    return np.hstack([sheet, noise])
+    lay = on_sphere if shape == "sphere" else on_hyperbolic
+    return np.hstack([lay(sheet, radius * spread), noise])

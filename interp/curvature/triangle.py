@@ -28,5 +28,5 @@ def triangle_defect(distances: Matrix, rng: np.random.Generator) -> float:
     proper = (third != b[:, None]) & (third != c[:, None]) & (third != middle[:, None])
     squared = distances**2
     law = squared[middle] + squared[b, c][:, None] / 4 - (squared[b] + squared[c]) / 2
-    defect = law[proper] / (2 * distances[middle][proper])
-    return float(defect.mean() / distances[np.triu_indices(n, 1)].mean())
+    defect = np.divide(law, 2 * distances[middle], out=np.zeros_like(law), where=proper)
+    return float(defect.sum() / proper.sum() / (distances.sum() / (n * (n - 1))))

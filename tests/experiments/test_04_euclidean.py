@@ -1,4 +1,4 @@
-"""Experiment 04: its verdict, planted metrics, and a smoke run on a tiny random model."""
+"""Experiment 04: its verdicts, its planted worlds, and a smoke run on a tiny random model."""
 
 from dataclasses import replace
 
@@ -9,158 +9,199 @@ import torch
 
 from experiments.harness.registry import find_experiment
 from experiments.lab.estimate import Estimate
-from experiments.lab.meter import Meter
-from experiments.lab.spacing import spaced
-from interp.curvature.flatness import SHAPES
-from interp.curvature.inner_products import INNER_PRODUCTS
+from experiments.lab.outputs import MoveTowards, Outputs, outputs_of, states_at
+from interp.curvature import excess, inner_products
+from interp.curvature.orders import change_on_halving, projection_spearman, segment_spearman
+from interp.interventions import Placement
+from interp.predict import readout
+from interp.scores import kl_divergence
 from interp.sites import Site
+from interp.stats import spearman
 
 experiment = find_experiment("04")
-protocol = experiment.protocol
-metrics = experiment.part("metrics")
+protocol, worlds = experiment.protocol, experiment.part("worlds")
 
 
 def estimates(
-    within: float = 1.0,
-    outside: float = 0.0,
+    curvature: tuple[float, float] = (0.0, 0.02),
+    bent: tuple[float, float] = (-0.01, 0.01),
+    p: float = 0.01,
     power: float = 1.0,
     lead: tuple[float, float] = (-0.2, -0.1),
-    own_low: float = 0.3,
-    convergence: float = 0.1,
-    prompts: float = 60,
+    l2: tuple[float, float] = (0.3, 0.7),
+    rival: tuple[float, float] = (0.2, 0.6),
+    converged: float = 1.0,
+    refused: int = 20,
 ) -> dict[str, Estimate]:
-    """Estimates that support the claim unless told otherwise."""
-    found = [
-        Estimate("manifold.cells.within", within, n=8),
-        Estimate("manifold.cells.outside", outside, n=8),
-        Estimate("manifold.power.sphere", power),
-        Estimate("manifold.power.hyperbolic", 1.0),
-        Estimate("output.convergence", convergence),
-        Estimate("behaviour.prompts", prompts),
-    ]
+    """Estimates that support the claims unless told otherwise."""
+
+    def one(name: str, limits: tuple[float, float]) -> Estimate:
+        """An estimate between its limits."""
+        return Estimate(name, sum(limits) / 2, *limits, p=p)
+
+    found = [one("output.converged", (converged, converged)), one("curvature", curvature)]
+    found.append(Estimate("behaviour.refused", refused))
+    found.append(Estimate("behaviour.accepted", 40 - refused))
+    found += [Estimate("power.sphere", 1.0), Estimate("power.hyperbolic", power)]
+    for i, place in enumerate(protocol.PLACES):
+        found.append(one(f"excess.{place}", bent if i == 3 else (-0.01, 0.01)))
     for meaning in ("output", "behaviour"):
-        found.append(Estimate(f"{meaning}.spearman.l2", 0.5, own_low, 0.7))
-        found.append(Estimate(f"{meaning}.lead.whitened", sum(lead) / 2, *lead))
-        found.append(Estimate(f"{meaning}.lead.causal", -0.1, -0.2, 0.0))
+        found.append(one(f"{meaning}.spearman.l2", l2))
+        found += [one(f"{meaning}.spearman.{name}", rival) for name in protocol.RIVALS]
+        found.append(one(f"{meaning}.lead.whitened", lead))
+        found.append(one(f"{meaning}.lead.causal", (-0.1, 0.0)))
     return {estimate.name: estimate for estimate in found}
 
 
 @pytest.mark.parametrize(
-    ("changes", "manifold", "output", "behaviour"),
+    ("changes", "expected"),
     [
-        ({}, "supported", "supported", "supported"),
-        ({"power": 0.5}, "inconclusive", "supported", "supported"),
-        ({"within": 0.4}, "inconclusive", "supported", "supported"),
-        ({"within": 0.8, "outside": 0.2}, "inconclusive", "supported", "supported"),
-        ({"within": 0.4, "outside": 0.5, "power": 0.1}, "rejected", "supported", "supported"),
-        ({"lead": (0.01, 0.2)}, "supported", "rejected", "rejected"),
-        ({"lead": (0.01, 0.04)}, "supported", "supported", "supported"),
-        ({"lead": (-0.1, 0.2)}, "supported", "inconclusive", "inconclusive"),
-        ({"own_low": -0.1}, "supported", "inconclusive", "inconclusive"),
-        ({"convergence": 0.5}, "supported", "inconclusive", "supported"),
-        ({"convergence": float("nan")}, "supported", "inconclusive", "supported"),
-        ({"prompts": 20}, "supported", "supported", "untestable"),
-        (
-            {"lead": (0.1, 0.2), "convergence": 0.9, "prompts": 10},
-            "supported", "inconclusive", "untestable",
-        ),
+        ({}, "supported supported supported"),
+        ({"power": 0.5}, "untestable supported supported"),
+        ({"curvature": (0.01, 0.04)}, "inconclusive supported supported"),
+        ({"curvature": (0.04, 0.05), "power": 0.5}, "rejected supported supported"),
+        ({"bent": (-0.05, -0.04)}, "rejected supported supported"),
+        ({"bent": (0.04, 0.05), "p": 0.06}, "supported supported supported"),
+        ({"lead": (0.11, 0.4)}, "supported rejected rejected"),
+        ({"lead": (0.11, 0.2), "p": 0.06}, "supported inconclusive inconclusive"),
+        ({"lead": (0.01, 0.09)}, "supported supported supported"),
+        ({"lead": (0.01, 0.2)}, "supported inconclusive inconclusive"),
+        ({"lead": (-0.1, 0.2)}, "supported untestable untestable"),
+        ({"l2": (0.0, 0.2)}, "supported inconclusive inconclusive"),
+        ({"l2": (0.0, 0.2), "rival": (0.0, 0.2)}, "supported untestable untestable"),
+        ({"converged": 0.4}, "supported untestable supported"),
+        ({"refused": 5}, "supported supported untestable"),
+        ({"refused": 35}, "supported supported untestable"),
     ],
-)  # fmt: skip
-def test_verdicts(changes, manifold, output, behaviour):
-    found = protocol.verdicts(estimates(**changes))
-    assert found == {"04a": manifold, "04b": output, "04c": behaviour}
-
-
-def test_criteria_state_every_constant():
-    constants = (
-        ("0.667", "0.4", "90%", "80%", "0.05", "50%", "10%", "0.8"),
-        ("0.05", "25%"),
-        ("0.05", "30"),
-    )
-    for claim, named in zip(protocol.CLAIMS, constants, strict=True):
-        for constant in named:
-            assert constant in claim.criterion
-
-
-def test_the_protocol_names_the_shapes_and_inner_products_of_the_library():
-    assert protocol.SHAPES == SHAPES
-    assert ("l2", *protocol.RIVALS) == INNER_PRODUCTS
-
-
-def planted_output(which: int) -> tuple[np.ndarray, np.ndarray]:
-    """KL that follows the length in one of the three metrics, at two sites and steps."""
-    rng = np.random.default_rng(0)
-    distance = rng.random((2, 3, 12, 6)) + rng.random((2, 3, 12, 1)) + rng.random((2, 3, 1, 6))
-    noise = 1 + 0.05 * rng.standard_normal((2, 2, 12, 6))
-    return distance[:, None, which] ** 2 * noise, distance
-
-
-@pytest.mark.parametrize(
-    ("which", "expected"), [(0, "supported"), (1, "rejected"), (2, "rejected")]
 )
-def test_the_metric_that_the_output_follows_is_found(which, expected):
-    kl, distance = planted_output(which)
-    draws = metrics.output_correlations(kl, distance, ("a", "b"), 100, np.random.default_rng(1))
-    assert draws.n == kl[0, 0].size
-    found = experiment.part("estimates").metric_estimates("output", draws)
-    named = {estimate.name: estimate for estimate in found}
-    assert protocol.metric_verdict(named, "output") == expected
-    best = named[f"output.spearman.{('l2', 'whitened', 'causal')[which]}"]
-    assert best.null_high is not None
-    assert best.value > 0.95 and best.null_high < 0.6
+def test_verdicts(changes, expected):
+    assert list(protocol.verdicts(estimates(**changes)).values()) == expected.split()
 
 
-def test_within_class_ignores_the_gap_between_classes():
-    labels = np.repeat([0, 1], 30)
-    scores = np.random.default_rng(0).standard_normal(60) + 10 * labels
-    predicted = np.broadcast_to(labels + 0.0, (1, 3, 60))
-    whole, within = metrics.behaviour_spearman(scores, predicted, labels)[0]
-    assert (whole > 0.8).all()
-    assert within == pytest.approx(np.zeros(3))
+def test_criteria_state_every_constant_and_the_library_has_the_same():
+    stated = (
+        ("12", "5 leading", "8 of 10 states", "0.5", "0.03", "80%", "0.67", "0.25", "30 halves"),
+        ("0.1", "0.2", "n / 5", "50%", "25%"),
+        ("0.1", "n / 5", "6"),
+    )
+    for claim, constants in zip(protocol.CLAIMS, stated, strict=True):
+        assert all(constant in claim.criterion for constant in constants)
+    assert tuple(protocol.RADII) == excess.SHAPES
+    assert ("l2", *protocol.RIVALS) == inner_products.INNER_PRODUCTS
+    assert inner_products.STATES_PER_COMPONENT == 5
+    found = excess.MOST_CLUSTERS, excess.SMALLEST_CLUSTER, excess.SILHOUETTE
+    assert found == (8, 10, 0.5)
+
+
+@pytest.mark.parametrize("world", worlds.WORLDS, ids=lambda world: world.name)
+def test_planted_worlds(world):
+    found = experiment.judge(experiment.run(worlds.CONFIG, world.lab(7)).estimates)
+    for key, truth in world.truth.items():
+        assert (found[key] == "supported") == truth
+
+
+def test_the_curvature_is_the_mean_absolute_excess_and_its_error_adds_halves_up():
+    module, rng = experiment.part("estimates"), np.random.default_rng(0)
+    common = rng.standard_normal(4000) / 100
+    samples = []
+    for place, data in zip(protocol.PLACES, (0.05, -0.05) * 3, strict=True):
+        found = {"data": [data], "rotated": [0.01] * 3, "permuted": [-0.01] * 3}
+        found |= {
+            "halves": (np.sign(data) * common).tolist(),
+            "sphere": [0.1],
+            "hyperbolic": [-0.1],
+        }
+        samples.append(experiment.part("measure").Sample(place, Site(0, "mid"), 50, found))
+    named = {one.name: one for one in module.curvature_estimates(samples)}
+    assert named["curvature"].value == pytest.approx(0.04)
+    assert named["excess.first.harmless"].value == pytest.approx(-0.04)
+    error = 0.01 / np.sqrt(2)  # three dependent places of two independent classes
+    assert named["curvature"].low == pytest.approx(0.04 - 1.96 * error, abs=5e-4)
+    assert named["power.sphere"].value == pytest.approx(1)
+    nothing = {one.name: one for one in module.curvature_estimates(samples[:-1])}
+    assert set(nothing) >= set(protocol.CLAIMS[0].estimates)
+    assert protocol.flatness(nothing) == "untestable"
+
+
+def test_the_tables_give_the_headline_numbers():
+    result = experiment.run(worlds.CONFIG, worlds.WORLDS[0].lab(1))
+    segments, scores = result.tables["segments"], result.tables["scores"]
+    groups = [rows for _, rows in segments.groupby(["site", "base", "class"])]
+    found = [spearman(*rows[["kl at 0.2", "l2"]].to_numpy().T) for rows in groups]
+    assert np.mean(found) == pytest.approx(result["output.spearman.l2"].value)
+    columns = [name for name in scores if name.startswith("whitened")]
+    found = [spearman(*scores[["odds", name]].to_numpy().T) for name in columns]
+    assert np.mean(found) == pytest.approx(result["behaviour.spearman.whitened"].value)
+    bent = np.abs(result.tables["excess"]["value"].to_numpy())
+    assert np.mean(bent) == pytest.approx(result["curvature"].value)
+
+
+def test_orders_are_those_of_scipy_within_each_base_and_class():
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(0)
+    kl, lengths = rng.random((1, 2, 3, 2, 5)), rng.random((1, 3, 3, 2, 5))
+    found = segment_spearman(kl, lengths, np.array([[True]]))
+    plain = [
+        [spearmanr(kl[0, 1, b, c], lengths[0, m, b, c])[0] for b in range(3) for c in range(2)]
+        for m in range(3)
+    ]
+    assert np.allclose(found, np.mean(plain, axis=1))
+    scores, projections = rng.random(9), rng.random((2, 3, 9))
+    plain = [[spearmanr(scores, projections[s, m])[0] for s in range(2)] for m in range(3)]
+    assert np.allclose(projection_spearman(scores, projections), np.mean(plain, axis=1))
+
+
+def test_a_quadratic_kl_has_converged_and_a_constant_one_has_not():
+    steps = (0.1, 0.2, 0.4)
+    kl = np.square(steps)[None, :, None, None, None] * np.ones((2, 3, 4, 2, 5))
+    assert np.allclose(change_on_halving(kl, steps), 0)
+    assert np.allclose(change_on_halving(np.ones_like(kl), steps), 3)
 
 
 def test_moving_towards_a_target_is_linear_and_keeps_the_dtype():
-    state = torch.randn(2, 3, 8).bfloat16()
-    target = torch.ones(8)
-    assert torch.equal(metrics.MoveTowards(target, 0.0)(state), state)
-    assert torch.equal(metrics.MoveTowards(target, 1.0)(state), torch.ones_like(state))
-    halfway = metrics.MoveTowards(target, 0.5)(state)
-    assert halfway.dtype == state.dtype
-    assert torch.allclose(halfway.float(), (state.float() + 1) / 2, atol=0.02)
+    state, targets = torch.randn(3, 1, 8).bfloat16(), torch.ones(3, 8)
+    moved = MoveTowards(targets, torch.tensor([0.0, 1.0, 0.5]))(state)
+    assert moved.dtype == state.dtype and moved.shape == state.shape
+    assert torch.equal(moved[0], state[0]) and torch.equal(moved[1, 0], targets[1].bfloat16())
+    assert torch.allclose(moved[2].float(), (state[2].float() + 1) / 2, atol=0.02)
+
+
+def test_kl_on_the_way_is_that_of_every_prompt_and_target_on_its_own(bench):
+    lab = bench.lab(0)
+    bases, targets, site = lab.contrast.positive[:3], lab.contrast.negative[:2], Site(1, "pre")
+    goals = states_at(lab, targets, site)
+    found = outputs_of(lab).moved_kl(site, goals.numpy(), bases, (0.1, 0.2))
+    for i, goal in enumerate(goals):
+        edit = MoveTowards(goal.expand(len(bases), -1), torch.full((len(bases),), 0.2))
+        moved = readout(lab.model, lab.tokens(bases), [Placement(edit, (site,), (-1,))])
+        plain = kl_divergence(readout(lab.model, lab.tokens(bases)).log_probs, moved.log_probs)
+        assert found[1, :, i] == pytest.approx(plain.numpy(), rel=1e-3)
 
 
 def test_a_whole_segment_at_the_last_site_ends_at_the_target(bench):
     """At `post` of the last layer the moved state is the target's, so all bases agree with it."""
     lab = bench.lab(0)
     bases, targets = lab.contrast.positive[:3], lab.contrast.negative[:2]
-    last, meter = Site(lab.model.n_layers - 1, "post"), Meter(lab, {"bases": bases})
-    kl = metrics.segment_kl(meter, last, targets, (0.01, 0.02, 1.0))
-    assert kl.shape == (3, 3, 2)
-    assert np.allclose(kl[1] / kl[0], 4, rtol=0.1)
-    towards = replace(meter, name="towards the first base")
-    same = metrics.segment_kl(towards, last, bases[:1], (1.0,))
+    last, outputs = Site(lab.model.n_layers - 1, "post"), outputs_of(lab)
+    assert isinstance(outputs, Outputs)
+    goals = [states_at(lab, texts, last).numpy() for texts in (targets, bases[:1])]
+    kl = outputs.moved_kl(last, goals[0], bases, (0.01, 0.02, 1.0))
+    assert kl.shape == (3, 3, 2) and np.allclose(kl[1] / kl[0], 4, rtol=0.1)
+    same = replace(outputs, lab=bench.lab(1)).moved_kl(last, goals[1], bases, (1.0,))
     assert same[0, 0, 0] == pytest.approx(0, abs=1e-6) and same[0, 1, 0] > 0
 
 
-def test_sites_skip_the_state_that_is_the_same_in_every_prompt():
-    sites = experiment.part("run").varying_sites(24)
-    assert len(sites) == 24 and Site(0, "pre") not in sites
-    chosen = spaced(sites, 4, first=False)
-    assert [str(site) for site in chosen] == ["6.pre", "12.pre", "18.pre", "23.post"]
-    assert spaced(sites, 1, first=False) == sites[-1:]
-    assert spaced(sites, None, first=False) == sites
+def test_sites_lie_in_every_third(bench):
+    sites = experiment.part("measure").sites_of(bench.lab(0))
+    depth = [site.depth / bench.lab(0).model.n_layers for site in sites]
+    assert 0 < depth[0] < depth[1] < depth[2] < 1
 
 
 def test_smoke_run(bench):
-    config = replace(experiment.preset("smoke"), n_sites=1, n_metric_sites=1)
-    result = experiment.run(config, bench.lab(0))
+    result = experiment.run(experiment.preset("smoke"), bench.lab(0))
     assert set(experiment.judge(result.estimates)) == {"04a", "04b", "04c"}
     figures = experiment.plot(result)
-    names = {name.partition(".")[0] for name in figures}
-    assert names == {"meanings", "calibration", "profile", "metrics"}
-    assert names <= set(result.tables)
+    assert set(figures) == {"excess", "metrics"} <= set(result.tables)
     assert all(isinstance(table, pd.DataFrame) for table in result.tables.values())
-    assert set(result.tables["profile"]["class"]) == {"harmful", "harmless"}
-    assert result.tables["scores"].shape[0] == 2 * config.n_test
-    assert result["manifold.cells.within"].n == 2
     assert str(result["output.lead.causal"]) in result.observation

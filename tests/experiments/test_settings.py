@@ -17,10 +17,7 @@ from interp.errors import ExperimentError
 # The least whole number that each setting of each experiment works with.
 LEAST = {
     "01": {1: "n_permutations", 2: "n_prompts n_resamples"},
-    "04": {
-        1: "n_sites n_halves n_ollivier neighbours n_metric_sites n_test workers",
-        2: "n_prompts n_rotations n_planted n_bases n_targets n_train n_resamples",
-    },
+    "04": {1: "n_test", 2: "n_prompts n_bases n_targets n_resamples"},
     "05": {
         0: "n_sites n_positions n_reextractions",
         1: "n_validation answer_tokens n_nulls",
@@ -50,7 +47,7 @@ COUNTS = [
     for least, names in table.items()
     for name in names.split()
 ] + [(number, "seed", 0) for number in LEAST]
-TUPLES = [("04", "steps"), ("05", "doses"), ("06", "other_doses")]
+TUPLES = [("06", "other_doses")]
 
 
 def config_of(number: str) -> Any:
@@ -88,9 +85,6 @@ def test_numbers_in_a_tuple_are_checked_one_by_one(number, name) -> None:
 @pytest.mark.parametrize(
     ("number", "name", "value"),
     [
-        ("04", "steps", (0.0, 0.5)),
-        ("04", "steps", (0.5, 1.1)),
-        ("04", "steps", (0.5,)),
         ("06", "n_sources", 0),
         ("06", "raw", 1),
         ("08", "n_angles", 7),
@@ -103,11 +97,11 @@ def test_other_limits(number, name, value) -> None:
 
 def test_all_problems_are_named_at_once_and_in_words() -> None:
     with pytest.raises(ExperimentError) as caught:
-        config_of("05")(n_train=-1, doses=(1.0, "x"), n_test=1)
+        config_of("05")(n_train=-1, n_text=1.5, n_test=1)
     assert str(caught.value) == (
         "n_train is -1; expected a whole number, at least 2. "
         "n_test is 1; expected a whole number, at least 2. "
-        "doses is (1.0, 'x'); expected a tuple of values, each a number."
+        "n_text is 1.5; expected a whole number, at least 2."
     )
 
 
@@ -177,10 +171,10 @@ def test_no_setting_below_its_least_value(setting, below) -> None:
 
 
 def test_the_command_line_names_them_in_one_line(capsys) -> None:
-    flags = ["--n-train=-1", "--seed=-1", "--n-sites", "-1", "--doses", "1", "x", "--n-text=1.5"]
+    flags = ["--n-train=-1", "--seed=-1", "--n-sites", "-1", "--n-text=1.5"]
     assert main(["run", "05", *flags]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.count("\n") == 1
     problems = shown.err.removeprefix("error: ").split(". ")
-    assert [p.split()[0] for p in problems] == ["seed", "n_sites", "n_train", "doses", "n_text"]
+    assert [p.split()[0] for p in problems] == ["seed", "n_sites", "n_train", "n_text"]

@@ -1,29 +1,11 @@
-"""Curvature estimators on spaces whose curvature is known, and the flatness test's error rates."""
-
-from dataclasses import replace
+"""Geodesics, triangle defects, controls and planted spaces whose curvature is known; metrics."""
 
 import numpy as np
-import ot
-import pandas as pd
 import pytest
-import skdim
 from scipy.sparse.csgraph import shortest_path
 
-from interp.curvature import planted
-from interp.curvature.dimension import two_nearest_neighbours
-from interp.curvature.flatness import (
-    SHAPES,
-    FlatnessSettings,
-    all_draws,
-    assess,
-    overall_status,
-    shape_status,
-    sheet_dimension,
-    tail,
-)
-from interp.curvature.graph import distinct, euclidean, neighbourhood_graph
-from interp.curvature.gromov import delta_at, relative_delta
-from interp.curvature.holonomy import holonomy, principal_components
+from interp.curvature import excess, planted
+from interp.curvature.graph import distinct, euclidean, geodesics, principal_components
 from interp.curvature.inner_products import (
     InnerProducts,
     final_gain,
@@ -32,13 +14,10 @@ from interp.curvature.inner_products import (
     unembedding_covariance,
     whitening,
 )
-from interp.curvature.measures import VOTING, measures
-from interp.curvature.nulls import clusters, flat_mixture, haar_orthogonal, off_ones, rotated
-from interp.curvature.ollivier import edge_curvature
-from interp.curvature.spectrum import fitted_radii, gram, negative_share
+from interp.curvature.nulls import haar_orthogonal, off_ones, permuted, rotated
+from interp.curvature.planted import gram
 from interp.curvature.triangle import triangle_defect
 from interp.errors import ActivationError
-from interp.stats import holm
 
 N = 400
 
@@ -79,123 +58,11 @@ def reference_metric(space: str) -> np.ndarray:
     }[space]()
 
 
-@pytest.mark.parametrize(
-    ("space", "delta", "negative", "defect"),
-    [
-        ("flat", 0.48, 0.0, -0.003),
-        ("sphere", 0.92, 0.27, 0.097),
-        ("hyperbolic", 0.23, 0.04, -0.119),
-        ("tree", 0.0, 0.06, -0.27),
-    ],
-)
-def test_reference_values(space, delta, negative, defect):
-    distances = reference_metric(space)
-    assert relative_delta(distances, generator()) == pytest.approx(delta, abs=0.1)
-    assert negative_share(distances) == pytest.approx(negative, abs=0.03)
-    assert triangle_defect(distances, generator()) == pytest.approx(defect, abs=0.045)
-
-
-@pytest.mark.parametrize(("dimension", "negative"), [(10, 0.35), (576, 0.41)])
-def test_reference_values_of_noise_on_a_graph(dimension, negative):
-    distances = euclidean(generator().standard_normal((N, dimension)))
-    assert negative_share(neighbourhood_graph(distances, 10).geodesic) == pytest.approx(
-        negative, abs=0.03
-    )
-
-
-def sheet(shape: str, n: int = 200) -> np.ndarray:
-    """A plane with a little noise, bent."""
-    rng = generator(2)
-    flat = np.hstack([3 * rng.standard_normal((n, 2)), 0.05 * rng.standard_normal((n, 6))])
-    return planted.bend(flat, shape, 2, {"sphere": 2 / 3, "hyperbolic": 0.4}.get(shape, 1), rng)  # type: ignore[arg-type]
-
-
-def test_spaces_are_told_apart():
-    found = {
-        s: measures(sheet(s), 8, generator()) for s in ("flat", "sphere", "hyperbolic", "tree")
-    }
-    read = {name: [found[s][name] for s in found] for name in VOTING}
-    flat, sphere, hyperbolic, tree = read["triangle_defect"]
-    assert tree < hyperbolic < flat - 0.02 < flat + 0.02 < sphere
-    flat, sphere, hyperbolic, tree = read["delta_rel"]
-    assert tree < hyperbolic < flat < sphere
-    flat, sphere, hyperbolic, tree = read["fit_ratio"]
-    assert max(tree, hyperbolic) < flat < sphere
-    flat, sphere, hyperbolic, _ = read["holonomy"]
-    assert flat < 15 < min(sphere, hyperbolic)
-    assert found["flat"]["negative_share"] < 0.15 < found["sphere"]["negative_share"]
-
-
-def test_radii_of_exact_spaces_are_found():
-    distances = sphere_distances(150, generator())
-    found = fitted_radii(5 * distances, generator())
-    scale = distances[np.triu_indices(150, 1)].mean()
-    assert found["sphere_radius"] * scale == pytest.approx(1, rel=0.1)
-    assert found["fit_ratio"] > 1
-    points = hyperbolic_disc(150, 3, generator())
-    distances = planted.hyperbolic_distances(points, 1.0)
-    found = fitted_radii(distances, generator())
-    scale = distances[np.triu_indices(150, 1)].mean()
-    assert found["fit_ratio"] < 0
-    # The grid's smallest radius is the diameter over pi.
-    assert found["hyperbolic_radius"] * scale < 2.5
-
-
-def test_gromov_delta_of_a_square_and_of_a_tree():
-    circle = np.array([[0, 1, 2, 1], [1, 0, 1, 2], [2, 1, 0, 1], [1, 2, 1, 0]], dtype=float)
-    assert delta_at(circle, 0) == pytest.approx(1)
-    assert delta_at(tree_distances(60), 7) == pytest.approx(0, abs=1e-6)
-
-
-def test_geodesics_follow_the_sample():
-    angle = np.linspace(0, np.pi, 60)
-    arc = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    graph = neighbourhood_graph(euclidean(arc), 2)
-    assert graph.geodesic[0, -1] == pytest.approx(np.pi, rel=1e-3)
-    assert (graph.geodesic >= graph.direct - 1e-12).all()
-
-
-def test_clusters_are_bridged_where_the_gap_is_narrowest():
-    points = np.array([[0.0], [1.0], [2.0], [10.0], [11.0], [12.0]])
-    graph = neighbourhood_graph(euclidean(points), 1)
-    assert np.isfinite(graph.geodesic).all()
-    assert graph.geodesic[0, 5] == pytest.approx(12)
-
-
-def test_bad_graphs_are_refused():
-    with pytest.raises(ActivationError, match="distinct"):
-        neighbourhood_graph(euclidean(np.zeros((5, 2))), 2)
-    with pytest.raises(ActivationError, match="neighbours"):
-        neighbourhood_graph(euclidean(generator().random((5, 2))), 5)
-
-
-def test_ollivier_agrees_with_the_optimal_transport_library():
-    graph = neighbourhood_graph(euclidean(generator().standard_normal((40, 4))), 6)
-    uniform = np.full(7, 1 / 7)
-    for x in range(5):
-        y = int(graph.neighbours[x, 0])
-        supports = [np.append(graph.neighbours[z], z) for z in (x, y)]
-        transport = ot.emd2(uniform, uniform, graph.geodesic[np.ix_(*supports)].copy())
-        expected = 1 - float(transport) / graph.geodesic[x, y]
-        assert edge_curvature(graph, x, y) == pytest.approx(expected, abs=1e-9)
-
-
-def test_dimension_agrees_with_scikit_dimension():
-    points = generator().standard_normal((300, 5))
-    expected = skdim.id.TwoNN().fit(points).dimension_
-    assert two_nearest_neighbours(euclidean(points)) == pytest.approx(expected, rel=0.05)
-
-
 def test_gram_recovers_inner_products():
     points = generator().standard_normal((20, 3))
     centred = points - points.mean(axis=0)
     assert np.allclose(gram(euclidean(points)), centred @ centred.T)
     assert np.allclose(euclidean(principal_components(points, 20)), euclidean(points))
-
-
-def test_holonomy_of_a_flat_sheet_vanishes():
-    assert holonomy(sheet("flat"), generator()) < 15
-    assert holonomy(sheet("sphere"), generator()) > 30
 
 
 def test_hyperbolic_surface_is_euclidean_embedded_and_locally_isometric():
@@ -218,12 +85,6 @@ def test_sphere_positions_keep_their_distance_from_the_pole():
     assert np.allclose(2 * angle, np.linalg.norm(positions, axis=1))
 
 
-def test_a_tree_sample_has_tree_geodesics_when_dense():
-    points = planted.on_tree(600, 1.0, generator())
-    assert np.sqrt((points**2).sum(axis=1).mean()) == pytest.approx(1)
-    assert relative_delta(neighbourhood_graph(euclidean(points), 3).geodesic, generator()) < 0.1
-
-
 def test_haar_matrices_are_orthogonal_and_fix_the_ones():
     q = haar_orthogonal(9, generator())
     assert np.allclose(q @ q.T, np.eye(9))
@@ -242,173 +103,12 @@ def test_rotation_null_keeps_mean_and_covariance():
     assert not np.allclose(null, states)
 
 
-def mixture(n: int, dimension: int, seed: int, n_clusters: int = 8) -> np.ndarray:
-    rng = generator(seed)
-    centres = 4 * rng.standard_normal((n_clusters, dimension)) / np.sqrt(dimension)
-    scales = np.arange(1, dimension + 1) ** -0.5
-    return (
-        centres[rng.integers(0, n_clusters, n)] + rng.standard_normal((n, dimension)) * scales / 2
-    )
-
-
-def test_cluster_control_keeps_every_cluster():
-    states = mixture(60, 30, seed=0)
-    labels = clusters(states, 0)
-    null = flat_mixture(states, labels, generator(1))
-    assert len(np.unique(labels)) == 8
-    assert not np.allclose(null, states)
-    for label in np.unique(labels):
-        members = labels == label
-        assert np.allclose(null[members].mean(axis=0), states[members].mean(axis=0))
-        centred, turned = (x[members] - x[members].mean(axis=0) for x in (states, null))
-        assert np.allclose(turned.T @ turned, centred.T @ centred)
-
-
-def test_gaussian_states_are_one_cluster():
-    assert (clusters(gaussian(100, 30, seed=0), 0) == 0).all()
-
-
-def gaussian(n: int, dimension: int, seed: int) -> np.ndarray:
-    return generator(seed).standard_normal((n, dimension)) * np.arange(1, dimension + 1) ** -0.5
-
-
-def rejects_flatness(states: np.ndarray, seed: int, n_draws: int = 10) -> bool:
-    """Whether any estimator, in either direction, rejects both controls after Holm's correction.
-
-    The experiment looks in fewer directions and only at estimators with power, so it rejects less.
-    """
-    rng = generator(seed)
-    labels = clusters(states, seed)
-    kinds = {
-        "rotated": lambda: rotated(states, rng),
-        "clustered": lambda: flat_mixture(states, labels, rng),
-    }
-    data = measures(states, 8, rng, ollivier=False)
-    null = {
-        kind: [measures(draw(), 8, rng, ollivier=False) for _ in range(n_draws)]
-        for kind, draw in kinds.items()
-    }
-    p_values = [
-        max(tail(data[name], [found[name] for found in null[kind]], sign) for kind in null)
-        for name in VOTING
-        if name in data
-        for sign in (1, -1)
-    ]
-    return bool((holm(np.array(p_values)) < 0.05).any())
-
-
-@pytest.mark.parametrize("sample", [gaussian, mixture])
-def test_flat_samples_are_rarely_rejected(sample):
-    rejected = sum(rejects_flatness(sample(50, 60, seed), seed) for seed in range(10))
-    assert rejected <= 2  # 3 or more of 10 at a true rate of .05 has probability .012
-
-
-def test_tail_is_the_prediction_of_one_more_draw():
-    null = [0.0, 1.0, 2.0, 3.0, 4.0]
-    assert tail(2.0, null, 1) == pytest.approx(0.5)
-    assert tail(9.0, null, 1) < 0.02 < 0.98 < tail(9.0, null, -1)
-    assert tail(1.0, [1.0, 1.0], 1) == 1.0 and tail(2.0, [1.0, 1.0], 1) == 0.0
-
-
-SETTINGS = FlatnessSettings(
-    sheet_variance=0.9, sphere_radius=2 / 3, hyperbolic_radius=0.4,
-    alpha=0.05, power=0.8, moved=0.05,
-)  # fmt: skip
-FAST = replace(
-    SETTINGS, neighbours=8, n_rotations=15, n_planted=10, n_halves=2, ollivier=False, tree=False
-)
-
-
-def flat_sheet(seed: int) -> np.ndarray:
-    """Nearly flat states of eight dimensions."""
-    rng = generator(seed)
-    return np.hstack([rng.standard_normal((90, 8)), 0.1 * rng.standard_normal((90, 20))])
-
-
-def assessed(states: np.ndarray) -> pd.DataFrame:
-    return assess(all_draws(states, FAST, seed=3), FAST)
-
-
-def test_flat_states_lie_short_of_the_planted_sphere():
-    found = assessed(flat_sheet(0))
-    assert overall_status(found) != "outside"
-    sphere = found[found["shape"] == "sphere"].set_index("estimator")
-    for estimator in ("triangle_defect", "fit_ratio"):
-        assert sphere.loc[estimator, "p_planted_holm"] < 0.05 < sphere.loc[estimator, "p_flat"]
-        assert sphere.loc[estimator, "sign"] == 1
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_planted_curvature_is_outside_the_margin(shape):
-    bent = planted.bend(flat_sheet(1), shape, 8, FAST.radius(shape) * 0.9, generator())
-    found = assessed(bent)
-    assert overall_status(found) == shape_status(found, shape) == "outside"
-
-
-def made_up_assessment(**statuses: list[str]) -> pd.DataFrame:
-    """Rows by shape; `within*` and `outside*` have power, others not."""
-    rows = [
-        {"shape": shape, "status": status.rstrip("*"), "powered": status.endswith("*")}
-        for shape, listed in statuses.items()
-        for status in listed
-    ]
-    return pd.DataFrame(rows)
-
-
-@pytest.mark.parametrize(
-    ("sphere", "hyperbolic", "expected"),
-    [
-        (["within*", "inconclusive"], ["within*"], "within"),
-        (["within*"], ["inconclusive"], "inconclusive"),
-        (["within*", "inconclusive*"], ["within*"], "inconclusive"),
-        (["within*"], ["within*", "outside"], "outside"),
-    ],
-)
-def test_votes_are_combined(sphere, hyperbolic, expected):
-    assert overall_status(made_up_assessment(sphere=sphere, hyperbolic=hyperbolic)) == expected
-
-
-def test_draws_are_reproducible_and_complete():
-    settings = replace(SETTINGS, neighbours=5, n_rotations=2, n_planted=2, n_halves=2)
-    states = gaussian(30, 12, seed=0)
-    first, second = (all_draws(states, settings, seed=4) for _ in range(2))
-    assert first == second
-    assert set(first["data"]) >= {*VOTING, "twonn", "sphere_radius", "hyperbolic_radius"}
-    assert {k: len(v["delta_rel"]) for k, v in first.items()} == {"data": 1} | dict.fromkeys(
-        [
-            "halves", "rotated", "clustered", "sphere", "sphere.rotated", "sphere.clustered",
-            "hyperbolic", "hyperbolic.rotated", "hyperbolic.clustered", "tree",
-        ],
-        2,
-    )  # fmt: skip
-    assert 1 <= sheet_dimension(states, 0.9) <= 12
-
-
 def test_constant_states_are_no_manifold_and_repeats_are_dropped():
     constant = np.ones((20, 5)) + 1e-9 * generator().standard_normal((20, 5))
     assert distinct(constant) is None
     states = generator().standard_normal((20, 5))
     kept = distinct(np.concatenate([states, states[:4]]))
     assert kept is not None and len(kept) == 20
-
-
-def test_too_few_states_are_refused():
-    with pytest.raises(ActivationError, match="too few"):
-        all_draws(gaussian(15, 4, 0), FAST, seed=0)
-
-
-def test_whitening_undoes_the_within_class_covariance():
-    rng = generator()
-    scale = np.array([10.0, 1.0, 0.1])
-    first = rng.standard_normal((4000, 3)) * scale
-    second = rng.standard_normal((4000, 3)) * scale + 50
-    metric = whitening([first, second])
-    # Shrinking towards a multiple of the identity costs the smallest scale most.
-    assert np.allclose(np.diag(metric)[:2] * scale[:2] ** 2, 1, atol=0.05)
-    assert 0.3 < metric[2, 2] * scale[2] ** 2 <= 1
-    assert lengths(np.diag(scale), metric)[:2] == pytest.approx([1, 1], abs=0.05)
-    assert lengths(np.array([3.0, 4.0, 0.0]), None) == pytest.approx(5)
-    assert projections(first, np.array([0, 1.0, 0]), None) == pytest.approx(first[:, 1])
 
 
 def test_inner_products_measure_in_every_metric():
@@ -440,8 +140,119 @@ def test_unembedding_covariance_weighs_the_output(tiny_model):
     assert np.allclose(unembedding_covariance(tiny_model), expected, rtol=1e-4, atol=1e-8)
 
 
-def test_predecessors_follow_scipy():
-    graph = neighbourhood_graph(euclidean(generator().random((12, 2))), 3)
-    assert (np.diag(graph.predecessors) == -9999).all()
-    again = shortest_path(graph.geodesic, directed=False)
-    assert np.allclose(again, graph.geodesic)
+@pytest.mark.parametrize(
+    ("space", "defect"),
+    [("flat", -0.003), ("sphere", 0.097), ("hyperbolic", -0.119), ("tree", -0.27)],
+)
+def test_triangle_defects_of_known_spaces(space, defect):
+    found = triangle_defect(reference_metric(space), generator())
+    assert found == pytest.approx(defect, abs=0.045)
+
+
+def test_geodesics_follow_the_sample():
+    angle = np.linspace(0, np.pi, 60)
+    direct = euclidean(np.stack([np.cos(angle), np.sin(angle)], axis=1))
+    along = geodesics(direct, 2)
+    assert along[0, -1] == pytest.approx(np.pi, rel=1e-3)
+    assert (along >= direct - 1e-12).all()
+    assert np.allclose(shortest_path(along, directed=False), along)
+
+
+def test_clusters_are_bridged_where_the_gap_is_narrowest():
+    points = np.array([[0.0], [1.0], [2.0], [10.0], [11.0], [12.0]])
+    along = geodesics(euclidean(points), 1)
+    assert np.isfinite(along).all()
+    assert along[0, 5] == pytest.approx(12)
+
+
+def test_bad_graphs_are_refused():
+    with pytest.raises(ActivationError, match="distinct"):
+        geodesics(euclidean(np.zeros((5, 2))), 2)
+    with pytest.raises(ActivationError, match="neighbours"):
+        geodesics(euclidean(generator().random((5, 2))), 5)
+
+
+def test_permuted_keeps_the_components_and_nothing_that_joins_them():
+    states = generator().uniform(-1, 1, (300, 3)) * [4.0, 2.0, 1.0] + 7
+    scores = [
+        np.sort(principal_components(x, 3), axis=0)
+        for x in (states, permuted(states, generator(1)))
+    ]
+    assert np.allclose(scores[0].std(axis=0), scores[1].std(axis=0), rtol=0.01)
+    circle = principal_components(planted.on_sphere(generator().standard_normal((300, 2)), 0.4), 3)
+    control = permuted(circle, generator(1))
+    assert np.allclose(np.sort(np.abs(circle), axis=0), np.sort(np.abs(control), axis=0))
+    assert np.ptp(np.linalg.norm(control, axis=1)) > np.ptp(np.linalg.norm(circle, axis=1))
+
+
+def test_flat_controls_keep_the_mean_and_covariance_of_every_cluster():
+    rng = generator()
+    states = rng.standard_normal((90, 4)) + 20 * np.eye(4)[rng.integers(0, 3, 90)]
+    labels = excess.separate_clusters(states)
+    assert len(set(labels)) == 3
+    for kind in excess.CONTROLS:
+        control = excess.flat_control(states, labels, kind, rng)
+        for label in range(3):
+            ours, other = states[labels == label], control[labels == label]
+            assert np.allclose(ours.mean(0), other.mean(0))
+            assert np.allclose(np.trace(np.cov(ours.T)), np.trace(np.cov(other.T)))
+            assert (kind == "permuted") or np.allclose(np.cov(ours.T), np.cov(other.T))
+    assert not excess.separate_clusters(rng.standard_normal((90, 4))).any()
+
+
+DRAWS = excess.Draws(12, {"sphere": 0.67, "hyperbolic": 0.25}, 4, 2)
+
+
+def halves(n: int, draws: int = 10) -> np.ndarray:
+    return np.stack([generator(i).choice(n, n // 2, replace=False) for i in range(draws)])
+
+
+def test_too_few_states_are_refused():
+    with pytest.raises(ActivationError, match="too few"):
+        excess.readings(generator().standard_normal((15, 4)), halves(15), DRAWS, generator())
+
+
+def test_readings_are_reproducible_and_complete():
+    states = generator().standard_normal((30, 4))
+    first, second = (excess.readings(states, halves(30, 3), DRAWS, generator(1)) for _ in range(2))
+    assert first == second
+    counts = {"data": 1, "halves": 3, "rotated": 4, "permuted": 4, "sphere": 2, "hyperbolic": 2}
+    assert {kind: len(found) for kind, found in first.items()} == counts
+
+
+@pytest.mark.parametrize(("shape", "sign"), [("flat", 0), ("sphere", 1), ("hyperbolic", -1)])
+def test_excess_has_the_sign_of_the_curvature(shape, sign):
+    flat = generator().standard_normal((120, 2))
+    bent = flat if sign == 0 else planted.bend(flat, shape, 2, 0.4)
+    found = excess.readings(principal_components(bent, 8), halves(120), DRAWS, generator(1))
+    value, error = excess.excess(found), excess.standard_error(found)
+    assert abs(value) < 0.02 if sign == 0 else sign * value - 2 * error > 0.02
+    if sign == 0:  # planted by the same path
+        assert np.mean(found["sphere"]) > 0.04 and np.mean(found["hyperbolic"]) < -0.04
+
+
+def test_excess_is_the_distance_from_the_span_of_both_controls():
+    found = {"rotated": [0.0, 0.02], "permuted": [0.04, 0.06]}
+    cases = ((0.08, 0.03), (0.03, 0.0), (-0.02, -0.03))
+    for data, distance in cases:
+        assert excess.excess(found | {"data": [data]}) == pytest.approx(distance)
+
+
+def test_whitening_undoes_the_within_class_covariance():
+    rng, scale = generator(), np.array([10.0, 1.0, 0.1])
+    first = rng.standard_normal((4000, 3)) * scale
+    second = rng.standard_normal((4000, 3)) * scale + 50
+    metric = whitening([first, second])
+    assert np.allclose(np.diag(metric) * scale**2, 1, atol=0.05)
+    assert lengths(np.diag(scale), metric) == pytest.approx([1, 1, 1], abs=0.05)
+    assert lengths(np.array([3.0, 4.0, 0.0]), None) == pytest.approx(5)
+    assert projections(first, np.array([0, 1.0, 0]), None) == pytest.approx(first[:, 1])
+
+
+def test_whitening_leaves_what_few_states_cannot_tell_alike():
+    rng, width = generator(), 50
+    scale = np.where(np.arange(width) < 3, 10.0, 1.0)
+    states = rng.standard_normal((20, width)) * scale
+    values = np.linalg.eigvalsh(whitening([states]))
+    assert np.allclose(values[4:], values[-1])  # 20 / 5 = 4 leading components
+    assert values[0] < values[3] < values[-1] / 2
