@@ -62,6 +62,22 @@ class KeepNorm:
 
 
 @dataclass(frozen=True, eq=False)
+class Sparing:
+    """Another intervention, of all states but those longer than `longest`.
+
+    The first token's state, which later ones attend to for nothing, may be many times as long as
+    the others: turning it breaks the model, and rescaling it does nothing.
+    """
+
+    inner: Intervention
+    longest: float
+
+    def __call__(self, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        spared = h.float().norm(dim=-1, keepdim=True) > self.longest
+        return torch.where(spared, h, self.inner(h))
+
+
+@dataclass(frozen=True, eq=False)
 class RotateAsLong:
     """Absolute rotation h - Ph + |Qh|(cos t b1 + sin t b2), P the projection on the plane and Q
     that on the plane `like`: what is turned in it is as long as in the other plane.

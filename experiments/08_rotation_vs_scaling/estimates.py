@@ -12,12 +12,9 @@ from jaxtyping import Bool, Float
 
 from experiments.lab.estimate import Estimate
 from experiments.lab.steps import Odds, odds_of
-from interp.planes import Harmonic, first_harmonic
-from interp.stats import two_level_bootstrap as over
+from interp.effects import two_level_bootstrap as over
 from interp.stats import wilson
-from interp.turns import even_degrees
 
-from .measure import ALL, SOME
 from .protocol import LEAD, MAX_TEXT_KL, PLANES, TURNS
 
 OddsOfOne = Float[np.ndarray, "pair class dose"]
@@ -25,12 +22,24 @@ Curve = Float[np.ndarray, " angle"]
 DEGREES = np.arange(360)
 
 
+def gap_estimate(scores: pd.DataFrame) -> Estimate:
+    """Mean odds of harmful minus harmless test prompts, of the unedited model."""
+    return Estimate.of("gap", over(gap_of, odds_of(scores, "base", "all")), unit="nats")
+
+
+def gap_of(odds: OddsOfOne) -> float:
+    """Mean odds of harmful minus harmless prompts."""
+    return float((odds[:, 0] - odds[:, 1]).mean())
+
+
 def length_estimates(scores: pd.DataFrame) -> Iterator[Estimate]:
-    """Mean absolute changes by rescaling over those by turns of the same chord."""
-    base = odds_of(scores, "base", SOME)
+    """Mean absolute changes by rescaling over those by turns of the same chord, over the gap."""
+    base = odds_of(scores, "base", "all")
     rescaled = np.abs(odds_of(scores, "length", "rescaled") - base)
     yield Estimate.of("length.rescaled", over(np.mean, rescaled), unit="nats")
-    for family in (*TURNS, "own_plane"):
+    ratio = over(lambda r, b: share(r.mean(), gap_of(b[0])), rescaled, base)
+    yield Estimate.of("length.ratio.gap", ratio)
+    for family in TURNS:
         turned = np.abs(odds_of(scores, "length", family) - base)
         # The mean over draws is the estimate; its bootstrap takes a draw, or their mean.
         turned = np.concatenate([turned.mean(0, keepdims=True), turned])
@@ -47,8 +56,8 @@ def share(part: float, whole: float) -> float:
 
 
 def adding_estimates(scores: pd.DataFrame, answers: pd.DataFrame) -> Iterator[Estimate]:
-    """How far addition and the same turn are apart, over the range of the doses; and rates."""
-    base = odds_of(scores, "base", ALL)
+    """How far addition and the same turn are apart, over what they do; and rates of refusal."""
+    base = odds_of(scores, "base", "all")
     both = np.stack([odds_of(scores, "adding", name) for name in ("plain", "kept")], -1)
     yield Estimate.of("adding.difference", over(apart, both, base))
     yield Estimate.of("adding.range", over(dose_range, both, base), unit="nats")
@@ -58,8 +67,9 @@ def adding_estimates(scores: pd.DataFrame, answers: pd.DataFrame) -> Iterator[Es
 
 
 def apart(both: Float[np.ndarray, "pair class dose version"], base: Odds) -> float:
-    """Mean absolute difference of the versions over the range of their mean."""
-    return share(np.abs(both[..., 0] - both[..., 1]).mean(), dose_range(both, base))
+    """Mean absolute difference of the versions over the range of their mean, or a smaller gap."""
+    least = min(dose_range(both, base), gap_of(base[0]))
+    return share(np.abs(both[..., 0] - both[..., 1]).mean(), least)
 
 
 def dose_range(both: Float[np.ndarray, "pair class dose version"], base: Odds) -> float:
@@ -69,7 +79,7 @@ def dose_range(both: Float[np.ndarray, "pair class dose version"], base: Odds) -
 
 def reach_estimates(scores: pd.DataFrame, text: pd.DataFrame) -> Iterator[Estimate]:
     """Range of the fitted odds where adding gets, over that of the full turn."""
-    odds, kl = odds_of(scores, "own", "turned"), text.kl.to_numpy(np.float64)
+    odds, kl = odds_of(scores, "plane", "plane"), text.kl.to_numpy(np.float64)
     usable = within(kl, MAX_TEXT_KL)
     for name, where in {"share": usable, "unlimited": DEGREES >= 0}.items():
         found = over(lambda at, w=where: share(*ranges(at.mean((0, 1)), w)), odds)
@@ -99,43 +109,49 @@ def ranges(means: Curve, usable: Bool[np.ndarray, " degree"]) -> tuple[float, fl
 def plane_estimates(scores: pd.DataFrame) -> Iterator[Estimate]:
     """First harmonic of the fixed plane, and its lead over random planes."""
     odds = odds_of(scores, "plane", "plane")
-    yield Estimate.of("plane.r2", over(lambda at: harmonic(at).r_squared, odds))
-    yield Estimate.of("plane.amplitude", over(lambda at: harmonic(at).amplitude, odds), unit="nats")
+    yield Estimate.of("plane.r2", over(explained, odds))
+    amplitude = over(lambda at: float(amplitudes(at)), odds)
+    yield Estimate.of("plane.amplitude", amplitude, unit="nats")
     for family in PLANES:
         null = odds_of(scores, "plane", family)
         yield Estimate.of(f"plane.margin.{family}", over(lead, odds, null), unit="nats")
 
 
-def harmonic(at: OddsOfOne) -> Harmonic:
-    """First harmonic of the mean over pairs and classes, over an even grid of angles."""
-    return first_harmonic(np.array(even_degrees(at.shape[-1])), at.mean((0, 1)))
+def amplitudes(at: Float[np.ndarray, "*draw pair class angle"]) -> Float[np.ndarray, "*draw"]:
+    """Of the first harmonic of the mean odds over an even grid of angles, nats."""
+    means = at.mean((-3, -2))
+    return 2 * np.abs(np.fft.rfft(means)[..., 1]) / means.shape[-1]
+
+
+def explained(at: OddsOfOne) -> float:
+    """Share of the variance of the mean odds over angles that is in their first harmonic."""
+    return share(float(amplitudes(at)) ** 2 / 2, at.mean((0, 1)).var())
 
 
 def lead(at: OddsOfOne, null: Odds) -> float:
-    """Amplitude minus LEAD times that of the strongest random plane."""
-    strongest = max(harmonic(plane).amplitude for plane in null)
-    return harmonic(at).amplitude - LEAD * strongest
+    """Amplitude minus LEAD times that of the strongest random plane, at the same angles."""
+    same = at[..., :: at.shape[-1] // null.shape[-1]]
+    return float(amplitudes(same) - LEAD * amplitudes(null).max())
 
 
 def competition_estimates(scores: pd.DataFrame) -> Iterator[Estimate]:
     """What other features take from the gap between the classes, at two lengths of the state."""
     given = alone(scores), odds_of(scores, "competition", "added")
-    for i, name in enumerate(("kept", "gap", "cost")):
-        found = over(lambda *at, i=i: competition(*at)[i], *given)
-        yield Estimate.of(f"competition.{name}", found, unit="nats" if name == "gap" else "")
+    for i, name in enumerate(("kept", "cost")):
+        yield Estimate.of(f"competition.{name}", over(lambda *at, i=i: competition(*at)[i], *given))
 
 
 def alone(scores: pd.DataFrame) -> Odds:
     """The odds without other features; the doses are the states' lengths, 1 and LONGER."""
-    parts = odds_of(scores, "base", ALL), odds_of(scores, "competition", "alone")
+    parts = odds_of(scores, "base", "all"), odds_of(scores, "competition", "alone")
     return np.concatenate(parts, -1)
 
 
-def competition(plain: OddsOfOne, beside: Odds) -> tuple[float, float, float]:
-    """Loss minus loss of the longer states, over the gap; the gap; the loss over the gap."""
+def competition(plain: OddsOfOne, beside: Odds) -> tuple[float, float]:
+    """Share of the loss that longer states are spared; the loss over the gap."""
     (gap, longer), (left, longer_left) = gaps(plain[None]), gaps(beside)
     loss, longer_loss = gap - left, max(gap, longer) - longer_left
-    return share(loss - longer_loss, gap), gap, share(loss, gap)
+    return share(loss - longer_loss, loss), share(loss, gap)
 
 
 def gaps(odds: Odds) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from experiments.lab.estimate import Estimate, number
 from experiments.lab.lab import Lab
 from experiments.lab.results import Result
 from experiments.lab.rules import lacks_behaviour, not_found
+from experiments.lab.sources import site_of
 from experiments.lab.steps import measured
 
 from . import estimates, measure, tables
@@ -18,24 +19,23 @@ def run(config: Config, lab: Lab) -> Result:
     """Choose the direction, measure every edit on the test prompts."""
     sites = selecting.candidate_sites(lab, config.n_sites or None)
     selection = selecting.select_direction(lab, sites, None, config.n_validation, config.n_train)
+    source, meter = measure.steered(lab, selection), measure.meter_for(config, lab)
     provenance = {"model": lab.model.info.name, "contrast": lab.contrast.name, "style": lab.style}
-    lab.save_direction("refusal", replace(selection.direction, provenance=provenance))
-    meter, own = measure.meter_for(config, lab), measure.own_plane_steps(config, lab, selection)
-    steps = [*measure.length_steps(config, lab, selection), *own,
-             *measure.fixed_plane_steps(config, lab, selection),
-             *measure.competition_steps(config, lab, selection)]  # fmt: skip
-    scores, text = measured(meter, steps), measure.text_damage(meter, own)
-    answers = measure.answered(meter, own)
+    lab.save_direction("refusal", replace(source.direction, provenance=provenance))
+    planes = [*measure.fixed_plane_steps(config, lab, selection, source)]
+    adding = [*measure.adding_steps(config, lab, source)]
+    steps = [*planes, *adding, *measure.length_steps(config, lab, selection),
+             *measure.own_plane_steps(config, source),
+             *measure.competition_steps(config, lab, selection, source)]  # fmt: skip
+    scores, text = measured(meter, steps), measure.text_damage(meter, planes)
+    answers = measure.answered(meter, adding)
     found = (
-        *selecting.gate_estimates(selection.prompts),
-        selecting.found_estimate(selection),
-        Estimate("selection.depth", float(selection.chosen.depth), unit="blocks"),
-        *estimates.length_estimates(scores),
-        *estimates.adding_estimates(scores, answers),
-        *estimates.reach_estimates(scores, text),
-        *estimates.plane_estimates(scores),
-        *estimates.competition_estimates(scores),
-    )
+        *selecting.gate_estimates(selection.prompts), selecting.found_estimate(selection),
+        Estimate("direction.depth", float(site_of(source).depth), unit="blocks"),
+        estimates.gap_estimate(scores), *estimates.length_estimates(scores),
+        *estimates.adding_estimates(scores, answers), *estimates.reach_estimates(scores, text),
+        *estimates.plane_estimates(scores), *estimates.competition_estimates(scores),
+    )  # fmt: skip
     drawn = tables.drawn(scores) | {"prompts": scores, "text": text, "answers": answers}
     return Result(found, drawn, observation({one.name: one for one in found}))
 
@@ -50,13 +50,12 @@ def observation(e: Mapping[str, Estimate]) -> str:
         f"{opening}Rescaling states changes the refusal odds by {e['length.rescaled']}, "
         f"{e['length.ratio.isotropic']} of what isotropic turns of the same chord do, "
         f"{e['length.ratio.covariance_matched']} of covariance-matched ones, "
-        f"{e['length.ratio.own_plane']} of turns in the direction's own plane. Adding the "
-        f"direction and the same turn differ by {e['adding.difference']} of their range "
-        f"({e['adding.range']}). Adding reaches {e['reach.share']} of what the full turn reaches "
-        f"({e['reach.range']}) where text survives ({number(e['reach.usable'].value)} of the turn)"
-        f", {e['reach.unlimited']} of it without that limit. In the fixed plane a first harmonic "
-        f"of {e['plane.amplitude']} explains {e['plane.r2']}; its lead over random planes is "
-        f"{e['plane.margin.isotropic']}, {e['plane.margin.covariance']} and, with a random second "
-        f"axis, {e['plane.margin.random_b2']}. Other features take {e['competition.cost']} of the "
-        f"gap of {e['competition.gap']}, and {e['competition.kept']} less from longer states."
+        f"{e['length.ratio.gap']} of the gap between the classes ({e['gap']}). Adding the "
+        f"direction and the same turn differ by {e['adding.difference']}. Adding reaches "
+        f"{e['reach.share']} of what the full turn in the fixed plane reaches ({e['reach.range']}) "
+        f"where text survives ({number(e['reach.usable'].value)} of the turn). There a first "
+        f"harmonic of {e['plane.amplitude']} explains {e['plane.r2']}; its lead over random planes "
+        f"is {e['plane.margin.isotropic']}, {e['plane.margin.covariance']} and, with a random "
+        f"second axis, {e['plane.margin.random_b2']}. Other features take {e['competition.cost']} "
+        f"of the gap; longer states are spared {e['competition.kept']} of that."
     )

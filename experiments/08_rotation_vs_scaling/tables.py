@@ -8,8 +8,7 @@ from interp.stats import bootstrap_mean
 from interp.turns import even_degrees
 
 from .estimates import alone
-from .measure import ALL, SOME
-from .protocol import DOSES, PLANES
+from .protocol import DOSES, PLANES, QUARTERS
 
 
 def drawn(scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -31,7 +30,7 @@ def row(values: np.ndarray, **columns: object) -> dict[str, object]:
 
 def curve_table(scores: pd.DataFrame, part: str, family: str) -> pd.DataFrame:
     """Change of the odds over the angle, per class; random planes are null, over both classes."""
-    base = odds_of(scores, "base", ALL)
+    base = odds_of(scores, "base", "all")
     change = (odds_of(scores, part, family) - base)[0]
     rows = [
         row(change[:, i, j], angle=angle, group=name, null=False)
@@ -43,7 +42,7 @@ def curve_table(scores: pd.DataFrame, part: str, family: str) -> pd.DataFrame:
         rows += [
             {"angle": angle, "value": value, "group": f"{other} {draw}", "null": True}
             for draw, values in enumerate(draws)
-            for angle, value in zip(even_degrees(len(values)), values, strict=True)
+            for angle, value in zip(QUARTERS, values, strict=True)
         ]
     return pd.DataFrame(rows)
 
@@ -51,7 +50,7 @@ def curve_table(scores: pd.DataFrame, part: str, family: str) -> pd.DataFrame:
 def adding_table(scores: pd.DataFrame) -> pd.DataFrame:
     """Mean odds of each class over the dose, in both versions."""
     odds = {family: odds_of(scores, "adding", family)[0] for family in ("plain", "kept")}
-    base = odds_of(scores, "base", ALL)[0]
+    base = odds_of(scores, "base", "all")[0]
     return pd.DataFrame([
         row(np.concatenate([base, part], -1)[:, i, j], group=family, stream=name, depth=dose)
         for family, part in odds.items()
@@ -62,7 +61,7 @@ def adding_table(scores: pd.DataFrame) -> pd.DataFrame:
 
 def length_table(scores: pd.DataFrame) -> pd.DataFrame:
     """Mean absolute change by rescaling and by turns of the same chord, per site."""
-    base, rows = odds_of(scores, "base", SOME), []
+    base, rows = odds_of(scores, "base", "all"), []
     parts = scores[scores.part == "length"].groupby(["family", "site"], sort=False)
     for (family, site), part in parts:  # type: ignore[misc]
         change = np.abs(odds_of(part, "length", family) - base).mean((0, 2, 3))

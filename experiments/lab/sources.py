@@ -30,27 +30,38 @@ def source_at(lab: Lab, site: Site, selection: Selection) -> Source:
     return Source(mean_difference(*states, site, position), *states)
 
 
-def mean_norm(source: Source) -> float:
-    """Mean length of the train states."""
-    return float(torch.cat([source.positive, source.negative]).double().norm(dim=-1).mean())
+def states_of(source: Source) -> Float[Tensor, "sample d_model"]:
+    """The train states of both classes."""
+    return torch.cat([source.positive, source.negative])
 
 
-def steering_planes(lab: Lab, selection: Selection, directions: Sequence[Direction]) -> list[Plane]:
-    """The plane of each direction with the first component of the directions of all sites."""
-    sites = all_sites(lab.model.n_layers, ("pre", "mid") if lab.model.info.has_mid else ("pre",))
+def median_norm(source: Source) -> float:
+    """Median length of the train states."""
+    return float(states_of(source).double().norm(dim=-1).median())
+
+
+def steering_planes(
+    lab: Lab, selection: Selection, source: Source, directions: Sequence[Direction]
+) -> list[Plane]:
+    """The plane of each direction with the first component of the directions of all sites.
+
+    The source's states have a positive mean along the second axis.
+    """
     positions = (selection.direction.position or -1,)
-    found = directions_of(lab, sites, positions, selection.prompts).values()
-    units, means = torch.stack([one.unit for one in found]), selection.negative.mean(0)[None]
-    return [steering_plane(one.unit, units, means) for one in directions]
+    found = directions_of(lab, stream_sites(lab), positions, selection.prompts).values()
+    units, mean = torch.stack([one.unit for one in found]), states_of(source).mean(0)
+    return [steering_plane(one.unit, units, mean[None]) for one in directions]
+
+
+def stream_sites(lab: Lab) -> list[Site]:
+    """All sites before a layer's attention, and before its MLP where the model has such a site."""
+    return all_sites(lab.model.n_layers, ("pre", "mid") if lab.model.info.has_mid else ("pre",))
 
 
 def other_vector(lab: Lab, name: str, refusal: Source) -> Float[Tensor, " d_model"]:
-    """Difference of a registered set's means, orthogonal to the refusal direction at its site.
-
-    As long as the mean state there.
-    """
+    """Unit difference of a registered set's means, orthogonal to the refusal direction."""
     found, site = lab.data(name), site_of(refusal)
     sides = [list(side)[:N_TEXTS] for side in (found.positive, found.negative)]
     states = [lab.activations(side, [site])[:, 0, 0] for side in sides]
     rest = ablate(refusal.direction.unit)(mean_difference(*states, site, -1).unit)
-    return mean_norm(refusal) * rest / rest.norm()
+    return rest / rest.norm()
