@@ -72,7 +72,7 @@ MISSING = (
     f"{ABSENT} Untestable too (no direction found) if the direction does not beat random ones on "
     f"validation prompts (p < {SIGNIFICANCE}, corrected for the number of candidates)."
 )
-SITE = f"the direction's site (the selected one, at most {MAX_SITE} of the depth)"
+SITE = f"the direction's site (the selected one, or {MAX_SITE} of the depth if that is less)"
 PLANE = (
     "Plane of the direction and the first component of all layers' directions; the state's part in "
     f"it is turned to evenly spaced angles at {SITE}. "

@@ -9,7 +9,7 @@ from experiments.lab.worlds import World
 
 from .protocol import Config
 
-CONFIG = Config(n_sites=2, n_train=16, n_test=6, n_others=1, n_reextractions=1)
+CONFIG = Config(n_sites=2, n_test=6, n_others=1)
 NOTHING = (0.0,) * 5  # is added to the axis after it was written
 
 
@@ -27,12 +27,10 @@ def on_circle(harmful: float, harmless: float) -> dict[str, Any]:
 
 WORLDS = (
     world("a line", "abe", "cd", gains=NOTHING, strength=1.4, bias=0.2),
-    world("a line, strengthened a little by every layer", "abe", "cd",
-          gains=(0.0, *(0.05,) * 3, 0.0), strength=1.4, bias=0.2),
     world("an angle, read halfway between the direction and the other axis", "abde", "c",
           **on_circle(-30, 120), late=(0.0, 0.05), strength=1.4, bias=0.15),
-    world("an angle, read along the other axis", "cd",
-          **on_circle(-63, 87), late=(1.2, -2.8), strength=2.0, bias=0.5),
+    world("an angle, of which a later layer reads the sine", "cd",
+          **on_circle(25, 155), turns=(0, 0, 0, -104, 0), strength=2.8, bias=0.25),
     world("every layer has its own axis", false="abce",
           axes=(0, 1, 2, 3, 4), gains=(0.6,) * 5, strength=1.0),
     world("written once more by the last layer", false="ace", gains=NOTHING, late=(2.0,)),
