@@ -8,8 +8,9 @@ angles between 0 and 180 degrees: the other half has the rest of h reversed.
 from dataclasses import dataclass
 from math import asin, cos, degrees, radians, sin
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interp.interventions import Intervention
@@ -102,6 +103,34 @@ class RotateAsLong:
 def even_degrees(n: int) -> list[float]:
     """`n` evenly spaced angles of a full turn, from 0."""
     return [360 * i / n for i in range(n)]
+
+
+def harmonic_amplitude(values: Float[np.ndarray, "*batch angle"]) -> Float[np.ndarray, "*batch"]:
+    """Amplitude of the first harmonic of values at `even_degrees`, in their units.
+
+    On an even grid least squares are the terms of the discrete Fourier transform.
+    """
+    return 2 * np.abs(np.fft.rfft(values)[..., 1]) / values.shape[-1]
+
+
+def harmonic_share(values: Float[np.ndarray, " angle"]) -> float:
+    """Share of the variance of values at `even_degrees` that is in their first harmonic, or 0."""
+    variance = float(values.var())
+    return float(harmonic_amplitude(values)) ** 2 / 2 / variance if variance else 0.0
+
+
+def two_harmonics(values: Float[np.ndarray, " angle"]) -> Float[np.ndarray, "360"]:
+    """At every degree, the fit of two harmonics to values at `even_degrees`."""
+    return np.fft.irfft(np.fft.rfft(values)[:3], 360) * 360 / len(values)
+
+
+def degrees_within(kl: Float[np.ndarray, " angle"], limit: float) -> Bool[np.ndarray, "360"]:
+    """Degrees at which a KL is within a limit, from some at `even_degrees`.
+
+    Its square root is interpolated, as a KL grows with the square of what is done.
+    """
+    root = np.sqrt([*kl, kl[0]])
+    return np.interp(np.arange(360), np.linspace(0, 360, len(root)), root) <= np.sqrt(limit)
 
 
 def chord_degrees(chord: float) -> float:

@@ -14,12 +14,11 @@ from experiments.lab.estimate import Estimate
 from experiments.lab.steps import Odds, odds_of
 from interp.effects import two_level_bootstrap as over
 from interp.stats import wilson
+from interp.turns import degrees_within, harmonic_amplitude, harmonic_share, two_harmonics
 
 from .protocol import LEAD, MAX_TEXT_KL, PLANES, TURNS
 
 OddsOfOne = Float[np.ndarray, "pair class dose"]
-Curve = Float[np.ndarray, " angle"]
-DEGREES = np.arange(360)
 
 
 def gap_estimate(scores: pd.DataFrame) -> Estimate:
@@ -80,65 +79,47 @@ def dose_range(both: Float[np.ndarray, "pair class dose version"], base: Odds) -
 def reach_estimates(scores: pd.DataFrame, text: pd.DataFrame) -> Iterator[Estimate]:
     """Range of the fitted odds where adding gets, over that of the full turn."""
     odds, kl = odds_of(scores, "plane", "plane"), text.kl.to_numpy(np.float64)
-    usable = within(kl, MAX_TEXT_KL)
-    for name, where in {"share": usable, "unlimited": DEGREES >= 0}.items():
-        found = over(lambda at, w=where: share(*ranges(at.mean((0, 1)), w)), odds)
-        yield Estimate.of(f"reach.{name}", found)
-    full = over(lambda at: ranges(at.mean((0, 1)), usable)[1], odds)
-    yield Estimate.of("reach.range", full, unit="nats")
+    usable = degrees_within(kl, MAX_TEXT_KL)
+    yield Estimate.of("reach.share", over(lambda at: share(*ranges(at, usable)), odds))
+    yield Estimate.of("reach.range", over(lambda at: ranges(at, usable)[1], odds), unit="nats")
     yield Estimate("reach.usable", float(usable.mean()), n=len(kl), unit="of the turn")
 
 
-def within(kl: Curve, limit: float) -> Bool[np.ndarray, " degree"]:
-    """Degrees at which the KL is within the limit; its root is interpolated, as it grows so."""
-    angles = np.linspace(0, 360, len(kl) + 1)
-    return np.interp(DEGREES, angles, np.sqrt([*kl, kl[0]])) <= np.sqrt(limit)
-
-
-def ranges(means: Curve, usable: Bool[np.ndarray, " degree"]) -> tuple[float, float]:
-    """Ranges over 0 to 180 degrees and over all that is usable, of the fit of two harmonics.
-
-    On an even grid least squares are the first terms of the discrete Fourier transform.
-    """
-    curve = np.fft.irfft(np.fft.rfft(means)[:3], len(DEGREES)) * len(DEGREES) / len(means)
-    parts = curve[usable & (DEGREES <= 180)], curve[usable]
-    half, full = (float(np.ptp(part)) if len(part) else 0.0 for part in parts)
-    return half, full
+def ranges(at: OddsOfOne, usable: Bool[np.ndarray, "360"]) -> tuple[float, float]:
+    """Ranges of the mean odds over 0 to 180 degrees and over all that is usable."""
+    curve, half = two_harmonics(at.mean((0, 1))), np.arange(360) <= 180
+    near, full = (
+        float(np.ptp(p)) if len(p) else 0.0 for p in (curve[usable & half], curve[usable])
+    )
+    return near, full
 
 
 def plane_estimates(scores: pd.DataFrame) -> Iterator[Estimate]:
     """First harmonic of the fixed plane, and its lead over random planes."""
     odds = odds_of(scores, "plane", "plane")
-    yield Estimate.of("plane.r2", over(explained, odds))
-    amplitude = over(lambda at: float(amplitudes(at)), odds)
-    yield Estimate.of("plane.amplitude", amplitude, unit="nats")
+    yield Estimate.of("plane.r2", over(lambda at: harmonic_share(at.mean((0, 1))), odds))
+    yield Estimate.of("plane.amplitude", over(amplitude, odds), unit="nats")
     for family in PLANES:
         null = odds_of(scores, "plane", family)
         yield Estimate.of(f"plane.margin.{family}", over(lead, odds, null), unit="nats")
 
 
-def amplitudes(at: Float[np.ndarray, "*draw pair class angle"]) -> Float[np.ndarray, "*draw"]:
-    """Of the first harmonic of the mean odds over an even grid of angles, nats."""
-    means = at.mean((-3, -2))
-    return 2 * np.abs(np.fft.rfft(means)[..., 1]) / means.shape[-1]
-
-
-def explained(at: OddsOfOne) -> float:
-    """Share of the variance of the mean odds over angles that is in their first harmonic."""
-    return share(float(amplitudes(at)) ** 2 / 2, at.mean((0, 1)).var())
+def amplitude(at: OddsOfOne) -> float:
+    """First harmonic of the mean odds over the angle."""
+    return float(harmonic_amplitude(at.mean((0, 1))))
 
 
 def lead(at: OddsOfOne, null: Odds) -> float:
     """Amplitude minus LEAD times that of the strongest random plane, at the same angles."""
     same = at[..., :: at.shape[-1] // null.shape[-1]]
-    return float(amplitudes(same) - LEAD * amplitudes(null).max())
+    return amplitude(same) - LEAD * max(amplitude(plane) for plane in null)
 
 
 def competition_estimates(scores: pd.DataFrame) -> Iterator[Estimate]:
     """What other features take from the gap between the classes, at two lengths of the state."""
     given = alone(scores), odds_of(scores, "competition", "added")
-    for i, name in enumerate(("kept", "cost")):
-        yield Estimate.of(f"competition.{name}", over(lambda *at, i=i: competition(*at)[i], *given))
+    yield Estimate.of("competition.kept", over(lambda *at: competition(*at)[0], *given))
+    yield Estimate.of("competition.cost", over(lambda *at: competition(*at)[1], *given))
 
 
 def alone(scores: pd.DataFrame) -> Odds:

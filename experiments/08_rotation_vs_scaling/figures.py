@@ -15,7 +15,6 @@ LABELS = {
     "rescaled": "half and twice as long",
     "isotropic": "turned, isotropic",
     "covariance_matched": "turned, as states differ",
-    "own_plane": "turned, the direction's plane",
 }
 
 

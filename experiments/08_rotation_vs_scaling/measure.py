@@ -1,43 +1,22 @@
-"""The edits of experiment 08, and what else the model is asked. Of an answer its class is kept."""
+"""The edits of experiment 08, and the prompts that they are measured on."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import pandas as pd
-
 from experiments.lab import sources
 from experiments.lab.lab import Lab
-from experiments.lab.meter import BASE, Meter
+from experiments.lab.meter import Meter
 from experiments.lab.passages import Passages
 from experiments.lab.reextraction import reextracted
 from experiments.lab.selection import Selection, Source
 from experiments.lab.steps import CLASSES, Step, at
+from interp import planes, turns
 from interp.directions import Direction
 from interp.interventions import Add, Intervention, Placement, RotateTo
-from interp.planes import ScaleState, random_planes
 from interp.sites import Site
-from interp.turns import (
-    KeepNorm,
-    RotateAsLong,
-    Sparing,
-    TurnBy,
-    TurnTo,
-    chord_degrees,
-    even_degrees,
-)  # fmt: skip
 
-from .protocol import (
-    COMPETITOR,
-    DEPTHS,
-    DOSES,
-    FACTORS,
-    LONGER,
-    MAX_SITE,
-    QUARTERS,
-    SINK,
-    TURNS,
-    Config,
-)  # fmt: skip
+from . import protocol
+from .protocol import Config
 
 TEXT_TOKENS = 32
 OTHERS = ("sentiment", "register", "persona", "syntax")
@@ -53,37 +32,28 @@ def meter_for(config: Config, lab: Lab) -> Meter:
     n = min(config.n_test, *map(len, texts))
     classes = [drawn(on, part, n) for on, part in zip(CLASSES, texts, strict=True)]
     sets = {on: part[: config.n_answered] for on, part in zip(CLASSES, classes, strict=True)}
-    sets["all"] = tuple(text for part in classes for text in part)
+    sets["all"] = (*classes[0], *classes[1])
     text = drawn("text", lab.text, config.n_text)
     return Meter(lab, sets, Passages(lab.model, text, TEXT_TOKENS))
 
 
-def steered(lab: Lab, selection: Selection) -> Source:
-    """The selected direction; where it is from deeper than MAX_SITE, the one from there."""
-    deepest = Site(int(MAX_SITE * lab.model.n_layers), "pre")
-    late = sources.site_of(selection).depth > deepest.depth
-    return sources.source_at(lab, deepest, selection) if late else selection
-
-
 def sparing(source: Source, edit: Intervention) -> tuple[Placement]:
     """An edit at the source's site, of all states but attention sinks."""
-    longest = SINK * sources.median_norm(source)
-    return at(sources.site_of(source), Sparing(edit, longest))
+    return sources.sparing(source, edit, protocol.SINK)
 
 
 def length_steps(config: Config, lab: Lab, selection: Selection) -> Iterator[Step]:
     """08a: rescaled states and turns of the same chord; the last state, rescaled, as a control."""
-    layers = lab.model.n_layers
-    yield Step("length", "last", 0, LONGER, at(Site(layers - 1, "post"), ScaleState(LONGER)))
-    for site in dict.fromkeys(Site(int(share * layers), "pre") for share in DEPTHS):
+    layers, longer = lab.model.n_layers, planes.ScaleState(protocol.LONGER)
+    yield Step("length", "last", 0, protocol.LONGER, at(Site(layers - 1, "post"), longer))
+    for site in dict.fromkeys(Site(int(share * layers), "pre") for share in protocol.DEPTHS):
         source = sources.source_at(lab, site, selection)
-        turns = [t for t in lab.nulls(source, config.n_turns, f"08.turns at {site}")
-                 if t[0] in TURNS]  # fmt: skip
-        for factor in FACTORS:
-            rescaled = sparing(source, ScaleState(factor))
+        nulls = lab.nulls(source, config.n_turns, f"08.turns at {site}")
+        for factor in protocol.FACTORS:
+            rescaled = sparing(source, planes.ScaleState(factor))
             yield Step("length", "rescaled", 0, factor, rescaled)
-            for family, draw, one in turns:
-                edit = TurnBy(one.unit, chord_degrees(abs(factor - 1)))
+            for family, draw, one in (null for null in nulls if null[0] in protocol.TURNS):
+                edit = turns.TurnBy(one.unit, turns.chord_degrees(abs(factor - 1)))
                 yield Step("length", family, draw, factor, sparing(source, edit))
 
 
@@ -96,16 +66,16 @@ def adding_steps(config: Config, lab: Lab, source: Source) -> Iterator[Step]:
     """08b: additions, with and without the old length."""
     length = sources.median_norm(source)
     for draw, direction in enumerate(directions(config, lab, source)):
-        for dose in DOSES:
+        for dose in protocol.DOSES:
             add = Add(dose * length * direction.unit)
             yield Step("adding", "plain", draw, dose, sparing(source, add))
-            yield Step("adding", "kept", draw, dose, sparing(source, KeepNorm(add)))
+            yield Step("adding", "kept", draw, dose, sparing(source, turns.KeepNorm(add)))
 
 
 def own_plane_steps(config: Config, source: Source) -> Iterator[Step]:
     """Turns of each state in its own plane, which are only shown."""
-    for angle in even_degrees(config.n_angles):
-        turned = sparing(source, TurnTo(source.direction.unit, angle))
+    for angle in turns.even_degrees(config.n_angles):
+        turned = sparing(source, turns.TurnTo(source.direction.unit, angle))
         yield Step("own", "turned", 0, angle, turned)
 
 
@@ -115,13 +85,13 @@ def fixed_plane_steps(
     """08c, 08d: the plane, with the direction re-extracted too, and random planes."""
     true = sources.steering_planes(lab, selection, source, directions(config, lab, source))
     for draw, plane in enumerate(true):
-        for angle in even_degrees(config.n_angles):
+        for angle in turns.even_degrees(config.n_angles):
             turned = sparing(source, RotateTo(plane.b1, plane.b2, angle))
             yield Step("plane", "plane", draw, angle, turned)
     seed, states = int(lab.rng("08.planes").integers(2**31)), sources.states_of(source)
-    for i, plane in enumerate(random_planes(true[0], states, config.n_planes, seed)):
-        for angle in QUARTERS:
-            turned = sparing(source, RotateAsLong(plane, angle, true[0]))
+    for i, plane in enumerate(planes.random_planes(true[0], states, config.n_planes, seed)):
+        for angle in protocol.QUARTERS:
+            turned = sparing(source, turns.RotateAsLong(plane, angle, true[0]))
             yield Step("plane", plane.family, i % config.n_planes, angle, turned)
 
 
@@ -130,35 +100,13 @@ def competition_steps(
 ) -> Iterator[Step]:
     """08e: other behaviours added after the site, to states as they are and to longer ones."""
     later = Site((sources.site_of(source).layer + lab.model.n_layers) // 2, "pre")
-    refusal, longer = (
-        sources.source_at(lab, later, selection),
-        sparing(source, ScaleState(LONGER)),
-    )
-    yield Step("competition", "alone", 0, LONGER, longer)
-    length = COMPETITOR * sources.median_norm(refusal)
+    refusal = sources.source_at(lab, later, selection)
+    longer = sparing(source, planes.ScaleState(protocol.LONGER))
+    yield Step("competition", "alone", 0, protocol.LONGER, longer)
+    length = protocol.COMPETITOR * sources.median_norm(refusal)
     for i, name in enumerate(OTHERS[: config.n_others]):
         other = length * sources.other_vector(lab, name, refusal)
         for draw, vector in ((2 * i, other), (2 * i + 1, -other)):
             step = Step("competition", "added", draw, 1.0, sparing(refusal, Add(vector)))
             yield step
-            yield replace(step, dose=LONGER, written=longer + step.written)
-
-
-def text_damage(meter: Meter, steps: Sequence[Step]) -> pd.DataFrame:
-    """KL on text (nats per token) of the turns in the plane itself. Columns: angle, kl."""
-    turns = [step for step in steps if step.family == "plane" and step.draw == 0]
-    found = [(s.dose, meter.text(s.edit)["kl"].mean()) for s in meter.lab.progress(turns, "text")]
-    return pd.DataFrame(found, columns=["angle", "kl"])
-
-
-def answered(meter: Meter, steps: Sequence[Step]) -> pd.DataFrame:
-    """Class of the answers to some prompts, unedited and under the additions of both versions."""
-    added = [step for step in steps if step.part == "adding" and step.draw == 0]
-    plan = [("base", 0.0, BASE), *((step.family, step.dose, step.edit) for step in added)]
-    rows = [
-        (on, family, dose, answer)
-        for on in CLASSES if meter.prompts[on]
-        for family, dose, edit in meter.lab.progress(plan, "answering")
-        for answer in meter.answers(on, edit)
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["set", "family", "dose", "answer"])
+            yield replace(step, dose=protocol.LONGER, written=longer + step.written)

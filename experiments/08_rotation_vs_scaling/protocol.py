@@ -3,33 +3,31 @@
 A norm discards the length of the state that it reads; what is left of it is the race with what
 later layers write. In a state's own plane, span(u, h - (h.u)u) for the direction u (chosen as in
 05), adding c u or scaling h's part along u is a turn once the length is divided out, to an angle of
-0 to 180 degrees from u; scaling by s >= 0 stays on one side of 90, and s < 0 is a reflection, a
-turn too. Edits are written at one site, at every token. Refusal odds: log odds of any refusal
-opening, in nats, on AdvBench and harmless tasks (one prompt per near-duplicate cluster). Intervals:
-bootstrap over pairs of a harmful and a harmless prompt and, in full, re-extractions of u.
+0 to 180 degrees from u. Edits are written at one site, at every token. Refusal odds: log odds of
+any refusal opening, in nats, on AdvBench and harmless tasks (one prompt per near-duplicate
+cluster). Intervals: bootstrap over pairs of prompts and, in full, re-extractions of u.
 
 Objections, and what was done:
-- The first token's state is many times longer than the others (an attention sink): turning it
-  breaks any model, rescaling it does nothing. No edit touches such states.
-- A random turn breaks the model, next to which anything is small. So 08a asks for a small share of
-  two kinds of turns, one as states differ from each other, and of the gap between the classes.
-- At the last site length is nothing by algebra: the sites are fixed, and that one is a control; so
-  the direction's site is at most three quarters deep.
+- An attention sink (the first token's state, many times longer than others) breaks any model when
+  it is turned, and does nothing when rescaled: no edit touches such states.
+- A random turn breaks the model, next to which anything is small: 08a asks for a small share of two
+  kinds of turns, one as states differ from each other, and of the gap between the classes.
+- At the last site length is nothing by algebra: sites are fixed, or at most three quarters deep.
 - Small doses change no length, so that 08b could not fail: they are shares of the state's length.
 - In its own plane the other half of the turn reverses the whole state, which breaks any model: it
   is shown, and 08c is decided in the notes' fixed plane, where text survives. There a cosine of the
   angle has all of its range in the half that adding reaches, a sine half of it: rejection by a
   share of 1 means that the direction is the plane's axis of refusal, so that adding lacks nothing.
-- The same prompts are at all angles: no noise between them asks for an adjusted R^2, and the share
+- Prompts are the same at all angles: no noise between them asks for an adjusted R^2, and the share
   of a smooth curve's variance in its first harmonic is the same for any even grid of 8 or more.
 - A turn in a plane that holds more of the state moves more: random planes get the same length.
 - Some b2 is the best of a few by chance: its plane has to be ahead by a tenth, at the same four
   angles. A plane that is not ahead blocks support of 08d and rejects nothing.
 - The first harmonic explains .81 of a step at 90 degrees: the protocol's .8 was raised to .85.
 - Doubling a state halves what is added to it after the norm: where later layers do not compensate,
-  08e is nearly algebra. Rejection means that they do, or that they write the refusal anew, in
-  lengths of their own. Where a longer state alone has no gap left, it has none to lose: the loss is
-  counted from the larger of both gaps. An overdose, which leaves no gap to keep, is no test.
+  08e is nearly algebra. Rejection means that they do, or write the refusal anew. Where a longer
+  state alone has no gap left, it has none to lose: the loss is counted from the larger gap. An
+  overdose, which leaves no gap to keep, is no test.
 - A third axis (a sphere in place of the circle) is left out: it takes as many passes again.
 """
 

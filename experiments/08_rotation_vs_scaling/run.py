@@ -8,18 +8,19 @@ from experiments.lab.estimate import Estimate, number
 from experiments.lab.lab import Lab
 from experiments.lab.results import Result
 from experiments.lab.rules import lacks_behaviour, not_found
-from experiments.lab.sources import site_of
-from experiments.lab.steps import measured
+from experiments.lab.sources import no_deeper, site_of
+from experiments.lab.steps import answered, measured, text_kl
 
 from . import estimates, measure, tables
-from .protocol import Config
+from .protocol import MAX_SITE, Config
 
 
 def run(config: Config, lab: Lab) -> Result:
     """Choose the direction, measure every edit on the test prompts."""
     sites = selecting.candidate_sites(lab, config.n_sites or None)
     selection = selecting.select_direction(lab, sites, None, config.n_validation, config.n_train)
-    source, meter = measure.steered(lab, selection), measure.meter_for(config, lab)
+    source = no_deeper(lab, selection, MAX_SITE)
+    meter = measure.meter_for(config, lab)
     provenance = {"model": lab.model.info.name, "contrast": lab.contrast.name, "style": lab.style}
     lab.save_direction("refusal", replace(source.direction, provenance=provenance))
     planes = [*measure.fixed_plane_steps(config, lab, selection, source)]
@@ -27,8 +28,9 @@ def run(config: Config, lab: Lab) -> Result:
     steps = [*planes, *adding, *measure.length_steps(config, lab, selection),
              *measure.own_plane_steps(config, source),
              *measure.competition_steps(config, lab, selection, source)]  # fmt: skip
-    scores, text = measured(meter, steps), measure.text_damage(meter, planes)
-    answers = measure.answered(meter, adding)
+    in_plane = [step for step in planes if step.family == "plane" and step.draw == 0]
+    scores, text = measured(meter, steps), text_kl(meter, in_plane)
+    answers = answered(meter, [step for step in adding if step.draw == 0])
     found = (
         *selecting.gate_estimates(selection.prompts), selecting.found_estimate(selection),
         Estimate("direction.depth", float(site_of(source).depth), unit="blocks"),

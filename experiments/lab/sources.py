@@ -8,10 +8,12 @@ from torch import Tensor
 
 from experiments.lab.lab import Lab
 from experiments.lab.selection import Selection, Source, class_activations, directions_of
+from experiments.lab.steps import at
 from interp.directions import Direction, mean_difference
-from interp.interventions import ablate
+from interp.interventions import Intervention, Placement, ablate
 from interp.planes import Plane, steering_plane
 from interp.sites import Site, all_sites
+from interp.turns import Sparing
 
 N_TEXTS = 12  # per side that another behaviour's direction is from
 
@@ -28,6 +30,18 @@ def source_at(lab: Lab, site: Site, selection: Selection) -> Source:
     position = selection.direction.position or -1
     states = [p[:, 0, 0] for p in class_activations(lab, [site], [position], selection.prompts)]
     return Source(mean_difference(*states, site, position), *states)
+
+
+def no_deeper(lab: Lab, selection: Selection, share: float) -> Source:
+    """The selection; where it is from deeper than a share of the depth, the one there."""
+    deepest = Site(int(share * lab.model.n_layers), "pre")
+    late = site_of(selection).depth > deepest.depth
+    return source_at(lab, deepest, selection) if late else selection
+
+
+def sparing(source: Source, edit: Intervention, sink: float) -> tuple[Placement]:
+    """An edit at the source's site, of all states but those of more than `sink` median lengths."""
+    return at(site_of(source), Sparing(edit, sink * median_norm(source)))
 
 
 def states_of(source: Source) -> Float[Tensor, "sample d_model"]:

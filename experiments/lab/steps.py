@@ -65,6 +65,24 @@ def measured(meter: Meter, steps: Sequence[Step]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def text_kl(meter: Meter, steps: Sequence[Step]) -> pd.DataFrame:
+    """KL on text (nats per token) under every step. Columns: dose, kl."""
+    found = [(s.dose, meter.text(s.edit)["kl"].mean()) for s in meter.lab.progress(steps, "text")]
+    return pd.DataFrame(found, columns=["dose", "kl"])
+
+
+def answered(meter: Meter, steps: Sequence[Step]) -> pd.DataFrame:
+    """Classes of the answers to the meter's set of each class, unedited ("base") and by step."""
+    plan = [("base", 0.0, BASE), *((step.family, step.dose, step.edit) for step in steps)]
+    rows = [
+        (on, family, dose, answer)
+        for on in CLASSES if meter.prompts[on]
+        for family, dose, edit in meter.lab.progress(plan, "answering")
+        for answer in meter.answers(on, edit)
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["set", "family", "dose", "answer"])
+
+
 def odds_of(scores: pd.DataFrame, part: str, family: str) -> Odds:
     """The scores of one family in the order in which they were measured, by draw.
 
