@@ -35,8 +35,8 @@ def plot_own_plane(result: Result) -> Figure:
     table = result.tables["own_plane"]
     means = table.groupby("angle").value.mean()
     near, far = means[means.index <= 180].max(), means[means.index > 180].max()
-    title = f"Where adding gets, turns raise the refusal odds by {number(near)} nats at most, " \
-            f"elsewhere by {number(far)}"  # fmt: skip
+    title = f"Where adding gets, turns move the refusal odds to {number(near)} nats at best, " \
+            f"elsewhere to {number(far)}"  # fmt: skip
     notes = "each state in its own plane; beyond 180 degrees its rest is reversed, out of reach"
     return plots.angles(
         table, title=title, caption=below(result, "own_plane", notes), y_label=CHANGE,
@@ -51,7 +51,7 @@ def plot_fixed_plane(result: Result) -> Figure:
     null = table[table.null].groupby("group").value.agg(lambda at: at.max() - at.min())
     title = f"Around the fixed plane refusal odds swing by {number(real.max() - real.min())} " \
             f"nats, around the strongest random one by {number(null.max())}"  # fmt: skip
-    notes = "random planes: both classes, turned with the same length"
+    notes = "random planes, some with the direction: both classes, with the same length"
     return plots.angles(
         table, title=title, caption=below(result, "fixed_plane", notes), y_label=CHANGE,
         x_label="Angle from the direction, in one plane for all (degrees)",
@@ -66,7 +66,7 @@ def plot_adding(result: Result) -> Figure:
     return plots.profiles(
         table, title=f"Adding and the turn that it amounts to are up to {apart} nats apart",
         caption=below(result, "adding"), y_labels="Refusal odds (nats)", labels=LABELS,
-        x_label="Added along the direction (mean lengths of a state)",
+        x_label="Added along the direction (median lengths of a state)",
     )  # fmt: skip
 
 

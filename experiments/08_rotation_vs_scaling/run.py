@@ -8,7 +8,7 @@ from experiments.lab.estimate import Estimate, number
 from experiments.lab.lab import Lab
 from experiments.lab.results import Result
 from experiments.lab.rules import lacks_behaviour, not_found
-from experiments.lab.sources import no_deeper, site_of
+from experiments.lab.sources import no_deeper, site_of, stream_sites
 from experiments.lab.steps import answered, measured, text_kl
 
 from . import estimates, measure, tables
@@ -18,6 +18,8 @@ from .protocol import MAX_SITE, Config
 def run(config: Config, lab: Lab) -> Result:
     """Choose the direction, measure every edit on the test prompts."""
     sites = selecting.candidate_sites(lab, config.n_sites or None)
+    prompts = selecting.answering_prompts(lab, config.n_train, config.n_validation)
+    selecting.directions_of(lab, stream_sites(lab), (-1,), prompts)  # one pass for all that follow
     selection = selecting.select_direction(lab, sites, None, config.n_validation, config.n_train)
     source = no_deeper(lab, selection, MAX_SITE)
     meter = measure.meter_for(config, lab)

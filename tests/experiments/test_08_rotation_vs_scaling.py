@@ -5,19 +5,22 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from experiments.harness.registry import find_experiment
 from experiments.lab.estimate import Estimate
 from experiments.lab.lab import Lab
 from experiments.lab.worlds import World
+from interp import turns
 from interp.data.prompt_sets import contrast
+from interp.planes import ScaleState
 from tests.made_up_texts import numbered
 
 EXPERIMENT = find_experiment("08")
 protocol, worlds = EXPERIMENT.protocol, EXPERIMENT.part("worlds")
 estimates = EXPERIMENT.part("estimates")
 KEYS = ("08a", "08b", "08c", "08d", "08e")
-DIRECTION = dict.fromkeys(KEYS[1:4], "untestable")
+DIRECTION = dict.fromkeys(KEYS[1:], "untestable")
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +47,9 @@ def named(**limits: tuple[float, float]) -> dict[str, Estimate]:
         "reach.range": (5, 6),
         "plane.r2": (0.9, 0.95),
         "plane.amplitude": (2, 3),
-        "competition.kept": (0.2, 0.3),
-        "competition.gap": (3, 4),
+        "gap": (3, 4),
+        "length.ratio.gap": (0.05, 0.1),
+        "competition.kept": (0.4, 0.6),
         "competition.cost": (0.3, 0.5),
     }
     for turn in protocol.TURNS:
@@ -76,10 +80,12 @@ def named(**limits: tuple[float, float]) -> dict[str, Estimate]:
         ({"plane__r2": (0.7, 0.8)}, {"08d": "rejected"}),
         ({"plane__amplitude": (0.1, 0.4)}, {"08d": "rejected"}),
         ({"plane__margin__random_b2": (-0.4, -0.1)}, {"08d": "inconclusive"}),
-        ({"competition__kept": (0.05, 0.2)}, {"08e": "inconclusive"}),
-        ({"competition__kept": (-0.1, 0.05)}, {"08e": "rejected"}),
-        ({"competition__gap": (0.5, 2)}, {"08e": "untestable"}),
-        ({"competition__cost": (0.1, 0.4)}, {"08e": "untestable"}),
+        ({"length__ratio__gap": (0.3, 0.4)}, {"08a": "rejected"}),
+        ({"gap": (0.9, 2)}, dict.fromkeys(("08a", "08b", "08e"), "untestable")),
+        ({"competition__kept": (0.1, 0.4)}, {"08e": "inconclusive"}),
+        ({"competition__kept": (-0.1, 0.2)}, {"08e": "rejected"}),
+        ({"competition__cost": (0.01, 0.4)}, {"08e": "untestable"}),
+        ({"competition__cost": (0.81, 0.9)}, {"08e": "untestable"}),
         ({"selection__p": (0.05, 0.05)}, DIRECTION),
     ],
 )
@@ -94,7 +100,7 @@ def test_without_the_behaviour_nothing_can_be_tested() -> None:
 
 
 CONSTANTS = "FACTORS DEPTHS MAX_SHARE MIN_TURNED DOSES MAX_DIFFERENCE HALF MIN_R2 MIN_AMPLITUDE "
-CONSTANTS += "LEAD MIN_KEPT MIN_COST SIGNIFICANCE"
+CONSTANTS += "LEAD MIN_KEPT SIGNIFICANCE MAX_SITE QUARTERS COMPETITOR"
 
 
 @pytest.mark.parametrize("name", CONSTANTS.split())
@@ -104,6 +110,8 @@ def test_criteria_state_every_constant(name) -> None:
     assert f"above {protocol.MIN_RANGE:g} nat" in criteria
     assert f"at most {protocol.MAX_TEXT_KL:g} nat" in criteria
     assert f"multiplied by {protocol.LONGER:g} at" in criteria
+    assert f"not above {protocol.COST[0]} or above {protocol.COST[1]}" in criteria
+    assert f"longer than {protocol.SINK:g} median lengths" in criteria
     quick, full = (protocol.PRESETS[preset] for preset in ("quick", "full"))
     assert f"({quick.n_turns} draw each in quick, {full.n_turns} in full)" in criteria
     assert f"({quick.n_planes} each in quick, {full.n_planes} in full" in criteria
@@ -115,24 +123,37 @@ def test_criteria_state_every_constant(name) -> None:
 
 @pytest.mark.parametrize("n", [8, 12, 36])
 def test_no_number_depends_on_how_many_angles_there_are(n: int) -> None:
-    t = np.radians(360 * np.arange(n) / n)
+    t = np.radians(turns.even_degrees(n))
     curve = 1 + 3 * np.cos(t - 0.5) + np.sin(2 * t)
-    everywhere = np.ones(360, dtype=bool)
-    half, full = estimates.ranges(curve, everywhere)
+    odds = np.broadcast_to(curve, (4, 2, n))
+    half, full = estimates.ranges(odds, np.ones(360, dtype=bool))
     fine = np.radians(np.arange(360))
     exact = 1 + 3 * np.cos(fine - 0.5) + np.sin(2 * fine)
     assert full == pytest.approx(np.ptp(exact))
     assert half == pytest.approx(np.ptp(exact[:181]))
-    first = estimates.harmonic(curve[None, None])
-    assert (first.amplitude, first.r_squared) == (pytest.approx(3), pytest.approx(0.9))
-    nothing = np.zeros(360, dtype=bool)
-    assert estimates.ranges(curve, nothing) == (0, 0)
+    assert estimates.amplitude(odds) == pytest.approx(3)
+    assert turns.harmonic_share(curve) == pytest.approx(0.9)
+    assert estimates.ranges(odds, np.zeros(360, dtype=bool)) == (0, 0)
+
+
+def test_random_planes_are_compared_at_their_own_angles() -> None:
+    """At four angles a third harmonic cannot be told from the first."""
+    t = np.radians(turns.even_degrees(8))
+    odds = np.broadcast_to(np.cos(t) + np.cos(3 * t), (4, 2, 8))
+    assert estimates.amplitude(odds) == pytest.approx(1)
+    assert estimates.lead(odds, odds[None, ..., ::2]) == pytest.approx(2 * (1 - protocol.LEAD))
 
 
 def test_the_kl_is_interpolated_as_a_square() -> None:
     kl = np.array([4.0, 1.0, 0.0, 1.0, 4.0, 9.0, 9.0, 9.0])
-    assert np.flatnonzero(estimates.within(kl, 1.0)).tolist() == list(range(45, 136))
-    assert np.flatnonzero(estimates.within(kl, 0.25)).tolist() == list(range(68, 113))
+    assert np.flatnonzero(turns.degrees_within(kl, 1.0)).tolist() == list(range(45, 136))
+    assert np.flatnonzero(turns.degrees_within(kl, 0.25)).tolist() == list(range(68, 113))
+
+
+def test_attention_sinks_are_spared() -> None:
+    states = torch.tensor([[3.0, 4.0], [30.0, 40.0]])
+    spared = turns.Sparing(ScaleState(2.0), 25.0)
+    assert spared(states).tolist() == [[6.0, 8.0], [30.0, 40.0]]
 
 
 def test_a_longer_state_without_a_gap_keeps_nothing() -> None:
@@ -140,18 +161,19 @@ def test_a_longer_state_without_a_gap_keeps_nothing() -> None:
         """One pair; class and length last."""
         return np.array([[of, (0.0, 0.0)]])
 
-    assert estimates.competition(odds((4, 4)), odds((2, 3))[None]) == (0.25, 4.0, 0.5)
-    assert estimates.competition(odds((4, 0)), odds((2, 0))[None])[0] == -0.5
+    assert estimates.competition(odds((4, 4)), odds((2, 3))[None]) == (0.5, 0.5)
+    assert estimates.competition(odds((4, 0)), odds((2, 0))[None])[0] == -1.0
     assert estimates.competition(odds((4, 8)), odds((2, 6))[None])[0] == 0.0
 
 
 def test_on_a_line_nothing_depends_on_length_and_others_dilute(line) -> None:
-    """A feature as long as the state makes it sqrt(2) as long, one twice as long sqrt(5) / 2."""
+    """A feature half as long as the state makes it sqrt(1.25) as long, one of a quarter less."""
     assert line["length.rescaled"].value < 1e-4
     assert line["adding.difference"].value < 1e-4
-    assert line["reach.share"].value == 1.0
-    assert line["competition.cost"].value == pytest.approx(1 - 2**-0.5, abs=0.02)
-    assert line["competition.kept"].value == pytest.approx(2 / 5**0.5 - 2**-0.5, abs=0.02)
+    assert line["reach.share"].value == pytest.approx(1, abs=1e-3)
+    cost, longer = 1 - 1.25**-0.5, 1 - (1 + 1 / 16) ** -0.5
+    assert line["competition.cost"].value == pytest.approx(cost, abs=0.01)
+    assert line["competition.kept"].value == pytest.approx(1 - longer / cost, abs=0.02)
 
 
 def test_headline_numbers_come_from_the_prompts_table(line) -> None:
@@ -165,9 +187,8 @@ def test_headline_numbers_come_from_the_prompts_table(line) -> None:
     apart = (odds.plain - odds.kept).abs().loc[0].mean()
     doses = odds.loc[0].mean(axis=1).groupby("dose").mean()
     base = table[(table.part == "base") & (table.family == "all")].value.mean()
-    assert line["adding.difference"].value == pytest.approx(
-        apart / np.ptp([base, *doses]), abs=1e-9
-    )
+    least = min(np.ptp([base, *doses]), line["gap"].value)
+    assert line["adding.difference"].value == pytest.approx(apart / least, abs=1e-9)
 
 
 # ------------------------------------------------------------------------------------- a whole run

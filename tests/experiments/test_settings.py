@@ -33,7 +33,7 @@ LEAST = {
     "08": {
         0: "n_sites n_reextractions n_answered",
         1: "n_validation n_turns n_planes n_others",
-        2: "n_train n_test n_length n_text",
+        2: "n_train n_test n_text",
         8: "n_angles",
     },
     "speed": {
