@@ -1,5 +1,6 @@
 """Figures of experiment 08, each drawn from the table of its name."""
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.lab.estimate import number
@@ -32,29 +33,30 @@ def below(result: Result, name: str, *notes: str) -> str:
 
 def plot_own_plane(result: Result) -> Figure:
     """Odds over the angle in each state's own plane."""
-    table = result.tables["own_plane"]
-    means = table.groupby("angle").value.mean()
+    means = result.tables["own_plane"].groupby("angle").value.mean()
     near, far = means[means.index <= 180].max(), means[means.index > 180].max()
     title = f"Where adding gets, turns move the refusal odds to {number(near)} nats at best, " \
             f"elsewhere to {number(far)}"  # fmt: skip
-    notes = "each state in its own plane; beyond 180 degrees its rest is reversed, out of reach"
-    return plots.angles(
-        table, title=title, caption=below(result, "own_plane", notes), y_label=CHANGE,
-        x_label="Angle from the direction (degrees)",
-    )  # fmt: skip
+    note = "each state in its own plane; beyond 180 degrees its rest is reversed, out of reach"
+    return around(result, "own_plane", title, note)
 
 
 def plot_fixed_plane(result: Result) -> Figure:
     """Odds over the angle in the fixed plane, and in random ones."""
     table = result.tables["fixed_plane"]
-    real = table[~table.null].groupby("angle").value.mean()
-    null = table[table.null].groupby("group").value.agg(lambda at: at.max() - at.min())
-    title = f"Around the fixed plane refusal odds swing by {number(real.max() - real.min())} " \
-            f"nats, around the strongest random one by {number(null.max())}"  # fmt: skip
-    notes = "random planes, some with the direction: both classes, with the same length"
+    real = np.ptp(table[~table.null].groupby("angle").value.mean())
+    null = table[table.null].groupby("group").value.agg(np.ptp).max()
+    title = f"Around the fixed plane refusal odds swing by {number(real)} nats, around the " \
+            f"strongest random one by {number(null)}"  # fmt: skip
+    note = "random planes, some with the direction: both classes, with the same length"
+    return around(result, "fixed_plane", title, note)
+
+
+def around(result: Result, name: str, title: str, note: str) -> Figure:
+    """Odds over the angle."""
     return plots.angles(
-        table, title=title, caption=below(result, "fixed_plane", notes), y_label=CHANGE,
-        x_label="Angle from the direction, in one plane for all (degrees)",
+        result.tables[name], title=title, caption=below(result, name, note), y_label=CHANGE,
+        x_label="Angle from the direction (degrees)",
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from experiments.lab.sources import no_deeper, site_of, stream_sites
 from experiments.lab.steps import answered, measured, text_kl
 
 from . import estimates, measure, tables
-from .protocol import MAX_SITE, Config
+from .protocol import MAX_SITE, PLANES, Config
 
 
 def run(config: Config, lab: Lab) -> Result:
@@ -50,16 +50,14 @@ def observation(e: Mapping[str, Estimate]) -> str:
     if lacks_behaviour(e):
         refused = f"{number(e['train.refused'].value)} of {e['train.refused'].n}"
         opening = f"Behaviour absent: {refused} harmful train prompts are refused. "
+    leads = ", ".join(str(e[f"plane.margin.{name}"]) for name in PLANES)
     return (
         f"{opening}Rescaling states changes the refusal odds by {e['length.rescaled']}, "
         f"{e['length.ratio.isotropic']} of what isotropic turns of the same chord do, "
-        f"{e['length.ratio.covariance_matched']} of covariance-matched ones, "
-        f"{e['length.ratio.gap']} of the gap between the classes ({e['gap']}). Adding the "
-        f"direction and the same turn differ by {e['adding.difference']}. Adding reaches "
-        f"{e['reach.share']} of what the full turn in the fixed plane reaches ({e['reach.range']}) "
-        f"where text survives ({number(e['reach.usable'].value)} of the turn). There a first "
-        f"harmonic of {e['plane.amplitude']} explains {e['plane.r2']}; its lead over random planes "
-        f"is {e['plane.margin.isotropic']}, {e['plane.margin.covariance']} and, with a random "
-        f"second axis, {e['plane.margin.random_b2']}. Other features take {e['competition.cost']} "
-        f"of the gap; longer states are spared {e['competition.kept']} of that."
+        f"{e['length.ratio.covariance_matched']} of others, {e['length.ratio.gap']} of the gap "
+        f"between the classes ({e['gap']}). Adding and the same turn differ by "
+        f"{e['adding.difference']}. Adding reaches {e['reach.share']} of what the turn in one plane "
+        f"does ({e['reach.range']}), whose first harmonic ({e['plane.amplitude']}) explains "
+        f"{e['plane.r2']} and is ahead of random planes' by {leads}. Other features take "
+        f"{e['competition.cost']} of the gap; longer states are spared {e['competition.kept']}."
     )
