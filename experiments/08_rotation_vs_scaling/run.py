@@ -56,7 +56,7 @@ def observation(e: Mapping[str, Estimate]) -> str:
         f"{e['length.ratio.isotropic']} of what isotropic turns of the same chord do, "
         f"{e['length.ratio.covariance_matched']} of others, {e['length.ratio.gap']} of the gap "
         f"between the classes ({e['gap']}). Adding and the same turn differ by "
-        f"{e['adding.difference']}. Adding reaches {e['reach.share']} of what the turn in one plane "
+        f"{e['adding.difference']}. Adding reaches {e['reach.share']} of what the turn in a plane "
         f"does ({e['reach.range']}), whose first harmonic ({e['plane.amplitude']}) explains "
         f"{e['plane.r2']} and is ahead of random planes' by {leads}. Other features take "
         f"{e['competition.cost']} of the gap; longer states are spared {e['competition.kept']}."
