@@ -175,3 +175,14 @@ def _outside_twice(
 ) -> Float[Tensor, "*batch d_model"]:
     # The first pass leaves rounding of the size of the part it took away.
     return outside(outside(rows, basis), basis)
+
+
+def random_planes(
+    plane: Plane, activations: Float[Tensor, "sample d_model"], n: int, seed: int
+) -> list[Plane]:
+    """`n` random planes of each family: isotropic, covariance, and random_b2."""
+    return [
+        *isotropic_planes(plane, n, seed),
+        *covariance_planes(plane, activations, n, seed),
+        *random_second_axis(plane, n, seed),
+    ]

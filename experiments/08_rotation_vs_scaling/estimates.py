@@ -1,129 +1,141 @@
-"""Estimates of experiment 08: (a) magnitude, (b) reach, (c) equal damage, (d) angle."""
+"""From the measurements of experiment 08 to estimates with intervals.
 
-from collections.abc import Callable, Iterator, Mapping
-from itertools import combinations
-from typing import Any
+Of odds, `draw pair class dose`, draw 0 is the direction or plane itself and those after it are
+re-extractions, or all are random draws.
+"""
+
+from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float
+import pandas as pd
+from jaxtyping import Bool, Float
 
 from experiments.lab.estimate import Estimate
-from experiments.lab.selection import found_estimate, gate_estimates
-from interp import stats
-from interp.planes import Harmonic, first_harmonic
+from experiments.lab.steps import Odds, odds_of
+from interp.effects import two_level_bootstrap as over
+from interp.stats import wilson
+from interp.turns import degrees_within, harmonic_amplitude, harmonic_share, two_harmonics
 
-from .measure import CLASSES, FULLY_RANDOM, Measured
-from .protocol import CAPS, MATCHED_KL
-from .reach import CAP, MATCHED, Measurements, mix
+from .protocol import LEAD, MAX_TEXT_KL, PLANES, TURNS
 
-
-def all_estimates(found: Measurements, seed: int) -> dict[str, Estimate]:
-    """Every estimate by name, in the order of the questions."""
-    parts = (magnitude_estimates, reach_estimates, matched_estimates, angle_estimates)
-    listed = [
-        *(_mean(f"openings.{name}.base", found.base[i], seed) for i, name in enumerate(CLASSES)),
-        *gate_estimates(found.selection.prompts),
-        found_estimate(found.selection),
-        *(estimate for part in parts for estimate in part(found, seed)),
-    ]
-    return {estimate.name: estimate for estimate in listed}
+OddsOfOne = Float[np.ndarray, "pair class dose"]
 
 
-def magnitude_estimates(found: Measurements, seed: int) -> Iterator[Estimate]:
-    """Question (a); the null is random moves of the rescaling's length, as a share as well.
+def gap_estimate(scores: pd.DataFrame) -> Estimate:
+    """Mean odds of harmful minus harmless test prompts, of the unedited model."""
+    return Estimate.of("gap", over(gap_of, odds_of(scores, "base", "all")), unit="nats")
 
-    By factor: mean absolute change over angles and factors against the same angle at factor 1. By
-    angle: mean absolute difference over pairs of angles at factor 1.
-    """
-    rescaled = {key: change for key, change in found.rescaled.items() if key[1] != 1.0}
-    by_factor = np.mean([*rescaled.values()], axis=0)
-    level = [m.openings for (kind, _, f), m in found.magnitude.items() if kind == "turn" and f == 1]
-    by_angle = np.mean([abs(a - b).ravel() for a, b in combinations(level, 2)], axis=0)
-    moves = np.mean([found.moves(factor) for factor in {f: None for _, f in rescaled}], axis=0)
-    yield _mean("magnitude.angle_effect", by_angle, seed, null=moves)
-    share = stats.bootstrap(
-        lambda a, b: a.mean() / b.mean(), [by_factor, by_angle], paired=True, seed=seed
+
+def gap_of(odds: OddsOfOne) -> float:
+    """Mean odds of harmful minus harmless prompts."""
+    return float((odds[:, 0] - odds[:, 1]).mean())
+
+
+def length_estimates(scores: pd.DataFrame) -> Iterator[Estimate]:
+    """Mean absolute changes by rescaling over those by turns of the same chord, over the gap."""
+    base = odds_of(scores, "base", "all")
+    rescaled = np.abs(odds_of(scores, "length", "rescaled") - base)
+    yield Estimate.of("length.rescaled", over(np.mean, rescaled), unit="nats")
+    ratio = over(lambda r, b: share(r.mean(), gap_of(b[0])), rescaled, base)
+    yield Estimate.of("length.ratio.gap", ratio)
+    for family in TURNS:
+        turned = np.abs(odds_of(scores, "length", family) - base)
+        # The mean over draws is the estimate; its bootstrap takes a draw, or their mean.
+        turned = np.concatenate([turned.mean(0, keepdims=True), turned])
+        ratio = over(lambda t, r: share(r.mean(), t.mean()), turned, rescaled)
+        yield Estimate.of(f"length.ratio.{family}", ratio)
+        yield Estimate.of(f"length.turned.{family}", over(np.mean, turned), unit="nats")
+    last = np.abs(odds_of(scores, "length", "last") - base)
+    yield Estimate("length.last_site", float(last.max()), n=last.shape[1], unit="nats")
+
+
+def share(part: float, whole: float) -> float:
+    """A ratio; 0 of nothing, which the criteria test first."""
+    return float(part / whole) if whole else 0.0
+
+
+def adding_estimates(scores: pd.DataFrame, answers: pd.DataFrame) -> Iterator[Estimate]:
+    """How far addition and the same turn are apart, over what they do; and rates of refusal."""
+    base = odds_of(scores, "base", "all")
+    both = np.stack([odds_of(scores, "adding", name) for name in ("plain", "kept")], -1)
+    yield Estimate.of("adding.difference", over(apart, both, base))
+    yield Estimate.of("adding.range", over(dose_range, both, base), unit="nats")
+    for (on, family, dose), part in answers.groupby(["set", "family", "dose"], sort=False):  # type: ignore[misc]
+        rate = wilson(int((part.answer == "refused").sum()), len(part))
+        yield Estimate.of(f"refusal_rate.{on}.{family}.{dose:g}", rate)
+
+
+def apart(both: Float[np.ndarray, "pair class dose version"], base: Odds) -> float:
+    """Mean absolute difference of the versions over the range of their mean, or a smaller gap."""
+    least = min(dose_range(both, base), gap_of(base[0]))
+    return share(np.abs(both[..., 0] - both[..., 1]).mean(), least)
+
+
+def dose_range(both: Float[np.ndarray, "pair class dose version"], base: Odds) -> float:
+    """Range of the mean odds over the doses and none, averaged over the versions."""
+    return float(np.ptp([base.mean(), *both.mean((0, 1, 3))]))
+
+
+def reach_estimates(scores: pd.DataFrame, text: pd.DataFrame) -> Iterator[Estimate]:
+    """Range of the fitted odds where adding gets, over that of the full turn."""
+    odds, kl = odds_of(scores, "plane", "plane"), text.kl.to_numpy(np.float64)
+    usable = degrees_within(kl, MAX_TEXT_KL)
+    yield Estimate.of("reach.share", over(lambda at: share(*ranges(at, usable)), odds))
+    yield Estimate.of("reach.range", over(lambda at: ranges(at, usable)[1], odds), unit="nats")
+    yield Estimate("reach.usable", float(usable.mean()), n=len(kl), unit="of the turn")
+
+
+def ranges(at: OddsOfOne, usable: Bool[np.ndarray, "360"]) -> tuple[float, float]:
+    """Ranges of the mean odds over 0 to 180 degrees and over all that is usable."""
+    curve, half = two_harmonics(at.mean((0, 1))), np.arange(360) <= 180
+    near, full = (
+        float(np.ptp(p)) if len(p) else 0.0 for p in (curve[usable & half], curve[usable])
     )
-    null = moves / by_angle.mean()
-    yield _estimate("magnitude.share", share, null=null, alternative="less", unit="")
+    return near, full
 
 
-def reach_estimates(found: Measurements, seed: int) -> Iterator[Estimate]:
-    """Question (b): reach of each family within each cap, and scaling - rotation / 2."""
-    for cap in CAPS:
-        reached = {f: found.mixed[CAP, cap, f, "reach"].effect for f in found.families}
-        for family, values in reached.items():
-            yield _mean(f"reach.{family}.cap_{cap:g}", values, seed, null=found.null_reach)
-        margin = reached["scaling"] - reached["rotation"] / 2
-        # The null of the margin: scaling reaches nothing, and rotation what a random plane does.
-        yield _mean(f"reach.margin.cap_{cap:g}", margin, seed, null=-found.null_reach / 2)
+def plane_estimates(scores: pd.DataFrame) -> Iterator[Estimate]:
+    """First harmonic of the fixed plane, and its lead over random planes."""
+    odds = odds_of(scores, "plane", "plane")
+    yield Estimate.of("plane.r2", over(lambda at: harmonic_share(at.mean((0, 1))), odds))
+    yield Estimate.of("plane.amplitude", over(amplitude, odds), unit="nats")
+    for family in PLANES:
+        null = odds_of(scores, "plane", family)
+        yield Estimate.of(f"plane.margin.{family}", over(lead, odds, null), unit="nats")
 
 
-def matched_estimates(found: Measurements, seed: int) -> Iterator[Estimate]:
-    """Question (c): reach of each family at matched KL on text, and rotation's lead.
-
-    `matched.damage` is the smaller of the KLs that a family's two mixtures have on the test text:
-    below MATCHED_KL, its reach is that of less damage.
-    """
-    one = next(iter(found.sweep.values()))
-    reached = {f: found.mixed[MATCHED, MATCHED_KL, f, "reach"] for f in found.families}
-    for family, (effect, damage) in reached.items():
-        yield _mean(f"matched.{family}", effect, seed, null=found.null_reach)
-        yield Estimate(f"matched.damage.{family}", damage, n=len(one.text_kl), unit="nats")
-    # The rival is scaling or adding, whichever reaches further on validation. The null of the lead:
-    # a random plane against a rival that reaches what the real one does.
-    validation = mix(found.choices, found.sweep, one.base.shape[1])
-    rival = max(
-        (family for family in found.families if family in ("scaling", "adding")),
-        key=lambda family: validation[MATCHED, MATCHED_KL, family, "reach"].effect.mean(),
-    )
-    lead = reached["rotation"].effect - reached[rival].effect
-    null = found.null_reach - reached[rival].effect.mean()
-    yield _mean("matched.lead", lead, seed, null=null)
+def amplitude(at: OddsOfOne) -> float:
+    """First harmonic of the mean odds over the angle."""
+    return float(harmonic_amplitude(at.mean((0, 1))))
 
 
-def angle_estimates(found: Measurements, seed: int) -> Iterator[Estimate]:
-    """Question (d): fit of the first harmonic, and amplitudes at the random planes' angles."""
-    rng, mean = np.random.default_rng(seed), _changes(found.curve).mean(0)
-    angles = np.array(list(found.curve))
-    shuffled = [first_harmonic(angles, rng.permutation(mean)).r_squared for _ in range(999)]
-    r_squared = _fitted(found.curve, lambda fit: fit.r_squared, seed)
-    yield _estimate("angle.r_squared", r_squared, null=np.array(shuffled), unit="")
-
-    shared = {angle: found.curve[angle] for _, _, angle in found.planes}
-    statistics: dict[str, tuple[Callable[[Harmonic], float], tuple[str, ...]]] = {
-        "angle.amplitude": (lambda fit: fit.amplitude, FULLY_RANDOM),
-        "angle.amplitude_along_b2": (lambda fit: abs(fit.sine), ("random_b2",)),
-    }
-    for name, (statistic, families) in statistics.items():
-        null = [
-            statistic(first_harmonic(np.array(list(turned)), _changes(turned).mean(0)))
-            for (family, _), turned in found.null_curves.items()
-            if family in families
-        ]
-        yield _estimate(name, _fitted(shared, statistic, seed), null=np.array(null))
+def lead(at: OddsOfOne, null: Odds) -> float:
+    """Amplitude minus LEAD times that of the strongest random plane, at the same angles."""
+    same = at[..., :: at.shape[-1] // null.shape[-1]]
+    return amplitude(same) - LEAD * max(amplitude(plane) for plane in null)
 
 
-def _fitted(
-    turned: Mapping[float, Measured], statistic: Callable[[Harmonic], float], seed: int
-) -> stats.Interval:
-    """A statistic of the first harmonic, over resampled prompts."""
-    angles, changes = np.array(list(turned)), [_changes(turned)]
-    return stats.bootstrap(
-        lambda rows: statistic(first_harmonic(angles, rows.mean(0))), changes, True, seed
-    )
+def competition_estimates(scores: pd.DataFrame) -> Iterator[Estimate]:
+    """What other features take from the gap between the classes, at two lengths of the state."""
+    given = alone(scores), odds_of(scores, "competition", "added")
+    yield Estimate.of("competition.kept", over(lambda *at: competition(*at)[0], *given))
+    yield Estimate.of("competition.cost", over(lambda *at: competition(*at)[1], *given))
 
 
-def _changes(turned: Mapping[float, Measured]) -> Float[np.ndarray, "sample angle"]:
-    return np.stack([m.change.ravel() for m in turned.values()], axis=1)
+def alone(scores: pd.DataFrame) -> Odds:
+    """The odds without other features; the doses are the states' lengths, 1 and LONGER."""
+    parts = odds_of(scores, "base", "all"), odds_of(scores, "competition", "alone")
+    return np.concatenate(parts, -1)
 
 
-def _mean(name: str, values: Float[np.ndarray, " sample"], seed: int, **options: Any) -> Estimate:
-    return _estimate(name, stats.bootstrap_mean(values, seed=seed), **options)
+def competition(plain: OddsOfOne, beside: Odds) -> tuple[float, float]:
+    """Share of the loss that longer states are spared; the loss over the gap."""
+    (gap, longer), (left, longer_left) = gaps(plain[None]), gaps(beside)
+    loss, longer_loss = gap - left, max(gap, longer) - longer_left
+    return share(loss - longer_loss, loss), share(loss, gap)
 
 
-def _estimate(
-    name: str, interval: stats.Interval, *, unit: str = "nats", **options: Any
-) -> Estimate:
-    mde = stats.minimum_detectable_effect_interval(interval)
-    return Estimate.of(name, interval, mde=mde, unit=unit, **options)
+def gaps(odds: Odds) -> tuple[float, float]:
+    """Mean odds of harmful minus harmless prompts, of states as they are and of longer ones."""
+    usual, longer = (odds[:, :, 0] - odds[:, :, 1]).mean((0, 1))
+    return float(usual), float(longer)

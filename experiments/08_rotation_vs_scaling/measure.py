@@ -1,131 +1,112 @@
-"""What edits do to the prompts of a split: model passes, each of them a cell, in nats."""
+"""The edits of experiment 08, and the prompts that they are measured on."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import asin, pi
-from typing import Literal, TypeVar
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-import numpy as np
-import torch
-from jaxtyping import Bool, Float
-
+from experiments.lab import sources
 from experiments.lab.lab import Lab
-from experiments.lab.meter import BASE, Edit, Meter
-from experiments.lab.selection import Selection
-from interp import planes
-from interp.interventions import Interpolate, Intervention, Placement, RotateTo, compose
+from experiments.lab.meter import Meter
+from experiments.lab.passages import Passages
+from experiments.lab.reextraction import reextracted
+from experiments.lab.selection import Selection, Source
+from experiments.lab.steps import CLASSES, Step, at
+from interp import planes, turns
+from interp.directions import Direction
+from interp.interventions import Add, Intervention, Placement, RotateTo
+from interp.sites import Site
 
-from .operators import Frame, Variant, doses, placements
-from .protocol import CURVE, Config
+from . import protocol
+from .protocol import Config
 
-Target = Literal["bypass", "induce"]
-TARGETS: tuple[Target, ...] = ("bypass", "induce")
-CLASSES = ("harmful", "harmless")
-BOTH = "both"  # a meter's prompts of both classes, equally many, in this order
-PLANE_VARIANT = Variant.parse(CURVE)
-FULLY_RANDOM = ("isotropic", "covariance")
-
-K = TypeVar("K", bound=tuple)
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """What one edit does to a split; the rows of the openings scores are harmful and harmless."""
-
-    openings: Float[np.ndarray, "class sample"]
-    base: Float[np.ndarray, "class sample"]  # openings scores of the unedited model
-    kl: Float[np.ndarray, " sample"]  # of the next token after harmless prompts
-    text_kl: Float[np.ndarray, " text"]  # per token
-
-    @property
-    def change(self) -> Float[np.ndarray, "class sample"]:
-        """Edited minus unedited."""
-        return self.openings - self.base
-
-    def effect(self, target: Target) -> Float[np.ndarray, " sample"]:
-        """Change in the wanted direction: fall on harmful prompts or rise on harmless ones."""
-        return -self.change[0] if target == "bypass" else self.change[1]
-
-    def damage(self, target: Target) -> float:
-        """Mean KL that counts against a target (bypass: next token on harmless too)."""
-        text = float(self.text_kl.mean())
-        return max(text, float(self.kl.mean())) if target == "bypass" else text
+TEXT_TOKENS = 32
+OTHERS = ("sentiment", "register", "persona", "syntax")
 
 
-def measure(
-    meter: Meter, edits: Mapping[K, Sequence[Placement]], description: str, *, damage: bool = True
-) -> dict[K, Measured]:
-    """Every edit by its key; without damage, half the time and no KL."""
-    base = meter.scores(BOTH).openings.reshape(2, -1)
-    found = {}
-    for key, placed in meter.lab.progress(edits.items(), description):
-        edit = Edit("/".join(map(str, key)), placed)
-        scores = meter.scores(BOTH, edit, kl=damage)
-        openings, kl = scores.openings.reshape(2, -1), scores.kl[base.shape[1] :]
-        text_kl = meter.text(edit)["kl"] if damage else np.zeros(0)
-        found[key] = Measured(openings, base, kl, text_kl)
-    return found
+def meter_for(config: Config, lab: Lab) -> Meter:
+    """Test prompts, and text; the set "all" has harmful ones, then as many harmless ones."""
+
+    def drawn(on: str, texts: Sequence[str], n: int) -> tuple[str, ...]:
+        return tuple(texts[int(i)] for i in lab.rng(f"08.{on}").permutation(len(texts))[:n])
+
+    texts = lab.harmful_test.texts, lab.harmless_test.texts
+    n = min(config.n_test, *map(len, texts))
+    classes = [drawn(on, part, n) for on, part in zip(CLASSES, texts, strict=True)]
+    sets = {on: part[: config.n_answered] for on, part in zip(CLASSES, classes, strict=True)}
+    sets["all"] = (*classes[0], *classes[1])
+    text = drawn("text", lab.text, config.n_text)
+    return Meter(lab, sets, Passages(lab.model, text, TEXT_TOKENS))
 
 
-def plane_edits(
-    config: Config, lab: Lab, frame: Frame, selection: Selection
-) -> dict[tuple[str, int, float], list[Placement]]:
-    """The absolute rotation at all norm inputs in random planes, by family, number and angle."""
-    true, states = frame.plane, torch.cat([selection.positive, selection.negative])
-    seeds = lab.rng("08.planes").integers(2**31, size=3).tolist()
-    drawn = {
-        "random_b2": planes.random_second_axis(true, config.n_random_b2, seeds[0]),
-        "isotropic": planes.isotropic_planes(true, config.n_isotropic, seeds[1]),
-        "covariance": planes.covariance_planes(true, states, config.n_covariance, seeds[2]),
-    }
-    return {
-        (family, number, angle): placements(PLANE_VARIANT, angle, replace(frame, plane=plane))
-        for family, several in drawn.items()
-        for number, plane in enumerate(several)
-        for angle in doses(PLANE_VARIANT, config.n_random_angles)
-    }
+def sparing(source: Source, edit: Intervention) -> tuple[Placement]:
+    """An edit at the source's site, of all states but attention sinks."""
+    return sources.sparing(source, edit, protocol.SINK)
 
 
-def magnitude_edits(
-    config: Config, lab: Lab, frame: Frame
-) -> dict[tuple[str, float, float], list[Placement]]:
-    """The whole state rescaled at the direction's own site: ("turn", in-plane angle, factor).
-
-    Factor 1 is the rotation alone. ("move", number, factor): random moves as long.
-    """
-    plane, factors = frame.plane, config.magnitude_factors
-    edits: dict[tuple[str, float, float], Intervention] = {
-        ("turn", angle, factor): compose(
-            RotateTo(plane.b1, plane.b2, angle), planes.ScaleState(factor)
-        )
-        for angle in doses(PLANE_VARIANT, config.n_magnitude_angles)
-        for factor in (1.0, *factors)
-    }
-    units = lab.rng("08.moves").standard_normal((config.n_random_moves, len(plane.b1)))
-    for number, unit in enumerate(torch.from_numpy(units).float()):
-        for factor in factors:
-            edits["move", number, factor] = random_move(unit / unit.norm(), factor)
-    return {key: [Placement(edit, frame.places["source"])] for key, edit in edits.items()}
+def length_steps(config: Config, lab: Lab, selection: Selection) -> Iterator[Step]:
+    """08a: rescaled states and turns of the same chord; the last state, rescaled, as a control."""
+    layers, longer = lab.model.n_layers, planes.ScaleState(protocol.LONGER)
+    yield Step("length", "last", 0, protocol.LONGER, at(Site(layers - 1, "post"), longer))
+    for site in dict.fromkeys(Site(int(share * layers), "pre") for share in protocol.DEPTHS):
+        source = sources.source_at(lab, site, selection)
+        nulls = lab.nulls(source, config.n_turns, f"08.turns at {site}")
+        for factor in protocol.FACTORS:
+            rescaled = sparing(source, planes.ScaleState(factor))
+            yield Step("length", "rescaled", 0, factor, rescaled)
+            for family, draw, one in (null for null in nulls if null[0] in protocol.TURNS):
+                edit = turns.TurnBy(one.unit, turns.chord_degrees(abs(factor - 1)))
+                yield Step("length", family, draw, factor, sparing(source, edit))
 
 
-def random_move(unit: Float[torch.Tensor, " d_model"], factor: float) -> Interpolate:
-    """A turn towards `unit` as long as rescaling by `factor` is: chord |factor - 1| of |h|.
-
-    The angle is 2 asin(|factor - 1| / 2); the slerp's share assumes a right angle between the state
-    and `unit`, which random vectors have to within 1/sqrt(d_model).
-    """
-    chord = min(abs(factor - 1.0), 2.0)
-    return Interpolate(unit, 2 * asin(chord / 2) / (pi / 2))
+def directions(config: Config, lab: Lab, source: Source) -> list[Direction]:
+    """The direction, then re-extractions of it."""
+    return [source.direction, *reextracted(source, config.n_reextractions, lab.rng("08.again"))]
 
 
-def refusals(
-    config: Config, meter: Meter, frame: Frame
-) -> dict[float | None, Bool[np.ndarray, "class sample"]]:
-    """Whether each prompt's answer declines, by angle at all norm inputs; None: unedited."""
-    edits: dict[float | None, Edit] = {None: BASE} if config.n_angle_answers else {}
-    for angle in doses(PLANE_VARIANT, config.n_angle_answers):
-        edits[angle] = Edit(f"{CURVE}/{angle}", placements(PLANE_VARIANT, angle, frame))
-    return {
-        angle: np.reshape(meter.answers(BOTH, edit), (2, -1)) == "refused"
-        for angle, edit in meter.lab.progress(edits.items(), "answering at angles")
-    }
+def adding_steps(config: Config, lab: Lab, source: Source) -> Iterator[Step]:
+    """08b: additions, with and without the old length."""
+    length = sources.median_norm(source)
+    for draw, direction in enumerate(directions(config, lab, source)):
+        for dose in protocol.DOSES:
+            add = Add(dose * length * direction.unit)
+            yield Step("adding", "plain", draw, dose, sparing(source, add))
+            yield Step("adding", "kept", draw, dose, sparing(source, turns.KeepNorm(add)))
+
+
+def own_plane_steps(config: Config, source: Source) -> Iterator[Step]:
+    """Turns of each state in its own plane, which are only shown."""
+    for angle in turns.even_degrees(config.n_angles):
+        turned = sparing(source, turns.TurnTo(source.direction.unit, angle))
+        yield Step("own", "turned", 0, angle, turned)
+
+
+def fixed_plane_steps(
+    config: Config, lab: Lab, selection: Selection, source: Source
+) -> Iterator[Step]:
+    """08c, 08d: the plane, with the direction re-extracted too, and random planes."""
+    true = sources.steering_planes(lab, selection, source, directions(config, lab, source))
+    for draw, plane in enumerate(true):
+        for angle in turns.even_degrees(config.n_angles):
+            turned = sparing(source, RotateTo(plane.b1, plane.b2, angle))
+            yield Step("plane", "plane", draw, angle, turned)
+    seed, states = int(lab.rng("08.planes").integers(2**31)), sources.states_of(source)
+    for i, plane in enumerate(planes.random_planes(true[0], states, config.n_planes, seed)):
+        for angle in protocol.QUARTERS:
+            turned = sparing(source, turns.RotateAsLong(plane, angle, true[0]))
+            yield Step("plane", plane.family, i % config.n_planes, angle, turned)
+
+
+def competition_steps(
+    config: Config, lab: Lab, selection: Selection, source: Source
+) -> Iterator[Step]:
+    """08e: other behaviours added after the site, to states as they are and to longer ones."""
+    later = Site((sources.site_of(source).layer + lab.model.n_layers) // 2, "pre")
+    refusal = sources.source_at(lab, later, selection)
+    longer = sparing(source, planes.ScaleState(protocol.LONGER))
+    yield Step("competition", "alone", 0, protocol.LONGER, longer)
+    length = protocol.COMPETITOR * sources.median_norm(refusal)
+    for i, name in enumerate(OTHERS[: config.n_others]):
+        other = length * sources.other_vector(lab, name, refusal)
+        for draw, vector in ((2 * i, other), (2 * i + 1, -other)):
+            step = Step("competition", "added", draw, 1.0, sparing(refusal, Add(vector)))
+            yield step
+            yield replace(step, dose=protocol.LONGER, written=longer + step.written)

@@ -1,191 +1,204 @@
-"""Is a feature an angle in a plane, of which scaling along one line is only a proxy?
+"""Is a feature an angle or a length?
 
-RMSNorm discards the length of the state it reads, so the research notes conclude that a feature
-varies by rotation in a plane, and that scaling a direction is a proxy that reaches half of it.
-Operators with one dose (`operators`) are swept on validation prompts; for each family of
-operators, target and damage limit the best settings are chosen there and measured on test prompts.
-Two targets: *bypass*, the fall of the openings score on harmful prompts, and *induce*, its rise on
-harmless ones, both in nats; reach is their sum. Damage is the KL(base || edited) per token of
-ordinary text and, for bypass, also that of the next token after harmless prompts; inducing refusal
-is meant to change that token, so it does not count against it.
+A norm discards the length of the state that it reads; what is left of it is the race with what
+later layers write. In a state's own plane, span(u, h - (h.u)u) for the direction u (chosen as in
+05), adding c u or scaling h's part along u is a turn once the length is divided out, to an angle of
+0 to 180 degrees from u. Edits are written at one site, at every token. Refusal odds: log odds of
+any refusal opening, in nats, on AdvBench and harmless tasks (one prompt per near-duplicate
+cluster). Intervals: bootstrap over pairs of prompts and, in full, re-extractions of u.
 
-Differences from the protocol. Every write is to the residual stream, so at all norm inputs repeated
-doses accumulate: scales are 1 + d with d on the log grid of both signs, and added vectors are
-measured in the site's own distance between class means. Families are compared as mixtures of
-settings (`frontier`): with 8 angles, whether the best one falls just within a limit would
-decide. KL on text is therefore measured at every swept setting. Where no setting chosen for a
-family has the KL of (c), the family is compared at less; `matched.damage` says at how much. Random
-planes are also covariance-matched: an isotropic plane holds almost nothing of the state. "Reaches
-half" is tested as a difference, scaling - rotation / 2, which has no denominator that may vanish.
-Question (d) makes no choice, so its curve is that of the sweep, on validation prompts.
-
-Three things were changed after quick runs on qwen2.5-coder-0.5b with seed 0 had been seen: a gate
-on the separation of the classes was dropped (it would have said "behaviour absent"), families
-became mixtures of settings, and (c) limits the KL on text alone. (c) was "no" before and after;
-(b) had been open. The full preset is the confirmation: it draws splits and nulls with seed 1.
+Objections, and what was done:
+- An attention sink (the first token's state, many times longer than others) breaks any model when
+  it is turned, and does nothing when rescaled: no edit touches such states.
+- A random turn breaks the model, next to which anything is small: 08a asks for a small share of two
+  kinds of turns, one as states differ from each other, and of the gap between the classes.
+- At the last site length is nothing by algebra: sites are fixed, or at most three quarters deep.
+- Small doses change no length, so that 08b could not fail: they are shares of the state's length.
+  Those that break the model have a range of 13 nats, a tenth of which is much: the smaller gap of
+  the classes counts. The protocol's margin had been halved for the range; when the gap replaced it
+  (a quick run had shown .10 [.06, .24] of it), it became .1 again, and other seeds decide.
+- In its own plane the other half of the turn reverses the whole state, which breaks any model: it
+  is shown, and 08c is decided in the notes' fixed plane, where text survives. There a cosine of the
+  angle has all of its range in the half that adding reaches, a sine half of it: rejection by a
+  share of 1 means that the direction is the plane's axis of refusal, so that adding lacks nothing.
+- Prompts are the same at all angles: no noise between them asks for an adjusted R^2, and the share
+  of a smooth curve's variance in its first harmonic is the same for any even grid of 8 or more.
+- A turn in a plane that holds more of the state moves more: random planes get the same length.
+- Some b2 is the best of a few by chance: its plane has to be ahead by a tenth, at the same four
+  angles. A plane that is not ahead blocks support of 08d and rejects nothing.
+- The first harmonic explains .81 of a step at 90 degrees: the protocol's .8 was raised to .85.
+- Doubling a state halves what is added to it after the norm: where later layers do not compensate,
+  08e is nearly algebra. Rejection means that they do, or write the refusal anew. Where a longer
+  state alone has no gap left, it has none to lose: the loss is counted from the larger gap. An
+  overdose, which leaves no gap to keep, is no test.
+- A third axis (a sphere in place of the circle) is left out: it takes as many passes again.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from annotated_types import Ge, Gt, MinLen, MultipleOf
+from annotated_types import Ge, MultipleOf
 
 from experiments.lab.claims import Claim, Verdict, decide
-from experiments.lab.config import Count, CountOrZero, Except, ExperimentConfig, Several
+from experiments.lab.config import Count, CountOrZero, ExperimentConfig, Several
 from experiments.lab.estimate import Estimate
 from experiments.lab.rules import GATE, SIGNIFICANCE, lacks_behaviour, not_found
-from interp.errors import ExperimentError
 
-LOW_CAP, HIGH_CAP = 0.1, 0.5  # nats of KL, on text and where it counts on harmless prompts
-CAPS = (LOW_CAP, HIGH_CAP)
-MATCHED_KL = 0.1  # nats, on text alone
-SMALL_SHARE = 0.25
-MIN_ANGLE_EFFECT = 0.5
-MIN_R_SQUARED = 0.8
+SINK = 5.0  # median lengths of a state
+FACTORS = (0.5, 2.0)  # of the whole state
+DEPTHS = (0.25, 0.5, 0.75)
+TURNS = ("isotropic", "covariance_matched")
+MAX_SHARE = 0.25
+MIN_TURNED = 0.25  # nats
+MAX_SITE = 0.75  # of the depth
+DOSES = (-1.0, -0.5, 0.5, 1.0)  # of the median length of a state
+MAX_DIFFERENCE = 0.1
+MIN_RANGE = 1.0  # nats
+HALF = (0.35, 0.65)
+MAX_TEXT_KL = 1.0  # nats per token
+MIN_R2 = 0.85
+MIN_AMPLITUDE = 0.5  # nats
+LEAD = 1.1
+PLANES = ("isotropic", "covariance", "random_b2")
+QUARTERS = (0.0, 90.0, 180.0, 270.0)  # degrees
+LONGER = 2.0
+COMPETITOR = 0.5  # of the median length of a state
+MIN_KEPT = 0.25  # of the loss
+COST = (0.05, 0.8)  # of the gap
 
-ABSENT = (
-    f"Untestable (behaviour absent) if {GATE}; untestable (no direction found) if the selected "
-    f"direction does not beat random ones on validation prompts (p < {SIGNIFICANCE}, corrected for "
-    "the candidates)."
+SPARED = f"No edit touches states longer than {SINK:g} median lengths. "
+ABSENT = f"{SPARED}Untestable (behaviour absent) if {GATE}."
+MISSING = (
+    f"{ABSENT} Untestable too (no direction found) if the direction does not beat random ones on "
+    f"validation prompts (p < {SIGNIFICANCE}, corrected for the number of candidates)."
+)
+SITE = f"the direction's site (the selected one, or {MAX_SITE} of the depth if that is less)"
+PLANE = (
+    "Plane of the direction and the first component of all layers' directions; the state's part in "
+    f"it is turned to evenly spaced angles at {SITE}. "
 )
 
 CLAIMS = (
     Claim(
-        key="08a",
-        notes="the magnitude ... is not important for varying the effect",
-        statement="Rescaling a state changes refusal far less than turning it does.",
-        criterion=(
-            "Rescaling the whole state at the direction's site, at equal angle, changes the "
-            f"refusal score (openings, nats) by less than {SMALL_SHARE} of what the angle changes: "
-            "supported if the 95% interval of the share is below, rejected if above; inconclusive "
-            f"if the angle changes the score by less than {MIN_ANGLE_EFFECT} nats. {ABSENT}"
-        ),
-        estimates=("magnitude.share", "magnitude.angle_effect"),
+        key="08a", notes="the magnitude ... is not important for varying the effect",
+        statement="A state may be made shorter or longer: refusal changes little beside what "
+        "turns of the same size do.",
+        criterion=f"At {DEPTHS} of the depth (pre) every state is multiplied by {FACTORS}, or "
+        "turned towards a random direction so that it moves as far: isotropic, and drawn from the "
+        "covariance of the states (1 draw each in quick, 4 in full). Mean absolute change of the "
+        "refusal odds by rescaling, over both factors, the sites and the test prompts of both "
+        "classes, over that by either turn, and over the gap (mean odds of harmful minus harmless "
+        f"prompts). Supported if the 95% intervals of all three ratios lie below {MAX_SHARE}, "
+        "rejected if any lies above, else inconclusive. Untestable if the interval of either "
+        f"turn's change is not above {MIN_TURNED} nats, or that of the gap not above "
+        f"{MIN_RANGE:g} nat. {ABSENT}",
+        estimates=(*(f"length.ratio.{name}" for name in (*TURNS, "gap")),
+                   *(f"length.turned.{turn}" for turn in TURNS), "gap"),
     ),
     Claim(
-        key="08b",
-        notes="it can only mimic half of the rotation",
-        statement="Scaling reaches at least half of what rotating reaches.",
-        criterion=(
-            "Reach (fall on harmful plus rise on harmless prompts, of the mixture of settings that "
-            "does best on validation) of scaling minus half of rotation's, within a KL of "
-            f"{LOW_CAP} and of {HIGH_CAP}: supported if both 95% intervals are at 0 or above, "
-            "rejected if one is below; inconclusive where rotation's own reach is not above 0. "
-            f"{ABSENT}"
-        ),
-        estimates=tuple(f"reach.margin.cap_{cap:g}" for cap in CAPS),
+        key="08b", notes="scaling the magnitude is just a proxy for rotating",
+        statement="Adding the direction does what turning states by the same angle does.",
+        criterion=f"{DOSES} times the median length of a state are added along the direction at "
+        f"{SITE}; in the other version every state then gets its old length back. Mean absolute "
+        "difference of the refusal odds, over doses and the test prompts of both classes, over the "
+        "smaller of the range of the mean odds over these doses and none, and the gap between the "
+        f"classes. Supported if its 95% interval lies below {MAX_DIFFERENCE}, rejected if above, "
+        "else inconclusive. Untestable if the interval of the range or of the gap is not above "
+        f"{MIN_RANGE:g} nat. {MISSING}",
+        estimates=("adding.difference", "adding.range", "gap"),
     ),
     Claim(
-        key="08c",
-        notes="scaling the magnitude is just a proxy for rotating",
-        statement="Rotating moves refusal further than scaling or adding at equal damage.",
-        criterion=(
-            f"Reach of rotation at a KL of {MATCHED_KL} on ordinary text minus that of scaling or "
-            "adding, whichever does better on validation: supported if the 95% interval is above "
-            f"0, rejected if it is below. {ABSENT}"
-        ),
-        estimates=("matched.lead",),
+        key="08c", notes="it can only mimic half of the rotation",
+        statement="Adding and scaling reach about half of the refusal that the full turn reaches.",
+        criterion=f"{PLANE}The mean refusal odds of both classes are fitted with the first two "
+        "harmonics. Share: range of the fit from 0 to 180 degrees from the direction, the half "
+        "where states lie, and where adding and scaling keep them, over that of the full turn, "
+        f"both where the KL on text is at most {MAX_TEXT_KL:g} nat per token (its square root "
+        f"interpolated). Supported if the 95% interval of the share lies within {HALF}, rejected "
+        "if outside, else inconclusive. Untestable if the interval of the full turn's range is "
+        f"not above {MIN_RANGE:g} nat. {MISSING}",
+        estimates=("reach.share", "reach.range"),
     ),
     Claim(
         key="08d",
-        notes="the feature varies its effect from a rotation on a 2D plane",
-        statement="Refusal is a smooth function of the angle, and of this plane.",
-        criterion=(
-            "R squared of the first harmonic of the curve of the angle is at least "
-            f"{MIN_R_SQUARED}, its amplitude is above the 97.5th percentile of fully random "
-            "planes, and its part along b2 above that of planes with a random b2: supported if all "
-            f"three 95% intervals are, rejected if one is below. {ABSENT}"
-        ),
-        estimates=("angle.r_squared", "angle.amplitude", "angle.amplitude_along_b2"),
+        notes="the feature varies its effect from a rotation on a 2D plane (could be higher "
+        "dimension)",
+        statement="Refusal is close to a cosine of the angle, in this plane.",
+        criterion=f"{PLANE}First harmonic of the mean refusal odds of both classes: supported if "
+        f"the 95% intervals of its R^2 lie above {MIN_R2}, of its amplitude above {MIN_AMPLITUDE} "
+        f"nats, and of its amplitude minus {LEAD} times that of the strongest random plane, both "
+        f"at {QUARTERS} degrees, above 0, for isotropic planes, such from the covariance of the "
+        "states, and those of the direction and a random axis (1 each in quick, 4 in full; turned "
+        "with the same length). Rejected if R^2 or amplitude lies below, else inconclusive. "
+        f"{MISSING}",
+        estimates=("plane.r2", "plane.amplitude", *(f"plane.margin.{name}" for name in PLANES)),
     ),
-)
-
-CURVE = "rotate_to@norms"  # the variant of question (d), in random planes too
-QUICK_VARIANTS = ("add@norms", "scale@norms", CURVE)
-FULL_VARIANTS = (
-    *QUICK_VARIANTS, "rotate_by@norms",
-    "add@opposite", "scale@opposite", "rotate_to@opposite", "rotate_by@opposite",
-    "adaptive_scale@norms", "adaptive_rotate_to@norms", "interpolate@opposite",
-    "add@source", "scale@source", "rotate_to@source",
+    Claim(
+        key="08e", notes='magnitude "is for competing with other features in superposition"',
+        statement="A longer state keeps its refusal better when other features are added later.",
+        criterion="Other behaviours' directions (2 in quick, 4 in full; of both signs, orthogonal "
+        f"to refusal's, {COMPETITOR} times as long as the median state) are added halfway between "
+        f"{SITE} and the end. Loss: what this takes from the gap (mean refusal odds of harmful "
+        f"minus harmless test prompts); for states multiplied by {LONGER:g} at the direction's "
+        "site it is counted from the larger of both gaps. Share of the loss that longer states are "
+        f"spared: supported if its 95% interval lies above {MIN_KEPT}, rejected if below, else "
+        f"inconclusive. Untestable if the interval of the gap is not above {MIN_RANGE:g} nat, or "
+        f"that of the loss over the gap not above {COST[0]} or above {COST[1]}. {MISSING}",
+        estimates=("competition.kept", "competition.cost", "gap"),
+    ),
 )  # fmt: skip
-
-EvenCount = Annotated[int, Ge(4), MultipleOf(2)]
-Rescaling = Annotated[float, Gt(0), Except(1)]
-Factors = Annotated[tuple[Rescaling, ...], MinLen(1)]
 
 
 @dataclass(frozen=True)
 class Config(ExperimentConfig):
-    """Rotation in a plane against scaling along a line."""
+    """Is a feature an angle or a length?"""
 
-    variants: tuple[str, ...] = QUICK_VARIANTS  # operator@place, of operators.py
-    n_doses: EvenCount = 8  # per variant; angles are 360 degrees / n_doses apart
-    n_train: Several = 48  # prompts per class that the directions come from
-    n_validation: Several = 10  # prompts per class that the sweep runs on
-    n_test: Several = 10  # prompts per class that the chosen settings are measured on
-    n_text: Count = 4  # Wikipedia leads for the KL, as many again for the test
-    text_tokens: Several = 24  # tokens of each lead
-    n_random_b2: Count = 1  # planes with the true b1 and a random b2
-    n_isotropic: CountOrZero = 1  # fully random planes, isotropic
-    n_covariance: CountOrZero = 1  # fully random planes, drawn from the activations' covariance
-    n_random_angles: Annotated[int, Ge(4)] = 4  # angles of a random plane; must divide n_doses
-    n_magnitude_angles: Several = 2  # in-plane angles at which the whole state is rescaled
-    magnitude_factors: Factors = (0.5, 2.0)  # of the whole state's length
-    n_random_moves: Count = 2  # random moves as long as the rescaling, per factor
-    n_angle_answers: CountOrZero = 0  # angles at which the test prompts are also answered
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        # Those that scale where the means have opposite signs may have no site in a model.
-        scaling = [v for v in self.variants if v.endswith(("scale@norms", "scale@source"))]
-        if CURVE not in self.variants or not scaling:
-            raise ExperimentError(
-                f"The variants must hold {CURVE} and scale@norms or scale@source; got "
-                f"{', '.join(self.variants)}."
-            )
-        if self.n_doses % self.n_random_angles:
-            raise ExperimentError(
-                "Random planes are compared at the true plane's own angles: n_random_angles must "
-                f"divide n_doses; got {self.n_random_angles} and {self.n_doses}."
-            )
-        if self.n_isotropic + self.n_covariance < 1:
-            raise ExperimentError("The null of random planes needs n_isotropic or n_covariance.")
+    n_sites: CountOrZero = 3  # candidate sites, evenly spaced, stream pre; 0: all, pre and mid
+    n_train: Several = 20  # prompts per class the directions come from, before filtering
+    n_validation: Count = 8  # prompts per class for the selection
+    n_test: Several = 8  # test prompts per class
+    n_angles: Annotated[int, Ge(8), MultipleOf(4)] = 8  # of the full turn
+    n_turns: Count = 1  # random directions per family, for 08a
+    n_planes: Count = 1  # random planes per family
+    n_others: Count = 2  # behaviours that compete
+    n_reextractions: CountOrZero = 0  # directions from resampled train prompts
+    n_answered: CountOrZero = 0  # of the test prompts, per class, that are answered too (08b)
+    n_text: Several = 2  # Wikipedia leads, their first 32 tokens
 
 
-MINUTES = {"smoke": 0.1, "quick": 1.7, "full": 69}
-
-PRESETS: dict[str, Config] = {
-    "smoke": Config(
-        n_doses=4, n_train=12, n_validation=4, n_test=4, n_text=2, text_tokens=12,
-        n_angle_answers=2,
-    ),
+MINUTES = {"smoke": 0.1, "quick": 1, "full": 14}
+PRESETS = {
+    "smoke": Config(n_sites=2, n_train=12, n_validation=3, n_test=4, n_others=1,
+                    n_reextractions=1, n_answered=2),
     "quick": Config(),
-    "full": Config(
-        seed=1, variants=FULL_VARIANTS, n_doses=36, n_train=400, n_validation=32, n_test=32,
-        n_text=12, text_tokens=48, n_random_b2=6, n_isotropic=10, n_covariance=10,
-        n_random_angles=12, n_magnitude_angles=12, n_random_moves=20, n_angle_answers=8,
-    ),
+    "full": Config(n_sites=8, n_train=64, n_validation=10, n_test=24, n_angles=12, n_turns=4,
+                   n_planes=4, n_others=4, n_reextractions=4, n_answered=24, n_text=8),
 }  # fmt: skip
 
 
 def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:
     """The criteria, applied to the estimates alone."""
-    if lacks_behaviour(estimates) or not_found(estimates):
-        return dict.fromkeys((claim.key for claim in CLAIMS), "untestable")
-    share, lead = estimates["magnitude.share"], estimates["matched.lead"]
-    turns = estimates["magnitude.angle_effect"].at_least(MIN_ANGLE_EFFECT)
-    margins = [estimates[f"reach.margin.cap_{cap:g}"] for cap in CAPS]
-    rotates = [estimates[f"reach.rotation.cap_{cap:g}"].above(0) for cap in CAPS]
-    half = [m.at_least(0) and acts for m, acts in zip(margins, rotates, strict=True)]
-    less = [m.below(0) and acts for m, acts in zip(margins, rotates, strict=True)]
-    amplitudes = [estimates[f"angle.amplitude{part}"] for part in ("", "_along_b2")]
-    bounds = [(e, e.null_high) for e in amplitudes if e.null_high is not None]
-    parts = [(estimates["angle.r_squared"], MIN_R_SQUARED), *bounds]
-    smooth = len(parts) == 3 and all(e.at_least(limit) for e, limit in parts)
-    return {
-        "08a": decide(turns and share.below(SMALL_SHARE), turns and share.at_least(SMALL_SHARE)),
-        "08b": decide(all(half), any(less)),
-        "08c": decide(lead.above(0), lead.below(0)),
-        "08d": decide(smooth, any(e.below(limit) for e, limit in parts)),
+    e, (low, high) = estimates, HALF
+    ratios = [e[f"length.ratio.{name}"] for name in (*TURNS, "gap")]
+    difference, share, kept = e["adding.difference"], e["reach.share"], e["competition.kept"]
+    r2, amplitude, cost = e["plane.r2"], e["plane.amplitude"], e["competition.cost"]
+    ahead = all(e[f"plane.margin.{name}"].above(0) for name in PLANES)
+    cosine = r2.above(MIN_R2) and amplitude.above(MIN_AMPLITUDE) and ahead
+    sides = {
+        "08a": (all(r.below(MAX_SHARE) for r in ratios), any(r.above(MAX_SHARE) for r in ratios)),
+        "08b": (difference.below(MAX_DIFFERENCE), difference.above(MAX_DIFFERENCE)),
+        "08c": (share.above(low) and share.below(high), share.below(low) or share.above(high)),
+        "08d": (cosine, r2.below(MIN_R2) or amplitude.below(MIN_AMPLITUDE)),
+        "08e": (kept.above(MIN_KEPT), kept.below(MIN_KEPT)),
     }
+    gap, found = e["gap"].above(MIN_RANGE), not not_found(e)
+    gates = {
+        "08a": gap and all(e[f"length.turned.{turn}"].above(MIN_TURNED) for turn in TURNS),
+        "08b": found and gap and e["adding.range"].above(MIN_RANGE),
+        "08c": found and e["reach.range"].above(MIN_RANGE),
+        "08d": found,
+        "08e": found and gap and cost.above(COST[0]) and not cost.above(COST[1]),
+    }
+    testable = {key: gate and not lacks_behaviour(e) for key, gate in gates.items()}
+    return {key: decide(*sides[key]) if testable[key] else "untestable" for key in sides}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,6 +86,7 @@ class Design:
     lean: float = 0.0  # of harmless words along the axis, to the one or the other side in turns
     second: float = 0.0  # by how much the axis keeps harmless answers from beginning otherwise
     shared: float = 0.0  # part of the constant in what harmful words write
+    turns: Sequence[float] = ()  # degrees by which each layer's MLP turns the axis' dimensions
 
     def __post_init__(self) -> None:
         if len(self.axes) != len(self.gains):
@@ -244,7 +246,8 @@ def _set_mlp(mlp: torch.nn.Module, parts: _Parts, design: Design, layer: int) ->
     here = parts.axes[design.axes[layer]]
     after = parts.axes[design.axes[min(layer + 1, len(design.axes) - 1)]]
     per_unit = CONSTANT / D_MODEL**0.5  # the norm divides by about this
-    wanted = (1 + design.gains[layer]) * after.T @ here - here.T @ here
+    turned = _turn(design.turns[layer]) @ here if design.turns else here
+    wanted = (1 + design.gains[layer]) * after.T @ turned - here.T @ here
     gate, one = 10.0, parts.constant / D_MODEL**0.5  # what reads about 1 from any normed state
     for part in (mlp.gate_proj, mlp.up_proj, mlp.down_proj):
         part.weight.zero_()
@@ -257,6 +260,12 @@ def _set_mlp(mlp: torch.nn.Module, parts: _Parts, design: Design, layer: int) ->
             mlp.gate_proj.weight[unit] = SHARP * read
             mlp.up_proj.weight[unit] = one
             mlp.down_proj.weight[:, unit] = bend.slope * per_unit / SHARP * parts.bent
+
+
+def _turn(degrees: float) -> Float[Tensor, "2 2"]:
+    """From the first dimension of an axis to the second."""
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return torch.tensor([[cosine, -sine], [sine, cosine]], dtype=torch.float32)
 
 
 def prompts_of(topics: Sequence[str], n: int, rng: np.random.Generator) -> list[str]:
@@ -285,7 +294,7 @@ def planted_lab(
     change(model)
     harmful, harmless = (prompts_of(topics, 2 * n, rng) for topics in (HARMFUL, HARMLESS))
     marked = [f"{mark} {prompt}".strip() for prompt in harmful[:n]]
-    return Lab(
+    return PlantedModelLab(
         model=model,
         contrast=contrast("planted", marked, harmless[:n], "none"),
         harmful_test=text_set("planted harmful", harmful[n:], "none"),
@@ -293,3 +302,15 @@ def planted_lab(
         text=text_set("planted text", prompts_of(FILLERS, 24, rng), "none"),
         seed=seed,
     )
+
+
+class PlantedModelLab(Lab):
+    """A lab on a planted model. Its registered sets differ in words that it has no axis for."""
+
+    def data(self, name: str) -> Any:
+        """A contrast set of filler words: those of one side are not those of the other."""
+        rng = self.rng(f"planted {name}")
+        words = rng.permutation(FILLERS)
+        sides = [[" ".join(rng.choice(part, 6, replace=False)) for _ in range(24)]
+                 for part in (words[:30], words[30:])]  # fmt: skip
+        return contrast(f"planted {name}", *sides, "none")

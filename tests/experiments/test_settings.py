@@ -31,10 +31,10 @@ LEAST = {
         5: "n_train",
     },
     "08": {
-        0: "n_angle_answers n_isotropic n_covariance",
-        1: "n_text n_random_b2 n_random_moves",
-        2: "n_train n_validation n_test text_tokens n_magnitude_angles",
-        4: "n_doses n_random_angles",
+        0: "n_sites n_reextractions n_answered",
+        1: "n_validation n_turns n_planes n_others",
+        2: "n_train n_test n_text",
+        8: "n_angles",
     },
     "speed": {
         1: "n_prompts repeats n_layers n_windows n_candidates n_new_tokens n_streamed "
@@ -48,7 +48,6 @@ COUNTS = [
     for name in names.split()
 ] + [(number, "seed", 0) for number in LEAST]
 TUPLES = [("06", "other_doses")]
-TUPLES += [("08", "magnitude_factors")]
 
 
 def config_of(number: str) -> Any:
@@ -71,7 +70,7 @@ def test_a_count_has_its_least_value_and_is_whole(number, name, least) -> None:
 
 def test_every_number_among_the_settings_is_tried() -> None:
     tried = {(number, name) for number, name, _ in COUNTS} | set(TUPLES)
-    others = {("06", "raw"), ("08", "variants"), ("speed", "peers")}
+    others = {("06", "raw"), ("speed", "peers")}
     for number in LEAST:
         names = {(number, field.name) for field in dataclasses.fields(config_of(number))}
         assert names <= tried | others
@@ -88,11 +87,7 @@ def test_numbers_in_a_tuple_are_checked_one_by_one(number, name) -> None:
     [
         ("06", "n_sources", 0),
         ("06", "raw", 1),
-        ("08", "n_doses", 7),
-        ("08", "magnitude_factors", ()),
-        ("08", "magnitude_factors", (0.5, -2.0)),
-        ("08", "magnitude_factors", (1.0,)),
-        ("08", "variants", (1,)),
+        ("08", "n_angles", 7),
         ("01", "seed", 2**32),
     ],
 )
