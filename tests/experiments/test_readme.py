@@ -1,5 +1,6 @@
 """What the README shows works: its example runs, its paths exist, its markers stand."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,22 @@ def test_the_example_of_the_library_works(tiny_model, monkeypatch, capsys) -> No
     assert names["refusal"].site == Site(2, "mid")
     assert names["logits"].shape[-1] == len(tiny_model.tokenizer)
     assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_headline_numbers_follow_from_the_tables_beside_them(monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    page = (ROOT / "experiments" / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(shown, names)
+    found = {
+        estimate["name"]: estimate["value"]
+        for path in Path(names["full"]).glob("*/result.json")
+        for estimate in json.loads(path.read_text())["estimates"]
+    }
+    assert len(names["check"]) >= 5
+    for name, value in names["check"].items():
+        assert value == pytest.approx(found[name.split()[1]], abs=1e-9), name
 
 
 def test_every_link_leads_somewhere() -> None:
