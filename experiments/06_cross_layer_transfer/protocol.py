@@ -1,129 +1,237 @@
-"""06 cross_layer_transfer: does a direction taken at one layer work where it was not taken?
+"""Does a refusal direction taken at one layer work at layers where it was not taken?
 
-Every source layer's direction is written at single layers and at sets of layers that leave the
-source out. Sources and layers are states entering a block (`pre`); the first is left out, since
-there the last token of a template is the same in every prompt.
+A source is a layer between a third and four fifths of the depth; its direction is the difference of
+the class means of train prompts the model refuses and accepts, in the stream entering the layer, at
+the last token. A source counts if ablating its direction everywhere lowers the refusal odds of
+validation prompts more than random directions do. Every effect is on test prompts, in nats of the
+refusal odds. Intervals: bootstrap over prompts and re-extractions of the directions together.
 
-Beyond the protocol: a set shares one dose among its layers, else adding at many layers adds up;
-the share of passing sources is judged by its interval, not by its value alone; the threshold is the
-highest of the null families' percentiles. Below 20 draws per family a 95th percentile is no more
-than the largest draw: with n draws per family, a random direction exceeds all with probability
-1 / (3n + 1), which is 1/7 in `quick`; the p-values say so. Sets of layers, which no verdict depends
-on, have 10 draws per family in `full` where single layers have 40.
+What changed in the protocol: single-layer effects are pooled before they are divided; 06e has the
+layer as its unit; 06f compares at fixed parts of the depth, and is not about neighbours.
+
+Objections, and what was done:
+- A last layer that writes refusal anew makes only sets with that layer work, so half of all random
+  halves. Each half is measured with its complement, and the one that leaves more counts.
+- An edit that breaks the model lowers odds too. So do random directions in the same layers, which
+  block support where the strongest leaves no more; rates of generated answers stand beside.
+- The strongest of many draws grows with their number: that errs against the claims, and every
+  bootstrap draw takes it anew. Nothing else is a maximum, but over a half and its complement.
+- Neighbouring layers hardly differ, so leaving out the source alone says little: both neighbours
+  are left out too, and single layers are a sixth of the depth away or more.
+- Half of the source's effect at home mixes transfer with how potent the target is: 06c and 06d
+  divide by what the target's own direction does there, pooled over targets.
+- Sources and targets that do nothing would make ratios of noise. Gates leave them out, by other
+  prompts (sources) or against random directions (targets), before any transfer is looked at.
+- Cosines fall with depth and effects change with it, and neighbours repeat one another: 06e takes
+  depth and its square out, counts layers, not prompts, and asks for more than circular shifts give.
+  It has no random directions: layers where any edit does more would count, and the figure says so.
+- A few dimensions that no layer touches make all layers alike: 06f must hold without them as well.
+- Layers with nothing in common have no ratio: too little of it at any distance is no support.
+- A step of two layers always looks like the identity: 06f weighs three distances alike, up to
+  half of the depth, and a map with a negative scale is not taken for the identity.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from annotated_types import Ge
 
 from experiments.lab.claims import Claim, Verdict, decide
 from experiments.lab.config import Count, CountOrZero, ExperimentConfig, Several
 from experiments.lab.estimate import Estimate
-from experiments.lab.rules import GATE, lacks_behaviour
+from experiments.lab.rules import GATE, SIGNIFICANCE, lacks_behaviour
 
-Operator = Literal["addition", "ablation"]
-OPERATORS: tuple[Operator, ...] = ("addition", "ablation")
+MAX_LEFT = 0.5  # of the gap
+MIN_GAP = 1.0  # nats
+MIN_SOURCES = 2
+GATE_DRAWS = 3  # random directions per family that a source is held against
+FAR = 1 / 6  # of the depth
+FAR_LAYERS = 2  # at least
+MIN_RATIO = 0.5
+MIN_OWN = 0.5  # nats
+MAX_PARTIAL = -0.3
+MIN_LAYERS = 20
+DISTANCES = (1 / 6, 1 / 3, 1 / 2)  # of the depth
+MIN_LIKENESS = 0.8  # of the R^2 of a rotation
+MIN_R2 = 0.2
+N_LARGEST = 3
+OPERATORS = ("addition", "ablation")
 
-CRITERION_DOSE = 0.25
-OWN_SHARE = 0.5
-SOURCE_SHARE = 0.5
-FAR_LAYERS = 4
-NULL_PERCENTILE = 95
-
-
-def criterion(writing: str, effect: str) -> str:
-    """The criterion of one operator."""
-    return (
-        f"{writing} Effect: {effect}. A source layer passes if its median effect over layers "
-        f"{FAR_LAYERS} or more away is at least {OWN_SHARE:g} of its effect at its own layer and "
-        f"above the {NULL_PERCENTILE}th percentile of the same median in each family of random "
-        "directions (isotropic, covariance-matched, label-permuted). The operator counts if the "
-        "effect at the own layer is above that percentile for at least "
-        f"{SOURCE_SHARE:g} of the sources; if it does not, untestable (no effect at home). "
-        "Supported if the 95% bootstrap interval over prompts of the share of passing sources lies "
-        f"at {SOURCE_SHARE:g} or above; rejected if it lies below {SOURCE_SHARE:g}; else "
-        f"inconclusive. Untestable (behaviour absent) if {GATE}."
-    )
-
+ABSENT = f"Untestable (behaviour absent) if {GATE}."
+COUNTING = (
+    f"A source counts if ablating its direction everywhere beats {GATE_DRAWS} random directions of "
+    "each family on harmful validation prompts (the largest of them, and a one-sided t prediction "
+    f"limit, p < {SIGNIFICANCE}, corrected for the number of sources); untestable if fewer than "
+    f"{MIN_SOURCES} do."
+)
+SETS = (
+    "Median over sources of the share of the gap that ablation leaves: (refusal odds of harmful "
+    "test prompts, edited, minus those of harmless ones) over (the same, unedited). {} Supported "
+    f"if {{}} 95% interval lies below {MAX_LEFT}, rejected if {{}} lies above, else inconclusive. "
+    "Support is blocked unless the random direction (isotropic, covariance-matched, "
+    "label-permuted) that leaves least at the same sets leaves more, by an interval. "
+    f"{COUNTING} Untestable too unless the interval of the gap lies above {MIN_GAP:g} nat. {ABSENT}"
+)
+SINGLE = (
+    "{} Ratio of the mean effect of sources at targets "
+    f"{FAR:.3f} of the depth or more away (at least {FAR_LAYERS} layers) to that of the targets' "
+    "own directions; only targets count whose own effect is above that of every random direction "
+    f"there, by an interval. Supported if its 95% interval lies above {MIN_RATIO}, rejected if "
+    "below, else inconclusive. Support is blocked unless it is above the largest ratio of random "
+    f"directions at the same targets, by an interval. Untestable with fewer than {MIN_SOURCES} "
+    f"such targets, or unless the interval of the own effect lies above {MIN_OWN} nats. {COUNTING} "
+    f"{ABSENT}"
+)
 
 CLAIMS = (
     Claim(
         key="06a",
-        notes="activations from all layers are on the same space",
-        statement="Added at single far layers, a layer's refusal direction induces refusal there.",
-        criterion=criterion(
-            f"Adding {CRITERION_DOSE:g} of the layer's mean norm at single layers.",
-            "rise of the openings score on harmless validation prompts",
+        notes="ablation can be applied anywhere and need not to be applied on the layer where it "
+        "was extracted; works when applied on a subset of layers, even if the subset does not "
+        "include the layer",
+        statement="Ablated at layers that leave out its own, a direction still ends refusal.",
+        criterion=SETS.format(
+            "Ablated (a) at all layers but the source and its two neighbours, (b) at a random half "
+            "of those or at the other half, whichever leaves more, mean over halves.",
+            "either", "one",
         ),
-        estimates=("sources_passing.addition", "far_share_of_own.addition"),
+        estimates=("left.all_but", "left.halves", "margin.all_but", "margin.halves", "gap",
+                   "sources"),
     ),
     Claim(
         key="06b",
-        notes=(
-            "ablation can be applied anywhere and need not to be applied on the layer where it was "
-            "extracted"
+        notes="need not be consecutive ... range(8, num_layers, 2)",
+        statement="Ablated at every second layer, its own left out, it still ends refusal.",
+        criterion=SETS.format(
+            "Ablated at every second layer from a third of the depth on, of the parity that leaves "
+            "the source out.", "its", "it",
         ),
-        statement="Ablated at single far layers, a layer's refusal direction stops refusal there.",
-        criterion=criterion(
-            "Ablating at single layers.",
-            "drop of the openings score on harmful validation prompts",
-        ),
-        estimates=("sources_passing.ablation", "far_share_of_own.ablation"),
+        estimates=("left.second", "margin.second", "gap", "sources"),
     ),
-)
+    Claim(
+        key="06c",
+        notes="ablation can be applied anywhere and need not to be applied on the layer where it "
+        "was extracted; activations from all layers are on the same space",
+        statement="Added at one far layer, a direction does as that layer's own direction does.",
+        criterion=SINGLE.format(
+            "Added at one layer, at the norm of its own direction; rise of the refusal odds of "
+            "harmless test prompts."
+        ),
+        estimates=("ratio.addition", "margin.addition", "own.addition", "targets.addition",
+                   "sources"),
+    ),
+    Claim(
+        key="06d",
+        notes="ablation can be applied anywhere and need not to be applied on the layer where it "
+        "was extracted",
+        statement="Ablated at one far layer, a direction does as that layer's own direction does.",
+        criterion=SINGLE.format(
+            "Ablated at one layer's states; fall of the refusal odds of harmful test prompts."
+        ),
+        estimates=("ratio.ablation", "margin.ablation", "own.ablation", "targets.ablation",
+                   "sources"),
+    ),
+    Claim(
+        key="06e",
+        notes="when applying on layers with low cosine similarity",
+        statement="A direction does more at layers where the class means are less alike.",
+        criterion="The direction of the source that does most on validation prompts, ablated at "
+        "one layer, for every layer but the first, the source and its neighbours. Rank correlation "
+        "over layers of the fall of the refusal odds with the cosine of the class means, depth and "
+        "its square partialled out; interval over prompts and layers together (Fisher's z). "
+        f"Supported if its 95% interval lies below {MAX_PARTIAL} and circular shifts give it in at "
+        f"most {SIGNIFICANCE} of the cases; rejected if it lies above {MAX_PARTIAL}; else "
+        f"inconclusive. Untestable with fewer than {MIN_LAYERS} layers, or unless the interval of "
+        f"the mean fall lies above 0. {COUNTING} {ABSENT}",
+        estimates=("profile.partial", "profile.fall", "sources"),
+    ),
+    Claim(
+        key="06f",
+        notes="activations from all layers are on the same space",
+        statement="Layers share their axes: the identity maps one onto another, as far as a "
+        "rotation can.",
+        criterion="Held-out R^2 of the identity (centred, one scale of 0 or more) over that of a "
+        "rotation (Procrustes), both in the principal components of the target, one per 5 "
+        "prompts; last token of the instruction. Mean over pairs of layers "
+        f"{DISTANCES[0]:.3f}, {DISTANCES[1]:.3f} and {DISTANCES[2]:.3f} of the depth apart; 95% "
+        f"interval by halves of the prompts. Supported if it lies above {MIN_LIKENESS} with all "
+        f"dimensions, and without the {N_LARGEST} of either layer that vary most; rejected if "
+        "either lies below; else inconclusive. Untestable unless the interval of the R^2 of the "
+        f"rotation lies above {MIN_R2} at every distance, with and without those.",
+        estimates=("same_space.all", "same_space.without", "rotation.all", "rotation.without"),
+    ),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Config(ExperimentConfig):
-    """Cross-layer transfer of one direction."""
+    """Directions at layers where they were not taken."""
 
-    n_train: Annotated[int, Ge(5)] = 48  # train prompts per class that directions are taken from
-    n_prompts: Several = 6  # validation prompts per class that effects are measured on
-    n_sources: Count | None = 6  # source layers, evenly spread over the targets; None is every one
-    n_targets: Several | None = 6  # single layers written at, evenly spread; None is every one
-    n_set_starts: Count = 1  # first layers of the sets; each gives a window, every second, random
-    far_layers: Count = FAR_LAYERS  # a target this far from its source counts as elsewhere
-    other_doses: tuple[float, ...] = ()  # further shares of the mean norm to add
-    raw: bool = False  # also add the difference as it is, at its own scale
-    n_null: Count = 2  # random directions per family and single layer
-    n_null_set: Count = 1  # the same for each set of layers, which no verdict depends on
-    n_null_other: CountOrZero = 1  # the same for the other doses and the raw difference
-    n_null_prompts: Count = 4  # prompts that null effects are measured on
-    n_permutations: Count = 2000  # of the regressions
-    n_generated: CountOrZero = 0  # cells whose answers are generated as well
-    n_generated_null: CountOrZero = 0  # null cells whose answers are generated as well
-    max_new_tokens: Count = 32  # length of these answers
+    n_train: Several = 16  # prompts per class that directions are taken from, before filtering
+    n_validation: Count = 5  # harmful prompts on which sources are held against random directions
+    n_test: Several = 6  # prompts per class that effects are measured on
+    n_sources: Several = 3  # candidates, evenly spaced in depth
+    n_targets: Several = 4  # single layers, evenly spaced in depth
+    n_halves: Count = 1  # random halves of the layers, each with its complement
+    n_nulls: Count = 1  # random directions per family
+    n_reextractions: CountOrZero = 1  # directions from resampled train prompts
+    answer_tokens: Count = 12  # greedy tokens of each answer
+    n_geometry: Annotated[int, Ge(25)] = 32  # prompts per class on which layers are compared
+    n_pairs: Count = 3  # pairs of layers at each distance
+    n_resamples: Several = 10  # halves of these prompts
 
 
-MINUTES = {"smoke": 0.1, "quick": 1.2, "full": 138}
-
-
-PRESETS: dict[str, Config] = {
-    "smoke": Config(
-        n_train=16, n_prompts=4, n_sources=3, n_targets=3, far_layers=2, n_null=2,
-        n_null_prompts=2, n_permutations=50, n_generated=4, n_generated_null=2,
-        max_new_tokens=3,
-    ),
+MINUTES = {"smoke": 0.1, "quick": 1, "full": 15}
+PRESETS = {
+    "smoke": Config(n_train=12, n_validation=3, n_test=4, n_sources=2, n_targets=2,
+                    answer_tokens=3, n_geometry=25, n_pairs=1, n_resamples=2),
     "quick": Config(),
-    "full": Config(
-        n_train=72, n_prompts=32, n_sources=None, n_targets=None, n_set_starts=8,
-        other_doses=(0.1,), raw=True, n_null=40, n_null_set=10, n_null_other=4, n_null_prompts=8,
-        n_generated=60, n_generated_null=8,
-    ),
+    "full": Config(n_train=96, n_validation=10, n_test=32, n_sources=6, n_targets=8, n_halves=2,
+                   n_nulls=3, n_reextractions=3, answer_tokens=24, n_geometry=96, n_pairs=6,
+                   n_resamples=40),
 }  # fmt: skip
 
 
 def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:
-    """The criteria, from the shares of sources that are present and that pass."""
-    found: dict[str, Verdict] = {}
-    for claim, operator in zip(CLAIMS, OPERATORS, strict=True):
-        passing = estimates[f"sources_passing.{operator}"]
-        present = estimates[f"sources_present.{operator}"].value >= SOURCE_SHARE
-        found[claim.key] = (
-            decide(passing.at_least(SOURCE_SHARE), passing.below(SOURCE_SHARE))
-            if present and not lacks_behaviour(estimates)
-            else "untestable"
-        )
-    return found
+    """The criteria, applied to the estimates alone."""
+    e = estimates
+    none = lacks_behaviour(e) or e["sources"].value < MIN_SOURCES
+    flat = none or not e["gap"].above(MIN_GAP)
+    found: dict[str, Verdict] = {
+        "06a": "untestable" if flat else ended(e, "all_but", "halves"),
+        "06b": "untestable" if flat else ended(e, "second"),
+    }
+    for key, operator in zip(("06c", "06d"), OPERATORS, strict=True):
+        few = e[f"targets.{operator}"].value < MIN_SOURCES or none
+        weak = few or not e[f"own.{operator}"].above(MIN_OWN)
+        found[key] = "untestable" if weak else as_own(e, operator)
+    partial = e["profile.partial"]
+    silent = none or partial.n < MIN_LAYERS or not e["profile.fall"].above(0)
+    aligned = partial.p is not None and partial.p <= SIGNIFICANCE
+    follows = decide(partial.below(MAX_PARTIAL) and aligned, partial.above(MAX_PARTIAL))
+    return found | {"06e": "untestable" if silent else follows, "06f": same_space(e)}
+
+
+def ended(estimates: Mapping[str, Estimate], *sets: str) -> Verdict:
+    """Whether ablation at some kinds of sets ends refusal."""
+    left, margins = ([estimates[f"{name}.{x}"] for x in sets] for name in ("left", "margin"))
+    beyond = all(margin.above(0) for margin in margins)
+    gone = all(share.below(MAX_LEFT) for share in left)
+    return decide(gone and beyond, any(share.above(MAX_LEFT) for share in left))
+
+
+def as_own(estimates: Mapping[str, Estimate], operator: str) -> Verdict:
+    """Whether directions of other layers do as a layer's own does."""
+    ratio, margin = (estimates[f"{name}.{operator}"] for name in ("ratio", "margin"))
+    return decide(ratio.above(MIN_RATIO) and margin.above(0), ratio.below(MIN_RATIO))
+
+
+def same_space(estimates: Mapping[str, Estimate]) -> Verdict:
+    """Whether the identity does as a rotation does, also without the largest dimensions."""
+    kinds = "all", "without"
+    if not all(estimates[f"rotation.{kind}"].above(MIN_R2) for kind in kinds):
+        return "untestable"
+    found = [estimates[f"same_space.{kind}"] for kind in kinds]
+    alike = all(ratio.above(MIN_LIKENESS) for ratio in found)
+    return decide(alike, any(ratio.below(MIN_LIKENESS) for ratio in found))
