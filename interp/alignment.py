@@ -41,6 +41,28 @@ def procrustes_r2(source: Samples, target: Samples, n_folds: int = 5, seed: int 
     return 1 - residual / total
 
 
+def identity_r2(source: Samples, target: Samples, n_folds: int = 5, seed: int = 0) -> float:
+    """Held-out R^2 of the identity with one scale, on the folds and components of `procrustes_r2`.
+
+    Both sides are centred and projected on the target's (training samples / 5) principal
+    components. The scale is fitted on the training folds; below 0, which is not the identity, it is
+    set to 0. `source`, `target`: [sample d_model], the same samples and features.
+    """
+    x, y = _paired(source, target, 2 * SAMPLES_PER_DIMENSION)
+    order = np.random.default_rng(seed).permutation(len(x))
+    residual = total = 0.0
+    for held_out in np.array_split(order, n_folds):
+        train = np.setdiff1d(order, held_out)
+        mean, axes = y[train].mean(axis=0), _axes(y[train])
+        y_train, y_test = ((y[rows] - mean) @ axes for rows in (train, held_out))
+        mean = x[train].mean(axis=0)
+        x_train, x_test = ((x[rows] - mean) @ axes for rows in (train, held_out))
+        scale = max(0.0, float((x_train * y_train).sum() / (x_train**2).sum()))
+        residual += float(((y_test - scale * x_test) ** 2).sum())
+        total += float((y_test**2).sum())
+    return 1 - residual / total
+
+
 def procrustes_map(source: Samples, target: Samples) -> Float[np.ndarray, "d_model d_model"]:
     """The matrix s Q, Q orthogonal, that minimises ||target - s source Q||_F (Schoenemann 1966).
 
@@ -145,8 +167,11 @@ def _principal_components(
     values: Samples, train: Int[np.ndarray, " train"], held_out: Int[np.ndarray, " held_out"]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores of both parts on the training part's first (training samples / 5) components."""
-    k = min(len(train) // SAMPLES_PER_DIMENSION, values.shape[1])
-    mean = values[train].mean(axis=0)
-    fitted, new = values[train] - mean, values[held_out] - mean
-    axes = np.linalg.svd(fitted, full_matrices=False)[2][:k].T
-    return fitted @ axes, new @ axes
+    mean, axes = values[train].mean(axis=0), _axes(values[train])
+    return (values[train] - mean) @ axes, (values[held_out] - mean) @ axes
+
+
+def _axes(values: Samples) -> Float[np.ndarray, "d_model k"]:
+    """The first (samples / 5) principal axes, in columns."""
+    k = min(len(values) // SAMPLES_PER_DIMENSION, values.shape[1])
+    return np.linalg.svd(values - values.mean(axis=0), full_matrices=False)[2][:k].T

@@ -1,210 +1,229 @@
-"""Statistics of experiment 06: which sources transfer, how far, and what explains it."""
+"""From the refusal odds of experiment 06 to estimates with intervals."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Float
+from scipy import stats as scipy_stats
 
 from experiments.lab.estimate import Estimate
-from experiments.lab.meter import Meter
 from interp import stats
-from interp.directions import cosine
-from interp.nulls import FAMILIES
-from interp.permutation import Coefficient, qap_regression, rank_correlation
 
-from .measure import MAIN_DOSE, Setup
-from .protocol import NULL_PERCENTILE, OPERATORS, OWN_SHARE, Operator
+from .measure import HARMFUL, HARMLESS, REAL, SETS
+from .protocol import OPERATORS
 
-N_RESAMPLES = 2000
-Draws = Float[np.ndarray, " draw"]
-
-
-@dataclass(frozen=True, eq=False)
-class Transfer:
-    """Effects of one operator over single layers, in nats, and those of random directions."""
-
-    sources: Sequence[int]
-    layers: Sequence[int]
-    effects: Float[np.ndarray, "source layer sample"]
-    null: Float[np.ndarray, "draw source layer"]  # each draw in the place of every source
-    families: Sequence[str]  # of each draw
-    far_layers: int  # from here on a layer counts as elsewhere
-
-    @property
-    def means(self) -> Float[np.ndarray, "source layer"]:
-        """Mean effect over prompts."""
-        return self.effects.mean(axis=-1)
-
-    def own(self, means: Float[np.ndarray, "*draw source layer"]) -> np.ndarray:
-        """Effect at the source's own layer, [*draw source]."""
-        columns = [self.layers.index(source) for source in self.sources]
-        return means[..., np.arange(len(self.sources)), columns]
-
-    def far(self, means: Float[np.ndarray, "*draw source layer"]) -> np.ndarray:
-        """Median effect over the far layers, [*draw source]; NaN for a source that has none."""
-        distance = np.abs(np.subtract.outer(self.sources, self.layers))
-        near = np.broadcast_to(distance < self.far_layers, means.shape)
-        return np.ma.median(np.ma.masked_array(means, near), axis=-1).filled(np.nan)
-
-    def threshold(self, null: Float[np.ndarray, "draw source"]) -> Float[np.ndarray, " source"]:
-        """The highest of the families' percentiles, per source."""
-        drawn = [null[np.array(self.families) == family] for family in FAMILIES]
-        return np.max([np.percentile(draws, NULL_PERCENTILE, axis=0) for draws in drawn], axis=0)
-
-    def present(self, means: Float[np.ndarray, "*draw source layer"]) -> Bool[np.ndarray, "..."]:
-        """Whether the own effect is above the null, [*draw source]."""
-        return self.own(means) > self.threshold(self.own(self.null))
-
-    def passing(self, means: Float[np.ndarray, "*draw source layer"]) -> Bool[np.ndarray, "..."]:
-        """Whether the far effect is above the null and a fair part of the own, [*draw source]."""
-        far = self.far(means)
-        above = far > self.threshold(self.far(self.null))
-        return above & (far >= OWN_SHARE * self.own(means))
+Odds = Float[np.ndarray, "draw sample *where"]
+Means = Float[np.ndarray, "resample *where"]
+N_RESAMPLES = 1000
+SMALLEST = 1e-9
 
 
-def of_kind(
-    cells: pd.DataFrame, operator: Operator, kind: str
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The cells of the sources and those of the nulls, at the criterion's dose."""
-    dose = MAIN_DOSE[operator]
-    found = cells.query(f"operator == '{operator}' and dose == '{dose}' and kind == '{kind}'")
-    return found.query("source.notna()"), found.query("source.isna()")
+def odds_of(scores: pd.DataFrame, kind: str, null: bool, *where: str) -> Odds:
+    """Odds of a kind of jobs by draw and prompt, then by source or target; NaN where not measured.
 
-
-def transfer(cells: pd.DataFrame, setup: Setup, operator: Operator, far_layers: int) -> Transfer:
-    """One operator over single layers, which the cells hold in the order of the targets."""
-    real, drawn = of_kind(cells, operator, "single")
-    shape = len(setup.sources), len(setup.singles), -1
-    null = drawn["effect"].to_numpy().reshape(len(setup.singles), -1).T
-    return Transfer(
-        setup.sources,
-        setup.singles,
-        np.stack(real["effects"].tolist()).reshape(shape),
-        np.repeat(null[:, None], len(setup.sources), axis=1),
-        drawn["family"].tolist()[: len(null)],
-        far_layers,
-    )
-
-
-def base_estimates(meter: Meter) -> Iterator[Estimate]:
-    """Openings score of the unedited model per class; there is no null of a base value."""
-    for operator, name in zip(OPERATORS, ("harmless", "harmful"), strict=True):
-        base = stats.bootstrap_mean(meter.scores(operator).openings)
-        yield Estimate.of(f"openings.{name}.base", base, unit="nats")
-
-
-def transfer_estimates(
-    operator: Operator, t: Transfer, rng: np.random.Generator
-) -> Iterator[Estimate]:
-    """Shares of sources, own and far effects, and their ratio, with intervals over prompts.
-
-    The thresholds that the nulls set are held fixed while prompts are resampled. The ratio is that
-    of the sources whose behaviour is present; its null is a random direction's far effect over the
-    source's own effect. NaN without such sources.
+    Of random directions every draw is of one source.
     """
-    drawn, n_sources, n = resampled(t.effects, rng), len(t.sources), t.effects.shape[-1]
-    measured = t.means, drawn, t.null
-    least = stats.minimum_detectable_effect_rate(n_sources, 0.5)
-    for name, test in (("passing", t.passing), ("present", t.present)):
-        shares = (test(means).mean(-1) for means in measured)
-        yield estimate(f"sources_{name}.{operator}", *shares, n_sources, "share of sources", least)
-    for name, effect in (("own", t.own), ("far", t.far)):
-        sizes = (middle(effect(means)) for means in measured)
-        yield estimate(f"{name}_effect.{operator}", *sizes, n, "nats", sensitivity(t.effects))
-    name, unit, present = f"far_share_of_own.{operator}", "share of own effect", t.present(t.means)
-    ratios = (
-        middle(t.far(far)[..., present] / t.own(own)[..., present])
-        for far, own in ((t.means, t.means), (drawn, drawn), (t.null, t.means))
-    )
-    yield estimate(name, *ratios, int(present.sum()), unit)
+    part = scores[(scores.kind == kind) & ((scores.family != REAL) == null)]
+    draws = ["family", "draw", "prompt"]
+    table = part.pivot_table("odds", draws, list(where)) if where else part.set_index(draws)["odds"]
+    shape = [part[["family", "draw"]].drop_duplicates().shape[0], part.prompt.nunique()]
+    if len(where) > 1:
+        table = table.reindex(columns=pd.MultiIndex.from_product(table.columns.levels))  # type: ignore[union-attr]
+    return table.to_numpy(np.float64).reshape(*shape, *(part[name].nunique() for name in where))
 
 
-def estimate(
-    name: str, value: float, draws: Draws, null: Draws, n: int, unit: str, mde: float | None = None
-) -> Estimate:
-    """A value with the 95% ranges of its resamples and of its null, and its p among the null.
-
-    Without ranges and p where value or null are NaN: nothing lies far enough away.
-    """
-    if not (np.isfinite(value) and np.isfinite(null).all()):
-        return Estimate(name, float(value), n=n, mde=mde, unit=unit)
-    interval = stats.Interval(float(value), *np.percentile(draws, (2.5, 97.5)).tolist(), n)
-    return Estimate.of(name, interval, null=null, mde=mde, unit=unit)
+def base_of(scores: pd.DataFrame) -> Float[np.ndarray, "prompts sample"]:
+    """Unedited odds of harmful and of harmless prompts, in rows."""
+    base = scores[scores.kind == "base"].pivot_table("odds", "prompts", "prompt")
+    return base.loc[[HARMFUL, HARMLESS]].dropna(axis=1).to_numpy(np.float64)
 
 
 def resampled(
-    effects: Float[np.ndarray, "... sample"], rng: np.random.Generator
-) -> Float[np.ndarray, "draw ..."]:
-    """Means over bootstrap resamples of the prompts, the same prompts in every cell."""
-    n = effects.shape[-1]
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=N_RESAMPLES) / n
-    return np.moveaxis(effects @ weights.T, -1, 0)
+    draws: Odds, *others: Odds, seed: int = 0
+) -> tuple[Float[np.ndarray, "resample *where"], ...]:
+    """Means over prompts, as measured (first) and by `interp.stats.two_level_bootstrap`'s rule.
 
-
-def sensitivity(effects: Float[np.ndarray, "*cell sample"]) -> float:
-    """Minimum detectable effect of the average over cells, from its spread over prompts."""
-    per_prompt = effects.reshape(-1, effects.shape[-1]).mean(axis=0)
-    return stats.minimum_detectable_effect_mean(float(per_prompt.std(ddof=1)), len(per_prompt))
-
-
-def middle(values: Float[np.ndarray, "*draw source"]) -> Float[np.ndarray, "*draw"]:
-    """Median over the sources that have a value; NaN where none has."""
-    known = np.isfinite(values).all(axis=tuple(range(values.ndim - 1)))
-    if not known.any():
-        return np.full(values.shape[:-1], np.nan)
-    return np.median(values[..., known], axis=-1)
-
-
-def set_estimate(
-    cells: pd.DataFrame, operator: Operator, kind: str, rng: np.random.Generator
-) -> Estimate:
-    """Median over sources and sets of a kind, against the same median of the nulls."""
-    real, drawn = of_kind(cells, operator, kind)
-    effects = np.stack(real["effects"].tolist())
-    draws = np.median(resampled(effects, rng), axis=-1)
-    null = drawn.groupby(["family", "draw"])["effect"].median().to_numpy()
-    name, value = set_name(operator, kind), np.median(effects.mean(-1))
-    return estimate(name, value, draws, null, effects.shape[-1], "nats", sensitivity(effects))
-
-
-def set_name(operator: Operator, kind: str) -> str:
-    """Name of the estimate of a kind of sets."""
-    return f"set_effect.{operator}.{kind.replace(' ', '_')}"
-
-
-def explanations(
-    operator: Operator, t: Transfer, setup: Setup, n_permutations: int, seed: int
-) -> list[Estimate]:
-    """QAP regression of the effect on cosine, distance and depth, among layers that are sources.
-
-    Left out with fewer than four sources, where permutations say nothing.
+    Each resample takes one of `draws` (the direction or a re-extraction) and the same prompts for
+    all arrays; of `others`, [draw sample *where], it keeps every draw. All statistics here are of
+    means, so that resampling the means once serves them all.
     """
-    if len(t.sources) < 4:
-        return []
-    nodes = np.array(t.sources, dtype=np.float64)
-    directions = [setup.layers[source].direction for source in t.sources]
-    predictors = {
-        "cosine": np.array([[cosine(a, b) for b in directions] for a in directions]),
-        "distance": np.abs(np.subtract.outer(nodes, nodes)),
-        "target_depth": np.tile(nodes, (len(nodes), 1)),
-    }
-    effects = t.means[:, [t.layers.index(source) for source in t.sources]]
-    terms = qap_regression(effects, predictors, n_permutations, seed)
-    return [of_coefficient(f"qap.{operator}.{term.name}", term, "sd per sd") for term in terms]
+    rng, n = np.random.default_rng(seed), draws.shape[1]
+    rows = np.append(0, rng.integers(len(draws), size=N_RESAMPLES))
+    drawn = rng.multinomial(n, np.full(n, 1 / n), size=N_RESAMPLES)
+    weights = np.concatenate([np.ones((1, n)), drawn]) / n
+    first = np.einsum("rs,rs...->r...", weights, draws[rows])
+    return first, *(np.einsum("rs,ds...->rd...", weights, other) for other in others)
 
 
-def generated_estimates(table: pd.DataFrame, n_permutations: int) -> Iterator[Estimate]:
-    """Spearman's rho of the openings effect with the change of the refusal rate, per operator."""
-    for operator in OPERATORS:
-        effect, change = table.query(f"group == '{operator}'")[["effect", "change"]].to_numpy().T
-        if len(effect) > 3 and np.ptp(change) > 0:
-            rho = rank_correlation(effect, change, n_permutations, seed=0)
-            yield of_coefficient(f"generated.{operator}", rho, "Spearman's rho")
+def interval(values: Float[np.ndarray, " resample"], n: int) -> stats.Interval:
+    """The value as measured, which comes first, and the limits of the resamples."""
+    return stats.Interval(float(values[0]), *stats.null_interval(values[1:]), n)
 
 
-def of_coefficient(name: str, found: Coefficient, unit: str) -> Estimate:
-    """An estimate whose null is the permutations'; permutation gives no interval."""
-    null = {"null_low": found.null_low, "null_high": found.null_high}
-    return Estimate(name, found.value, n=found.n, p=found.p, unit=unit, **null)
+def gate_estimates(gate: pd.DataFrame, scores: pd.DataFrame) -> Iterator[Estimate]:
+    """How many sources count, and the gap of the odds between the classes."""
+    yield Estimate("sources", float(gate.counts.sum()), n=len(gate), unit="sources")
+    base = base_of(scores)
+    (means,) = resampled(base.T[None])
+    yield Estimate.of("gap", interval(means[:, 0] - means[:, 1], base.shape[1]), unit="nats")
+
+
+# -------------------------------------------------------------------------------------------- sets
+
+
+def shares(odds: Means, base: Float[np.ndarray, "resample prompts"]) -> Means:
+    """Share of the gap that is left, of mean odds [resample *where]."""
+    harmful, harmless = (x.reshape(-1, *[1] * (odds.ndim - 1)) for x in base.T)
+    return (odds - harmless) / (harmful - harmless)
+
+
+def worst_halves(share: Float[np.ndarray, "*where set"]) -> Float[np.ndarray, "*where"]:
+    """Of each half and its complement the larger share, mean over halves; of one set its share."""
+    if share.shape[-1] == 1:
+        return share[..., 0]
+    return share.reshape(*share.shape[:-1], -1, 2).max(-1).mean(-1)
+
+
+def left(scores: pd.DataFrame, kind: str) -> tuple[Means, Means, int]:
+    """Shares left at a kind of sets: median over sources; every random direction's; prompts."""
+    base = base_of(scores)
+    odds = odds_of(scores, kind, False, "source", "target")
+    is_null = (scores.kind == kind) & (scores.family != REAL)
+    others = [odds_of(scores, kind, True, "target")] if is_null.any() else []
+    means, at, *nulls = resampled(odds, base[..., None], *others)
+    found = np.median(worst_halves(shares(means, at[..., 0])), axis=-1)
+    drawn = [worst_halves(shares(null, at[..., 0])) for null in nulls]
+    return found, drawn[0] if drawn else np.empty((len(found), 0)), base.shape[1]
+
+
+def set_estimates(scores: pd.DataFrame) -> Iterator[Estimate]:
+    """What is left at every kind of sets, and how much more the strongest random direction leaves.
+
+    The null is of single draws.
+    """
+    for kind in SETS:
+        found, nulls, n = left(scores, kind)
+        null = stats.null_interval(nulls[0])
+        yield Estimate.of(f"left.{kind}", interval(found, n), null=null)
+        yield Estimate.of(f"margin.{kind}", interval(nulls.min(-1) - found, n))
+
+
+# ---------------------------------------------------------------------------------- single layers
+
+
+def single_estimates(scores: pd.DataFrame) -> Iterator[Estimate]:
+    """Effects of far sources over those of the targets' own directions, for both operators."""
+    for operator, sign, on in zip(OPERATORS, (1, -1), (1, 0), strict=True):
+        at = base_of(scores)[on]
+        own = sign * (odds_of(scores, f"{operator}/own", False, "target") - at[:, None])
+        nulls = sign * (odds_of(scores, f"{operator}/null", True, "target") - at[:, None])
+        far = sign * (odds_far(scores, operator) - at[:, None, None])
+        effects, null = resampled(np.concatenate([own[:, :, None], far], axis=2), nulls)
+        found, drawn, n = effects[:, 0], null, own.shape[1]
+        above = np.percentile((found[:, None] - drawn).min(1)[1:], 2.5, axis=0) > 0
+        has_far = np.isfinite(far[0, 0]).any(0)
+        counts = above & has_far
+        kept = counts if counts.any() else has_far
+        own_mean = found[:, kept].mean(-1)
+        ratio = np.nanmean(effects[:, 1:, kept], axis=1).mean(-1) / own_mean
+        null_ratio = drawn[..., kept].mean(-1) / own_mean[:, None]
+        limits = stats.null_interval(null_ratio[0])
+        yield Estimate(f"targets.{operator}", float(counts.sum()), n=len(counts), unit="layers")
+        yield Estimate.of(f"own.{operator}", interval(own_mean, n), unit="nats")
+        yield Estimate.of(f"ratio.{operator}", interval(ratio, n), null=limits)
+        yield Estimate.of(f"margin.{operator}", interval(ratio - null_ratio.max(-1), n))
+
+
+def odds_far(scores: pd.DataFrame, operator: str) -> Odds:
+    """Odds of far sources, [draw sample source target], for the targets of the own directions."""
+    targets = np.sort(scores[scores.kind == f"{operator}/own"].target.unique())
+    part = scores[scores.kind == f"{operator}/far"]
+    found = odds_of(scores, f"{operator}/far", False, "source", "target")
+    full = np.full((*found.shape[:-1], len(targets)), np.nan)
+    full[..., np.isin(targets, part.target.unique())] = found
+    return full
+
+
+# ----------------------------------------------------------------------------------------- profile
+
+
+def profile_estimates(scores: pd.DataFrame, cosines: pd.Series, seed: int) -> Iterator[Estimate]:
+    """Partial rank correlation of single-layer effects with the cosine of the class means."""
+    odds = odds_of(scores, "profile", False, "target")[0]
+    layers = np.sort(scores[scores.kind == "profile"].target.unique())
+    falls = base_of(scores)[0][:, None] - odds
+    (means,) = resampled(falls[None])
+    yield Estimate.of("profile.fall", interval(means.mean(1), len(falls)), unit="nats")
+    if len(layers) < 6:  # nothing is left once depth and its square are out
+        yield Estimate("profile.partial", float("nan"), n=len(layers))
+        yield Estimate("profile.excess", float("nan"))
+        return
+    cosine, depth = cosines[layers].to_numpy(np.float64), layers.astype(np.float64)
+    yield partial_estimate(means, cosine, depth, seed)
+    found = np.array([excess(fall, cosine, depth) for fall in means])
+    yield Estimate.of("profile.excess", interval(found, len(falls)))
+
+
+def partial_estimate(
+    falls: Float[np.ndarray, "resample layer"],
+    cosine: Float[np.ndarray, " layer"],
+    depth: Float[np.ndarray, " layer"],
+    seed: int,
+) -> Estimate:
+    """Interval by resampled prompts, each moved as layers vary: Fisher's z, for ranks.
+
+    Standard error sqrt((1 + r^2 / 2) / (n - 3 - 2)), with 2 variables partialled out (Bonett and
+    Wright 2000, Psychometrika 65:23).
+    """
+    n, other = len(depth), residual_ranks(cosine, depth)
+    found = [correlation(residual_ranks(fall, depth), other) for fall in falls]
+    r = np.clip(found[1:], -0.999, 0.999)
+    errors = np.sqrt((1 + r**2 / 2) / (n - 5)) * np.random.default_rng(seed).normal(size=len(r))
+    limits = stats.null_interval(np.tanh(np.arctanh(r) + errors))
+    _, p = stats.circular_shift_spearman(residual_ranks(falls[0], depth), other)
+    return Estimate("profile.partial", found[0], *limits, n=n, p=p)
+
+
+def residual_ranks(
+    values: Float[np.ndarray, " layer"], depth: Float[np.ndarray, " layer"]
+) -> Float[np.ndarray, " layer"]:
+    """Ranks less what depth and its square predict of them."""
+    return residual(scipy_stats.rankdata(values), depth)
+
+
+def residual(
+    values: Float[np.ndarray, " layer"], depth: Float[np.ndarray, " layer"]
+) -> Float[np.ndarray, " layer"]:
+    """Values less what depth and its square predict of them."""
+    x = depth - depth.mean()
+    design = np.stack([np.ones_like(x), x, x**2], axis=1)
+    return values - design @ np.linalg.lstsq(design, values)[0]
+
+
+def excess(
+    fall: Float[np.ndarray, " layer"],
+    cosine: Float[np.ndarray, " layer"],
+    depth: Float[np.ndarray, " layer"],
+) -> float:
+    """Fall at the layers of lower cosine minus that at the others, over the mean; depth is out."""
+    rest, low = residual(fall, depth), residual_ranks(cosine, depth)
+    is_low = low < np.median(low)
+    return float((rest[is_low].mean() - rest[~is_low].mean()) / fall.mean())
+
+
+def correlation(first: Float[np.ndarray, " layer"], second: Float[np.ndarray, " layer"]) -> float:
+    """Of two centred series; 0 where nothing is left of one."""
+    scale = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return float(first @ second / scale) if scale > SMALLEST else 0.0
+
+
+# ----------------------------------------------------------------------------------------- answers
+
+
+def rate_estimates(answers: pd.DataFrame) -> Iterator[Estimate]:
+    """Refusal rates of generated answers."""
+    for name, part in answers.groupby("condition", sort=False):
+        refused = part.answer == "refused"
+        found = stats.wilson(int(refused.sum()), len(refused))
+        yield Estimate.of(f"refusal_rate.{name}", found)

@@ -1,229 +1,240 @@
-"""What is written where, and what it does: every direction at every target, each a cell."""
+"""Model passes of experiment 06: refusal odds with directions written at sets and single layers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TypeVar
+from math import ceil
 
 import numpy as np
 import pandas as pd
-import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from experiments.lab.lab import Lab
-from experiments.lab.meter import Edit, Meter
-from experiments.lab.selection import Prompts, class_activations
+from experiments.lab.meter import BASE, Edit, Meter
+from experiments.lab.reextraction import reextracted
+from experiments.lab.rules import MAX_DEPTH, SIGNIFICANCE
+from experiments.lab.selection import Prompts, Source, class_activations, search_p
 from experiments.lab.spacing import spaced
 from interp.directions import Direction, mean_difference
-from interp.errors import ExperimentError
 from interp.interventions import Add, Placement
-from interp.nulls import FAMILIES, of_family
-from interp.sites import Site
+from interp.sites import Site, everywhere
 
-from .protocol import CRITERION_DOSE, OPERATORS, Config, Operator
+from .protocol import FAR, FAR_LAYERS, GATE_DRAWS, MIN_SOURCES, OPERATORS, Config
 
-SET_KINDS = ("window", "every second", "random subset", "all but source")
-RAW = "raw"  # the dose of a difference that is added at its own length
-MAIN_DOSE: dict[Operator, str] = {"addition": f"{CRITERION_DOSE:g}", "ablation": "none"}
-POSITION = -1  # of the token that directions are taken at
-
-Score = TypeVar("Score", float, np.ndarray)
-
-
-@dataclass(frozen=True)
-class Target:
-    """Layers that one intervention is written at."""
-
-    name: str
-    kind: str  # "single", or one of SET_KINDS
-    layers: tuple[int, ...]
-
-    def written(self, source: int | None) -> tuple[int, ...]:
-        """A set leaves out the source layer, a single layer is what it is."""
-        return tuple(x for x in self.layers if self.kind == "single" or x != source)
-
-
-@dataclass(frozen=True, eq=False)
-class Layer:
-    """States of the train prompts of both classes, their direction, and random directions."""
-
-    states: Float[Tensor, "sample d_model"]
-    direction: Direction
-    nulls: Sequence[tuple[str, int, Direction]] = ()  # family, number, direction
-
-    @cached_property
-    def norm(self) -> float:
-        """Mean length of the states."""
-        return float(self.states.double().norm(dim=-1).mean())
-
-
-@dataclass(frozen=True, eq=False)
-class Setup:
-    """Every layer but the first, which of them are sources, and where directions are written."""
-
-    layers: Mapping[int, Layer]
-    sources: Sequence[int]
-    singles: Sequence[int]  # the layers that are written at alone
-    targets: Sequence[Target]  # those, and sets of layers
+REAL = "real"  # in place of a null family; draw 0 is the direction, others are re-extractions
+HARMFUL, HARMLESS = "harmful", "harmless"
+SETS = ("all_but", "halves", "second")  # that decide
+ANSWERED = ("base", "everywhere", "all_but", "second")
+Layers = tuple[int, ...]
+Sources = Mapping[int, Source]
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One direction to be written at one target."""
+    """One direction written at some layers; `target` is the layer or the number of the set."""
 
-    operator: Operator
-    dose: str  # share of the layer's mean norm, RAW, or none of an ablation
+    kind: str
+    source: int  # the layer it was taken at
+    target: int
     direction: Direction
-    target: Target
-    source: int | None = None  # the layer it was taken at; None for a random direction
-    family: str = ""  # of a random direction
+    sites: tuple[Site, ...]
+    family: str = REAL
     draw: int = 0
+    norm: float = 0.0  # of what is added; ablated if 0
 
-    def edit(self, layers: Mapping[int, Layer]) -> Edit:
-        """The intervention at `pre`, at every token, by a name that is unique within a run.
+    @property
+    def on(self) -> str:
+        """The prompts whose odds it should change."""
+        return HARMLESS if self.norm else HARMFUL
 
-        An addition is shared out: each of m layers gets 1/m of its dose, since what is added at one
-        layer is still there at the next.
-        """
-        origin = f"{self.family}{self.draw}" if self.source is None else f"source{self.source}"
-        name = f"{self.operator}/{self.dose}/{origin}/{self.target.name}"
-        sites = [Site(layer, "pre") for layer in self.target.written(self.source)]
-        if self.operator == "ablation":
-            return Edit(name, [self.direction.ablate(tuple(sites))])
-        is_raw = self.dose == RAW
-        lengths = [
-            self.direction.norm if is_raw else float(self.dose) * layers[site.layer].norm
-            for site in sites
-        ]
-        added = [Add(self.direction.unit * (length / len(sites))) for length in lengths]
-        return Edit(name, [Placement(add, (site,)) for add, site in zip(added, sites, strict=True)])
+    @property
+    def edit(self) -> Edit:
+        """By a name that no other job has."""
+        name = f"{self.kind}/{self.source}/{self.target}/{self.family}/{self.draw}"
+        if self.norm:
+            return Edit(name, (Placement(Add(self.direction.unit * self.norm), self.sites),))
+        return Edit(name, (self.direction.ablate(self.sites),))
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """Directions of every layer but the first, and where they are written.
+
+    `chosen` are the sources that count, the strongest first; all of them if too few do.
+    """
+
+    lab: Lab
+    layers: Sources
+    gate: pd.DataFrame  # layer, effect, p, counts
+    chosen: Sequence[int]
+    targets: Sequence[int]
+    again: Mapping[int, Sequence[Direction]]  # the direction, and re-extractions
+
+    def sites(self, layers: Iterable[int]) -> tuple[Site, ...]:
+        """Every state of some layers."""
+        model, wanted = self.lab.model, set(layers)
+        return tuple(s for s in everywhere(model.n_layers, model.info.has_mid) if s.layer in wanted)
+
+    def is_far(self, source: int, target: int, operator: str) -> bool:
+        """Whether a target is far enough from a source, and deeper if something is added there."""
+        distance = target - source if operator == "addition" else abs(target - source)
+        return distance >= max(FAR_LAYERS, ceil(FAR * self.lab.model.n_layers))
 
 
 def prepare(config: Config, lab: Lab, prompts: Prompts) -> Setup:
-    """Take directions and nulls at every layer, from the train prompts.
-
-    Raises ExperimentError for a model of fewer than four layers.
-    """
-    n_layers = lab.model.n_layers
-    if n_layers < 4:
-        raise ExperimentError(
-            f"Transfer between layers needs a model of four or more; this one has {n_layers}."
-        )
-    sites = [Site(layer, "pre") for layer in range(1, n_layers)]
-    seed = int(lab.rng("nulls of 06").integers(2**31))
-    found = class_activations(lab, sites, [POSITION], prompts)
-    layers = {
-        site.layer: layer_of(site, [part[:, i, 0] for part in found], config.n_null, seed)
-        for i, site in enumerate(sites)
+    """Directions at every layer, the sources that count, and re-extractions at those in use."""
+    n = lab.model.n_layers
+    sites = [Site(layer, "pre") for layer in range(1, n)]
+    found = class_activations(lab, sites, [-1], prompts)
+    layers = {}
+    for i, site in enumerate(sites):
+        classes = found[0][:, i, 0], found[1][:, i, 0]
+        layers[site.layer] = Source(mean_difference(*classes, site, -1), *classes)
+    candidates = spaced(range(n // 3, ceil(MAX_DEPTH * n)), config.n_sources)
+    gate = gate_table(lab, {x: layers[x] for x in candidates}, prompts)
+    kept = gate[gate.counts] if gate.counts.sum() >= MIN_SOURCES else gate
+    chosen = [int(x) for x in kept.sort_values("effect", ascending=False).layer]
+    targets = spaced(range(max(1, n // 3), n), config.n_targets)
+    again = {
+        x: [layers[x].direction, *reextracted(layers[x], config.n_reextractions, lab.rng("06"))]
+        for x in {*chosen, *targets}
     }
-    singles = spaced(list(layers), config.n_targets)
-    sets = layer_sets(n_layers, config.n_set_starts, lab.rng("layer sets of 06"))
-    targets = [*(Target(str(x), "single", (x,)) for x in singles), *sets]
-    return Setup(layers, spaced(singles, config.n_sources), singles, targets)
+    return Setup(lab, layers, gate, chosen, targets, again)
 
 
-def layer_of(
-    site: Site, classes: Sequence[Float[Tensor, "sample d_model"]], n_null: int, seed: int
-) -> Layer:
-    """With `n_null` random directions of each family; equal seeds make draws alike.
+def gate_table(lab: Lab, candidates: Sources, prompts: Prompts) -> pd.DataFrame:
+    """Fall of the odds with each direction ablated everywhere. Columns: layer, effect, p, counts."""
+    meter = Meter(lab, {HARMFUL: prompts.validation[0]}, name="gate")
+    base = meter.scores(HARMFUL).odds.mean()
 
-    Alike at every layer means: the same isotropic vector, the same mixture of prompts, the same
-    permutation of the labels; so a null's median over layers is as correlated as a direction's.
-    """
-    positive, negative = classes
-    direction = mean_difference(positive, negative, site, POSITION)
-    drawn = {f: of_family(f, direction, positive, negative, n_null, seed) for f in FAMILIES}
-    nulls = [(family, i, null) for family, of in drawn.items() for i, null in enumerate(of)]
-    return Layer(torch.cat([positive, negative]), direction, nulls)
+    def effect(direction: Direction, name: str) -> float:
+        edit = Edit.ablating(direction.unit, name)
+        return float(base - meter.scores(HARMFUL, edit).odds.mean())
 
-
-def layer_sets(n_layers: int, n_starts: int, rng: np.random.Generator) -> list[Target]:
-    """Sets of layers, alike in number for each start: a window, every second, a random subset.
-
-    Starts lie around a third of the depth (every second from 8, in a model of 24 layers). The set
-    of all layers comes last; every set leaves out the source when it is written.
-    """
-    middle = n_layers // 3
-    starts = {middle + 2 * (i - (n_starts - 1) // 2) for i in range(n_starts)}
-    found = []
-    for start in sorted(s for s in starts if 1 <= s <= n_layers - 2):
-        second = tuple(range(start, n_layers, 2))
-        window = tuple(range(start, start + len(second)))
-        subset = tuple(sorted(rng.choice(np.arange(1, n_layers), len(second), replace=False)))
-        found += [
-            Target(f"{start} to {window[-1]}", "window", window),
-            Target(f"every 2nd from {start}", "every second", second),
-            Target(f"{len(subset)} random ({start})", "random subset", tuple(map(int, subset))),
-        ]
-    return [*found, Target("all but source", "all but source", tuple(range(1, n_layers)))]
+    drawn = nulls_in_turn(lab, candidates, GATE_DRAWS, "06.gate")
+    named = lab.progress(drawn, "random directions")
+    null = np.array([effect(one, f"{at}/{family}/{i}") for at, family, i, one in named])
+    effects = {x: effect(source.direction, str(x)) for x, source in candidates.items()}
+    rows = [(x, e, search_p(e, null, len(effects))) for x, e in effects.items()]
+    table = pd.DataFrame(rows, columns=["layer", "effect", "p"])
+    return table.assign(counts=table.p < SIGNIFICANCE, strongest_null=null.max())
 
 
-def jobs(config: Config, setup: Setup) -> Iterator[Job]:
-    """Every source and every random direction at every target that leaves something to write at.
-
-    Sets are written at with the criterion's doses only. Random directions are shared by all
-    sources; those of a set were drawn at its middle layer.
-    """
-    others = [f"{dose:g}" for dose in config.other_doses] + [RAW] * config.raw
-    added: list[tuple[Operator, str]] = [("addition", dose) for dose in others]
-    for operator, dose in dict.fromkeys([*MAIN_DOSE.items(), *added]):
-        is_main = dose == MAIN_DOSE[operator]
-        for target in setup.targets if is_main else setup.targets[: len(setup.singles)]:
-            for source in (x for x in setup.sources if target.written(x)):
-                yield Job(operator, dose, setup.layers[source].direction, target, source)
-            n_draws = config.n_null if target.kind == "single" else config.n_null_set
-            for family, draw, null in setup.layers[target.layers[len(target.layers) // 2]].nulls:
-                if draw < (n_draws if is_main else config.n_null_other):
-                    yield Job(operator, dose, null, target, None, family, draw)
+def nulls_in_turn(
+    lab: Lab, sources: Sources, n: int, purpose: str
+) -> list[tuple[int, str, int, Direction]]:
+    """`n` random directions of every family, drawn at one source after the other."""
+    drawn = [(x, lab.nulls(source, n, purpose)) for x, source in sources.items()]
+    turns = (drawn[i % len(drawn)] for i in range(len(drawn[0][1])))
+    return [(x, *found[i]) for i, (x, found) in enumerate(turns)]
 
 
-def meter_of(config: Config, lab: Lab, prompts: Prompts) -> Meter:
-    """Addition is measured on harmless validation prompts, ablation on harmful ones.
-
-    Random directions are measured on the first of them, the sets `addition.null`, `ablation.null`.
-    """
-    sets = dict(zip(OPERATORS, reversed(prompts.validation), strict=True))
-    first = {f"{name}.null": texts[: config.n_null_prompts] for name, texts in sets.items()}
-    return Meter(lab, {**sets, **first}, answer_tokens=config.max_new_tokens)
-
-
-def measure(config: Config, setup: Setup, meter: Meter) -> pd.DataFrame:
-    """The effect of every direction at every target, one cell a row, by source; nulls come last.
-
-    Columns: those of `Job`, the target by its name; its `kind`; the `edit` and its name, `cell`;
-    `effects` on every prompt in nats, their mean `effect` and number `n`. A null has no source.
-    """
-    rows = []
-    for job in meter.lab.progress(list(jobs(config, setup)), "transfer cells"):
-        edit = job.edit(setup.layers)
-        on = job.operator if job.source is not None else f"{job.operator}.null"
-        edited = meter.scores(on, edit).openings
-        effects = shift(job.operator, meter.scores(job.operator).openings[: len(edited)], edited)
-        where = {"target": job.target.name, "kind": job.target.kind, "cell": edit.name}
-        found = {"edit": edit, "effects": effects, "effect": effects.mean(), "n": len(effects)}
-        rows.append({**vars(job), **where, **found})
-    return pd.DataFrame(rows).sort_values("source", kind="stable")
+def layer_sets(setup: Setup, source: int, n_halves: int) -> dict[tuple[str, int], Layers]:
+    """Sets of layers without the source, by kind and number; every second half is a complement."""
+    n = setup.lab.model.n_layers
+    away = [x for x in range(n) if abs(x - source) > 1]
+    second = tuple(x for x in range(n // 3, n) if (x - source) % 2)
+    found: dict[tuple[str, int], Layers] = {("all_but", 0): tuple(away), ("second", 0): second}
+    rng = setup.lab.rng(f"06.halves.{source}")
+    for i in range(n_halves):
+        halves = np.array_split(rng.permutation(away), 2)
+        for j, half in enumerate(halves):
+            found["halves", 2 * i + j] = tuple(sorted(map(int, half)))
+    return found
 
 
-def shift(operator: Operator, base: Score, edited: Score) -> Score:
-    """How far an edit moves a score the way it should: up by addition, down by ablation."""
-    return edited - base if operator == "addition" else base - edited
+def windows(setup: Setup, source: int) -> dict[tuple[str, int], Layers]:
+    """All layers, and the quarters of the depth that hold neither the source nor a neighbour."""
+    n = setup.lab.model.n_layers
+    quarters = [tuple(map(int, part)) for part in np.array_split(np.arange(n), 4)]
+    away = [q for q in quarters if q and all(abs(x - source) > 1 for x in q)]
+    return {("everywhere", 0): tuple(range(n)), **{("window", q[0]): q for q in away}}
 
 
-def generated(config: Config, meter: Meter, cells: pd.DataFrame) -> pd.DataFrame:
-    """Refusal rates of generated answers in cells spread evenly over the range of effects."""
-    rows = []
+def set_jobs(config: Config, setup: Setup) -> Iterator[Job]:
+    """Ablation at sets: every source and its re-extractions, windows of the strongest, nulls."""
+    sets = {source: layer_sets(setup, source, config.n_halves) for source in setup.chosen}
+    for source, named in sets.items():
+        for (kind, number), layers in named.items():
+            for draw, one in enumerate(setup.again[source]):
+                yield Job(kind, source, number, one, setup.sites(layers), REAL, draw)
+    strongest = setup.chosen[0]
+    for (kind, number), layers in windows(setup, strongest).items():
+        direction = setup.layers[strongest].direction
+        yield Job(kind, strongest, number, direction, setup.sites(layers))
+    for at, family, draw, null in null_draws(config, setup):
+        for (kind, number), layers in sets[at].items():
+            yield Job(kind, at, number, null, setup.sites(layers), family, draw)
+
+
+def null_draws(config: Config, setup: Setup) -> list[tuple[int, str, int, Direction]]:
+    """The random directions of sets and single layers."""
+    sources = {x: setup.layers[x] for x in setup.chosen}
+    return nulls_in_turn(setup.lab, sources, config.n_nulls, "06.nulls")
+
+
+def single_jobs(config: Config, setup: Setup) -> Iterator[Job]:
+    """Addition and ablation at single targets: their own direction, far sources, nulls."""
+    nulls = null_draws(config, setup)
     for operator in OPERATORS:
-        base, n = meter.refused(operator), len(meter.prompts[operator])
-        ranked = cells[cells["operator"] == operator].sort_values(["effect", "cell"])
-        for group, wanted in ((operator, config.n_generated), ("null", config.n_generated_null)):
-            among = ranked[ranked["source"].isna() == (group == "null")]
-            chosen = among.iloc[spaced(range(len(among)), wanted // 2)]
-            named = f"answers, {operator}, {group}"
-            for cell in meter.lab.progress(chosen.itertuples(), named, len(chosen)):
-                rate = meter.refused(operator, cell.edit)
-                change = shift(operator, base, rate)
-                rows.append((group, cell.cell, cell.effect, base, rate, change, n))
-    columns = ["group", "cell", "effect", "base_rate", "rate", "change", "n"]
+        for t in setup.targets:
+            norm = setup.layers[t].direction.norm if operator == "addition" else 0.0
+            sites = (Site(t, "pre"),) if operator == "addition" else setup.sites([t])
+            own = [(f"{operator}/own", t, one) for one in setup.again[t]]
+            far = [
+                (f"{operator}/far", source, one)
+                for source in setup.chosen
+                if setup.is_far(source, t, operator)
+                for one in setup.again[source]
+            ]
+            for i, (kind, source, one) in enumerate([*own, *far]):
+                draw = i % (1 + config.n_reextractions)
+                yield Job(kind, source, t, one, sites, REAL, draw, norm)
+            for at, family, draw, null in nulls:
+                yield Job(f"{operator}/null", at, t, null, sites, family, draw, norm)
+
+
+def profile_jobs(setup: Setup) -> Iterator[Job]:
+    """The strongest source's direction, ablated at every single layer away from it."""
+    strongest = setup.chosen[0]
+    for layer in setup.layers:
+        if abs(layer - strongest) > 1:
+            direction = setup.layers[strongest].direction
+            yield Job("profile", strongest, layer, direction, setup.sites([layer]))
+
+
+def meter_for(config: Config, lab: Lab) -> Meter:
+    """As many harmful as harmless test prompts."""
+    sets = {HARMFUL: lab.harmful_test.texts, HARMLESS: lab.harmless_test.texts}
+    n = min(config.n_test, *map(len, sets.values()))
+    orders = {on: lab.rng(f"06.{on}").permutation(len(texts))[:n] for on, texts in sets.items()}
+    chosen = {on: tuple(sets[on][i] for i in order) for on, order in orders.items()}
+    return Meter(lab, chosen, answer_tokens=config.answer_tokens)
+
+
+def scored(meter: Meter, jobs: Sequence[Job]) -> pd.DataFrame:
+    """Refusal odds, in nats. Columns: kind, source, target, family, draw, prompts, prompt, odds.
+
+    Rows of the kind "base" are of the unedited model; `prompt` is the row within its set.
+    """
+    columns = ["kind", "source", "target", "family", "draw", "prompts", "prompt", "odds"]
+    found = {("base", -1, -1, REAL, 0, on): meter.scores(on).odds for on in meter.prompts}
+    for job in meter.lab.progress(jobs, "directions at layers"):
+        key = job.kind, job.source, job.target, job.family, job.draw, job.on
+        found[key] = meter.scores(job.on, job.edit).odds
+    rows = [(*key, row, x) for key, odds in found.items() for row, x in enumerate(odds)]
     return pd.DataFrame(rows, columns=columns)
+
+
+def answered(meter: Meter, jobs: Sequence[Job], strongest: int) -> pd.DataFrame:
+    """Class of the answer to every harmful test prompt. Columns: condition, prompt (id), answer."""
+    edits = {
+        job.kind: job.edit
+        for job in jobs
+        if job.kind in ANSWERED and (job.source, job.family, job.draw) == (strongest, REAL, 0)
+    }
+    ids = [hashlib.sha256(text.encode()).hexdigest()[:10] for text in meter.prompts[HARMFUL]]
+    parts = [
+        pd.DataFrame({"condition": name, "prompt": ids, "answer": meter.answers(HARMFUL, edit)})
+        for name, edit in ({"base": BASE} | edits).items()
+    ]
+    return pd.concat(parts, ignore_index=True)

@@ -20,11 +20,14 @@ Objections, and what was done:
   are left out too, and single layers are a sixth of the depth away or more.
 - Half of the source's effect at home mixes transfer with how potent the target is: 06c and 06d
   divide by what the target's own direction does there, pooled over targets.
+- What is added at a layer stays in the stream until the source's own layer reads it, so a deeper
+  layer's direction works at shallower ones in any model: 06c asks of deeper targets only.
 - Sources and targets that do nothing would make ratios of noise. Gates leave them out, by other
   prompts (sources) or against random directions (targets), before any transfer is looked at.
 - Cosines fall with depth and effects change with it, and neighbours repeat one another: 06e takes
   depth and its square out, counts layers, not prompts, and asks for more than circular shifts give.
   It has no random directions: layers where any edit does more would count, and the figure says so.
+- Ranks see differences of a thousandth: the fall has to differ by a part of its mean as well.
 - A few dimensions that no layer touches make all layers alike: 06f must hold without them as well.
 - Layers with nothing in common have no ratio: too little of it at any distance is no support.
 - A step of two layers always looks like the identity: 06f weighs three distances alike, up to
@@ -52,6 +55,7 @@ MIN_RATIO = 0.5
 MIN_OWN = 0.5  # nats
 MAX_PARTIAL = -0.3
 MIN_LAYERS = 20
+MIN_EXCESS = 0.1  # of the mean fall
 DISTANCES = (1 / 6, 1 / 3, 1 / 2)  # of the depth
 MIN_LIKENESS = 0.8  # of the R^2 of a rotation
 MIN_R2 = 0.2
@@ -75,7 +79,7 @@ SETS = (
 )
 SINGLE = (
     "{} Ratio of the mean effect of sources at targets "
-    f"{FAR:.3f} of the depth or more away (at least {FAR_LAYERS} layers) to that of the targets' "
+    f"{FAR:.3f} of the depth or more {{}} (at least {FAR_LAYERS} layers) to that of the targets' "
     "own directions; only targets count whose own effect is above that of every random direction "
     f"there, by an interval. Supported if its 95% interval lies above {MIN_RATIO}, rejected if "
     "below, else inconclusive. Support is blocked unless it is above the largest ratio of random "
@@ -113,10 +117,10 @@ CLAIMS = (
         key="06c",
         notes="ablation can be applied anywhere and need not to be applied on the layer where it "
         "was extracted; activations from all layers are on the same space",
-        statement="Added at one far layer, a direction does as that layer's own direction does.",
+        statement="Added at one far, deeper layer, a direction does as the layer's own does.",
         criterion=SINGLE.format(
             "Added at one layer, at the norm of its own direction; rise of the refusal odds of "
-            "harmless test prompts."
+            "harmless test prompts.", "deeper",
         ),
         estimates=("ratio.addition", "margin.addition", "own.addition", "targets.addition",
                    "sources"),
@@ -125,9 +129,10 @@ CLAIMS = (
         key="06d",
         notes="ablation can be applied anywhere and need not to be applied on the layer where it "
         "was extracted",
-        statement="Ablated at one far layer, a direction does as that layer's own direction does.",
+        statement="Ablated at one far layer, a direction does as the layer's own does.",
         criterion=SINGLE.format(
-            "Ablated at one layer's states; fall of the refusal odds of harmful test prompts."
+            "Ablated at one layer's states; fall of the refusal odds of harmful test prompts.",
+            "away",
         ),
         estimates=("ratio.ablation", "margin.ablation", "own.ablation", "targets.ablation",
                    "sources"),
@@ -139,12 +144,15 @@ CLAIMS = (
         criterion="The direction of the source that does most on validation prompts, ablated at "
         "one layer, for every layer but the first, the source and its neighbours. Rank correlation "
         "over layers of the fall of the refusal odds with the cosine of the class means, depth and "
-        "its square partialled out; interval over prompts and layers together (Fisher's z). "
-        f"Supported if its 95% interval lies below {MAX_PARTIAL} and circular shifts give it in at "
-        f"most {SIGNIFICANCE} of the cases; rejected if it lies above {MAX_PARTIAL}; else "
-        f"inconclusive. Untestable with fewer than {MIN_LAYERS} layers, or unless the interval of "
+        "its square partialled out; interval over prompts and layers together (Fisher's z). And "
+        "the excess: the mean fall at the half of the layers with lower cosine minus that at the "
+        "others, both less what depth and its square predict, over the mean of all. "
+        f"Supported if the 95% interval of the first lies below {MAX_PARTIAL}, that of the second "
+        f"above {MIN_EXCESS}, and circular shifts give the first in at most {SIGNIFICANCE} of the "
+        f"cases; rejected if the first lies above {MAX_PARTIAL} or the second below {MIN_EXCESS}; "
+        "else inconclusive. Untestable with fewer than {MIN_LAYERS} layers, or unless the interval of "
         f"the mean fall lies above 0. {COUNTING} {ABSENT}",
-        estimates=("profile.partial", "profile.fall", "sources"),
+        estimates=("profile.partial", "profile.excess", "profile.fall", "sources"),
     ),
     Claim(
         key="06f",
@@ -153,7 +161,7 @@ CLAIMS = (
         "rotation can.",
         criterion="Held-out R^2 of the identity (centred, one scale of 0 or more) over that of a "
         "rotation (Procrustes), both in the principal components of the target, one per 5 "
-        "prompts; last token of the instruction. Mean over pairs of layers "
+        "prompts; last token of the instruction. Of means over pairs of layers "
         f"{DISTANCES[0]:.3f}, {DISTANCES[1]:.3f} and {DISTANCES[2]:.3f} of the depth apart; 95% "
         f"interval by halves of the prompts. Supported if it lies above {MIN_LIKENESS} with all "
         f"dimensions, and without the {N_LARGEST} of either layer that vary most; rejected if "
@@ -206,10 +214,13 @@ def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:
         few = e[f"targets.{operator}"].value < MIN_SOURCES or none
         weak = few or not e[f"own.{operator}"].above(MIN_OWN)
         found[key] = "untestable" if weak else as_own(e, operator)
-    partial = e["profile.partial"]
+    partial, excess = e["profile.partial"], e["profile.excess"]
     silent = none or partial.n < MIN_LAYERS or not e["profile.fall"].above(0)
     aligned = partial.p is not None and partial.p <= SIGNIFICANCE
-    follows = decide(partial.below(MAX_PARTIAL) and aligned, partial.above(MAX_PARTIAL))
+    follows = decide(
+        partial.below(MAX_PARTIAL) and excess.above(MIN_EXCESS) and aligned,
+        partial.above(MAX_PARTIAL) or excess.below(MIN_EXCESS),
+    )
     return found | {"06e": "untestable" if silent else follows, "06f": same_space(e)}
 
 

@@ -2,64 +2,78 @@
 
 from collections.abc import Mapping
 
-import pandas as pd
-
-from experiments.lab.estimate import Estimate
+from experiments.lab import selection as selecting
+from experiments.lab.accuracy import accuracy_estimate
+from experiments.lab.estimate import Estimate, number
 from experiments.lab.lab import Lab
 from experiments.lab.results import Result
 from experiments.lab.rules import lacks_behaviour
-from experiments.lab.selection import answering_prompts, gate_estimates
+from interp.errors import ExperimentError
 
-from . import estimates, tables
-from .measure import SET_KINDS, generated, measure, meter_of, prepare
-from .protocol import OPERATORS, Config
+from . import estimates, measure, spaces, tables
+from .protocol import Config
+
+LEAST_LAYERS = 4
 
 
 def run(config: Config, lab: Lab) -> Result:
-    """Measure the transfer matrix, its nulls, and what explains it."""
-    prompts = answering_prompts(lab, config.n_train, config.n_prompts)
-    setup, meter = prepare(config, lab, prompts), meter_of(config, lab, prompts)
-    cells = measure(config, setup, meter)
-    transfers = {o: estimates.transfer(cells, setup, o, config.far_layers) for o in OPERATORS}
-    cosines = tables.cosine_table(setup)
-    likeness, of_likeness = tables.likeness(setup, int(lab.rng("alignment of 06").integers(2**31)))
-    frames = {
-        **tables.matrices(cells),
-        "distance": pd.concat([tables.distance_table(*item) for item in transfers.items()]),
-        "effect_cosine": tables.effect_by_cosine(cells, setup, config.far_layers),
-        "cosines": cosines,
-        "alignment": likeness,
-        "per_prompt": tables.per_prompt(cells),
+    """Directions of all layers, those that count, and what they do at sets and single layers."""
+    if lab.model.n_layers < LEAST_LAYERS:
+        raise ExperimentError(f"Transfer needs a model of {LEAST_LAYERS} layers or more.")
+    prompts = selecting.answering_prompts(lab, config.n_train, config.n_validation)
+    setup = measure.prepare(config, lab, prompts)
+    for layer in setup.chosen:
+        lab.save_direction(f"source_{layer}", setup.layers[layer].direction)
+    meter = measure.meter_for(config, lab)
+    jobs = [
+        *measure.set_jobs(config, setup),
+        *measure.single_jobs(config, setup),
+        *measure.profile_jobs(setup),
+    ]
+    scores = measure.scored(meter, jobs)
+    answers = measure.answered(meter, jobs, setup.chosen[0])
+    likeness = spaces.likeness(config, lab)
+    cosines = tables.class_cosines(setup.layers)
+    found = (
+        *selecting.gate_estimates(prompts),
+        *estimates.gate_estimates(setup.gate, scores),
+        *estimates.set_estimates(scores),
+        *estimates.single_estimates(scores),
+        *estimates.profile_estimates(scores, cosines, int(lab.rng("06.z").integers(2**31))),
+        *spaces.space_estimates(likeness),
+        *estimates.rate_estimates(answers),
+        accuracy_estimate(lab.model.info.name),
+    )
+    named = {estimate.name: estimate for estimate in found}
+    drawn = {
+        "sets": tables.sets_table(scores, named),
+        "sources": tables.sources_table(scores, setup.gate),
+        "singles": tables.singles_table(scores),
+        "profile": tables.profile_table(scores, cosines),
+        "cosines": tables.cosine_table(setup),
+        "alignment": spaces.distance_table(likeness),
+        "rates": tables.rates_table(answers, scores, named),
+        "alignment_pairs": likeness,
+        "gate": setup.gate,
+        "scores": scores.round({"odds": 4}),
+        "prompts": answers,
     }
-    found = [*gate_estimates(prompts), *estimates.base_estimates(meter)]
-    rng, seed = lab.rng("bootstrap of 06"), int(lab.rng("permutations of 06").integers(2**31))
-    for operator, t in transfers.items():
-        found += estimates.transfer_estimates(operator, t, rng)
-        found += [estimates.set_estimate(cells, operator, kind, rng) for kind in SET_KINDS]
-        found += estimates.explanations(operator, t, setup, config.n_permutations, seed)
-    found += [*tables.cosine_estimates(cosines, config.far_layers), *of_likeness]
-    if config.n_generated:
-        frames["generated"] = generated(config, meter, cells)
-        found += estimates.generated_estimates(frames["generated"], config.n_permutations)
-    by_name = {estimate.name: estimate for estimate in found}
-    return Result(tuple(found), {**frames, "sets": tables.set_table(by_name)}, observation(by_name))
+    return Result(found, drawn, observation(named))
 
 
-def observation(found: Mapping[str, Estimate]) -> str:
-    """One paragraph with the numbers that decide."""
-    parts = []
-    if lacks_behaviour(found):
-        refused, accepted = found["train.refused"], found["train.accepted"]
-        parts.append(
-            f"Behaviour absent: of the train prompts {refused.value:.0f} of {refused.n} harmful "
-            f"ones are refused and {accepted.value:.0f} of {accepted.n} harmless ones accepted."
-        )
-    for operator in OPERATORS:
-        names = "sources_present", "own_effect", "far_effect", "far_share_of_own", "sources_passing"
-        present, own, far, share, passing = (found[f"{name}.{operator}"] for name in names)
-        parts.append(
-            f"{operator.capitalize()}: at its own layer {own}, above the null for "
-            f"{round(present.value * present.n)} of {present.n} sources; far from it {far}; far "
-            f"over own {share}; {round(passing.value * passing.n)} of {passing.n} sources pass."
-        )
-    return " ".join(parts)
+def observation(e: Mapping[str, Estimate]) -> str:
+    """One paragraph that quotes the numbers."""
+    absent = f"Behaviour absent: {number(e['train.refused'].value)} of {e['train.refused'].n} "
+    absent += "harmful train prompts are refused. "
+    return (
+        f"{absent if lacks_behaviour(e) else ''}{number(e['sources'].value)} of {e['sources'].n} "
+        f"sources count; the gap is {e['gap']}. Left of it, ablated at all layers but the source "
+        f"and its neighbours {e['left.all_but']}, at random halves {e['left.halves']}, at every "
+        f"second layer {e['left.second']}. At single far layers a direction does "
+        f"{e['ratio.addition']} of the own direction's addition ({e['own.addition']}), and "
+        f"{e['ratio.ablation']} of its ablation ({e['own.ablation']}). Effect and cosine of the "
+        f"class means over {e['profile.partial'].n} layers: {e['profile.partial']}. The identity "
+        f"explains {e['same_space.all']} of what a rotation does, {e['same_space.without']} "
+        f"without the largest dimensions. Answers refused: {e['refusal_rate.base']}, everywhere "
+        f"{e['refusal_rate.everywhere']}, without the source {e['refusal_rate.all_but']}."
+    )

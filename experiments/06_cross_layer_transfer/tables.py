@@ -1,155 +1,105 @@
-"""Tables of experiment 06, one per figure, and what is estimated from them alone."""
+"""From the refusal odds of experiment 06 to the tables that figures are drawn from."""
 
 from collections.abc import Mapping
-from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
 
 from experiments.lab.estimate import Estimate
-from interp import alignment
 from interp.directions import cosine
-from interp.stats import null_interval
+from interp.geometry import mean_cosine
 
-from .estimates import Transfer, set_name
-from .measure import MAIN_DOSE, RAW, SET_KINDS, Setup
-from .protocol import NULL_PERCENTILE, OPERATORS, OWN_SHARE, Operator
-
-LIKENESS = {"cka": alignment.debiased_cka, "procrustes": alignment.procrustes_r2}
-BIASED = {"cka": {"Gaussian noise, biased CKA": alignment.linear_cka}}
+from .estimates import base_of, interval, left, odds_of, worst_halves
+from .measure import HARMFUL, HARMLESS, REAL, SETS, Setup, Sources
+from .protocol import OPERATORS
 
 
-def matrices(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Mean effect per operator, dose, source and target; source "null" is the nulls' percentile."""
-    parts = []
-    for _, at in cells.groupby(["operator", "dose"], sort=False):
-        keys = ["operator", "dose", "target", "kind", "n"]
-        drawn = at[at["source"].isna()].groupby(keys, sort=False)["effect"]
-        top = drawn.agg(lambda effects: np.percentile(effects, NULL_PERCENTILE)).reset_index()
-        parts += [at.dropna(subset="source").astype({"source": int}), top.assign(source="null")]
-    columns = ["operator", "dose", "source", "target", "effect", "n", "kind"]
-    table = pd.concat(parts).reindex(columns=columns)
-    name = ("transfer_" + table["operator"]).mask(table["dose"] == RAW, "transfer_raw")
-    name = name.mask(table["kind"] != "single", "transfer_sets")
-    return {str(name): part for name, part in table.groupby(name, sort=False)}
-
-
-def per_prompt(cells: pd.DataFrame) -> pd.DataFrame:
-    """Effect of every direction at every target on each prompt, to 1e-4 nats, without any text."""
-    real = cells.dropna(subset="source").astype({"source": int})
-    effects = pd.DataFrame([dict(enumerate(np.round(e, 4).tolist())) for e in real["effects"]])
-    keys = real[["operator", "dose", "source", "target"]].reset_index(drop=True)
-    return pd.concat([keys, effects.add_prefix("prompt_")], axis=1)
-
-
-def distance_table(operator: Operator, t: Transfer) -> pd.DataFrame:
-    """Per distance of target from source: median effect, quartiles, and the null's 95% range."""
-    gap = np.subtract.outer(np.array(t.layers), np.array(t.sources)).T
+def sets_table(scores: pd.DataFrame, estimates: Mapping[str, Estimate]) -> pd.DataFrame:
+    """Share of the gap left: median over sources at each kind of sets, windows of the strongest."""
     rows = []
-    for distance in np.unique(gap):
-        at = gap == distance
-        low, value, high = np.percentile(t.means[at], (25, 50, 75))
-        null = null_interval(t.null[:, at].ravel())
-        rows.append((operator, distance, value, low, high, *null, int(at.sum())))
-    columns = ["operator", "distance", "value", "low", "high", "null_low", "null_high", "pairs"]
-    criterion = OWN_SHARE * float(np.median(t.own(t.means)))
-    return pd.DataFrame(rows, columns=columns).assign(criterion=criterion, n=t.effects.shape[-1])
+    for kind in SETS:
+        e = estimates[f"left.{kind}"]
+        rows.append((kind, "sources", e.value, e.low, e.high, e.null_low, e.null_high, e.n))
+    base = scores[scores.kind == "base"]
+    for kind in ("everywhere", "window"):
+        shown = scores[scores.kind == kind]
+        for number in sorted(shown.target.unique()):
+            found = interval(*left(pd.concat([base, shown[shown.target == number]]), kind)[::2])
+            name = f"window from {number}" if kind == "window" else kind
+            limits = found.low, found.high, np.nan, np.nan
+            rows.append((name, "strongest", found.value, *limits, found.n))
+    columns = ["label", "group", "value", "low", "high", "null_low", "null_high", "n"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def effect_by_cosine(cells: pd.DataFrame, setup: Setup, far_layers: int) -> pd.DataFrame:
-    """Effect of an addition at a single layer against the cosine with that layer's direction.
+def sources_table(scores: pd.DataFrame, gate: pd.DataFrame) -> pd.DataFrame:
+    """Share of the gap that each source's direction leaves. Columns: source, kind, value, n, ..."""
+    harmful, harmless = base_of(scores).mean(1)
+    rows = []
+    for kind in SETS:
+        odds = odds_of(scores, kind, False, "source", "target")[0].mean(0)
+        found = worst_halves((odds - harmless) / (harmful - harmless))
+        sources = np.sort(scores[(scores.kind == kind) & (scores.family == REAL)].source.unique())
+        rows += [
+            (x, kind, share, scores.prompt.nunique())
+            for x, share in zip(sources, found, strict=True)
+        ]
+    table = pd.DataFrame(rows, columns=["source", "kind", "value", "n"])
+    return table.merge(gate.rename(columns={"layer": "source"}), on="source")
 
-    Groups: null (drawn first, under the others), own layer, nearer than `far_layers`, and far.
-    """
-    added = cells.query(f"dose == '{MAIN_DOSE['addition']}' and kind == 'single'")
-    layer = added["target"].astype(int)
-    distance = (layer - added["source"]).abs()
-    is_of = {"null": distance.isna(), "own layer": distance == 0, "nearer": distance < far_layers}
-    directions = zip(added["direction"], layer, strict=True)
-    table = added.assign(
-        group=np.select(list(is_of.values()), list(is_of), f"{far_layers} or more layers away"),
-        layer=layer,
-        cosine=[cosine(direction, setup.layers[x].direction) for direction, x in directions],
-    )
-    table = table.sort_values("group", kind="stable", key=lambda group: group != "null")
-    return table.reindex(columns=["group", "source", "layer", "cosine", "effect", "n"])
+
+def singles_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Effect of every direction at every single layer, in nats, and the largest random one's."""
+    base = scores[scores.kind == "base"].groupby("prompts")["odds"].mean()
+    parts = []
+    for operator, sign, on in zip(OPERATORS, (1, -1), (HARMLESS, HARMFUL), strict=True):
+        for kind in ("own", "far", "null"):
+            part = scores[(scores.kind == f"{operator}/{kind}")]
+            part = part[(part.family != REAL) | (part.draw == 0)]
+            keys = ["source", "target", "family", "draw"]
+            means = (sign * (part.groupby(keys)["odds"].mean() - base[on])).reset_index(
+                name="value"
+            )
+            parts.append(means.assign(operator=operator, kind=kind, n=part.prompt.nunique()))
+    table = pd.concat(parts, ignore_index=True)
+    largest = table[table.kind == "null"].groupby(["operator", "target"])["value"].max()
+    return table.join(largest.rename("null"), on=["operator", "target"])
+
+
+def profile_table(scores: pd.DataFrame, cosines: pd.Series) -> pd.DataFrame:
+    """Fall of the odds by the strongest source's direction at every layer, with its cosine."""
+    part = scores[scores.kind == "profile"]
+    falls = base_of(scores)[0].mean() - part.groupby("target")["odds"].mean()
+    table = falls.rename("effect").reset_index().rename(columns={"target": "layer"})
+    return table.assign(cosine=cosines[table.layer].to_numpy(), n=part.prompt.nunique())
+
+
+def class_cosines(layers: Sources) -> pd.Series:
+    """Cosine of the class means by layer."""
+    found = {
+        x: float(mean_cosine(source.positive[:, None], source.negative[:, None])[0])
+        for x, source in layers.items()
+    }
+    return pd.Series(found)
 
 
 def cosine_table(setup: Setup) -> pd.DataFrame:
-    """Cosines between the layers' directions (draw -1), and between those of permuted labels.
-
-    A draw permutes the labels alike at every layer, since layers share the prompts.
-    """
-    drawn = {x: [setup.layers[x].direction] for x in setup.singles}
-    for x, found in drawn.items():
-        found += [null for family, _, null in setup.layers[x].nulls if family == "label_permuted"]
-    rows = [
-        (draw, first, second, cosine(a, b))
-        for first, second in product(drawn, repeat=2)
-        for draw, (a, b) in enumerate(zip(drawn[first], drawn[second], strict=True), start=-1)
-    ]
-    return pd.DataFrame(rows, columns=["draw", "first", "second", "cosine"])
+    """Cosines between the layers' directions."""
+    units = {x: source.direction for x, source in setup.layers.items()}
+    rows = [(a, b, cosine(units[a], units[b])) for a in units for b in units]
+    return pd.DataFrame(rows, columns=["first", "second", "cosine"])
 
 
-def cosine_estimates(cosines: pd.DataFrame, far_layers: int) -> list[Estimate]:
-    """Median cosine of far layers' directions against label permutations; empty without such."""
-    far = cosines.query(f"first - second >= {far_layers}")
-    if far.empty:
-        return []
-    medians = far.query("draw >= 0").groupby("draw")["cosine"].median()
-    found = far.query("draw < 0")["cosine"]
-    return [over_pairs("cosine.far", found, null_interval(medians.to_numpy()), "cosine")]
-
-
-def likeness(setup: Setup, seed: int) -> tuple[pd.DataFrame, list[Estimate]]:
-    """Debiased CKA and held-out Procrustes R^2 of pairs of layers: median and range by distance.
-
-    Two noise nulls: the pairs with their samples shuffled, and Gaussian noise, mean of three draws.
-    Estimated are the medians over neighbours among the layers, and over all pairs.
-    """
-    states = {x: setup.layers[x].states.double().numpy() for x in setup.singles}
-    n, d_model = states[setup.singles[0]].shape
-    spans = {x: alignment.sample_span(values) for x, values in states.items()}
-    tables, estimates = [], []
-    for name, measure in LIKENESS.items():
-        pairs = pairs_of_layers(spans, measure, seed)
-        null = null_interval(pairs["shuffled"].to_numpy())
-        found = pairs.groupby("distance")["value"].agg(value="median", low="min", high="max")
-        parts = [found.assign(data="activations")]
-        for data, of_noise in {"Gaussian noise": measure, **BIASED.get(name, {})}.items():
-            value = alignment.gaussian_null(of_noise, n, d_model, 3, seed).mean()
-            parts.append(found.assign(data=data, value=value, low=np.nan, high=np.nan))
-        table = pd.concat(parts).sort_index(kind="stable").reset_index()
-        tables.append(table.assign(measure=name, null_low=null[0], null_high=null[1], n=n))
-        near = pairs[pairs["distance"] == pairs["distance"].min()]
-        for kind, chosen in (("neighbours", near), ("all", pairs)):
-            estimates.append(over_pairs(f"alignment.{name}.{kind}", chosen["value"], null))
-    columns = ["data", "measure", "distance", "value", "low", "high", "null_low", "null_high", "n"]
-    return pd.concat(tables).reindex(columns=columns), estimates
-
-
-def pairs_of_layers(
-    spans: Mapping[int, Float[np.ndarray, "sample rank"]], measure: alignment.Measure, seed: int
+def rates_table(
+    answers: pd.DataFrame, scores: pd.DataFrame, estimates: Mapping[str, Estimate]
 ) -> pd.DataFrame:
-    """A measure of every pair of layers, and of the pair once with its samples shuffled."""
+    """Refusal rate of answers under the strongest source's edits, with the mean refusal odds."""
+    strongest = scores[scores.kind == "everywhere"].source.iloc[0]
+    of_it = scores[(scores.family == REAL) & (scores.draw == 0) & (scores.prompts == HARMFUL)]
+    odds = of_it[of_it.source.isin([-1, strongest])].groupby("kind")["odds"].mean()
     rows = []
-    for i, (first, second) in enumerate(combinations(spans, 2)):
-        pair = spans[first], spans[second]
-        shuffled = alignment.shuffled_null(measure, *pair, 1, seed + i)[0]
-        rows.append((second - first, measure(*pair), shuffled))
-    return pd.DataFrame(rows, columns=["distance", "value", "shuffled"])
-
-
-def over_pairs(name: str, values: pd.Series, null: tuple[float, float], unit: str = "") -> Estimate:
-    """A median over pairs of layers, which share layers: it has a null and no interval."""
-    return Estimate(name, float(values.median()), None, None, *null, len(values), unit=unit)
-
-
-def set_table(estimates: Mapping[str, Estimate]) -> pd.DataFrame:
-    """Effect of writing at a set of layers, per operator and kind of set, with single layers."""
-    found = [("one layer, far", o, estimates[f"far_effect.{o}"]) for o in OPERATORS]
-    found += [(kind, o, estimates[set_name(o, kind)]) for kind in SET_KINDS for o in OPERATORS]
-    columns = ["value", "low", "high", "null_low", "null_high", "n"]
-    rows = [(kind, o, *(getattr(e, column) for column in columns)) for kind, o, e in found]
-    return pd.DataFrame(rows, columns=["layers", "operator", *columns])
+    for name in answers.condition.unique():
+        e = estimates[f"refusal_rate.{name}"]
+        rows.append((name, odds[name], e.value, e.low, e.high, e.n))
+    columns = ["condition", "odds", "value", "low", "high", "n"]
+    return pd.DataFrame(rows, columns=columns).assign(source=strongest)
