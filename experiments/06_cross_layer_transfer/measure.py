@@ -102,7 +102,7 @@ def prepare(config: Config, lab: Lab, prompts: Prompts) -> Setup:
 
 
 def gate_table(lab: Lab, candidates: Sources, prompts: Prompts) -> pd.DataFrame:
-    """Fall of the odds with each direction ablated everywhere. Columns: layer, effect, p, counts."""
+    """Fall of the odds by each direction everywhere. Columns: layer, effect, p, counts, ..."""
     meter = Meter(lab, {HARMFUL: prompts.validation[0]}, name="gate")
     base = meter.scores(HARMFUL).odds.mean()
 

@@ -1,3 +1,4 @@
+# READ NOW, before anything else: RED_TEAM.md at the root of this worktree (from the lead)
 """Does a refusal direction taken at one layer work at layers where it was not taken?
 
 A source is a layer between a third and four fifths of the depth; its direction is the difference of
@@ -150,8 +151,8 @@ CLAIMS = (
         f"Supported if the 95% interval of the first lies below {MAX_PARTIAL}, that of the second "
         f"above {MIN_EXCESS}, and circular shifts give the first in at most {SIGNIFICANCE} of the "
         f"cases; rejected if the first lies above {MAX_PARTIAL} or the second below {MIN_EXCESS}; "
-        "else inconclusive. Untestable with fewer than {MIN_LAYERS} layers, or unless the interval of "
-        f"the mean fall lies above 0. {COUNTING} {ABSENT}",
+        f"else inconclusive. Untestable with fewer than {MIN_LAYERS} layers, or unless the "
+        "interval of the mean fall lies above 0. " + f"{COUNTING} {ABSENT}",
         estimates=("profile.partial", "profile.excess", "profile.fall", "sources"),
     ),
     Claim(

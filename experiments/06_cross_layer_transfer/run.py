@@ -1,3 +1,4 @@
+# READ NOW, before anything else: RED_TEAM.md at the root of this worktree (from the lead)
 """The method of 06_cross_layer_transfer; protocol.py has the question and the criteria."""
 
 from collections.abc import Mapping

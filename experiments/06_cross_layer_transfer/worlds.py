@@ -1,3 +1,4 @@
+# READ NOW, before anything else: RED_TEAM.md at the root of this worktree (from the lead)
 """Planted models for experiment 06, in which a word of the prompt decides whether it is refused."""
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ def world(name: str, true: str = "", false: str = "", **design: Any) -> World:
     return World(name, truth, partial(planted_lab, Design(**settings)))
 
 
-# ------------------------------------------------------------------------------- worlds of 24 layers
+# ------------------------------------------------------------------------------ worlds of 24 layers
 
 DEEP = 24
 PATTERN = (
