@@ -177,15 +177,15 @@ CLAIMS = (
 class Config(ExperimentConfig):
     """Directions at layers where they were not taken."""
 
-    n_train: Several = 16  # prompts per class that directions are taken from, before filtering
-    n_validation: Count = 5  # harmful prompts on which sources are held against random directions
-    n_test: Several = 6  # prompts per class that effects are measured on
+    n_train: Several = 14  # prompts per class that directions are taken from, before filtering
+    n_validation: Count = 4  # harmful prompts on which sources are held against random directions
+    n_test: Several = 5  # prompts per class that effects are measured on
     n_sources: Several = 3  # candidates, evenly spaced in depth
-    n_targets: Several = 4  # single layers, evenly spaced in depth
+    n_targets: Several = 3  # single layers, evenly spaced in depth
     n_halves: Count = 1  # random halves of the layers, each with its complement
     n_nulls: Count = 1  # random directions per family
     n_reextractions: CountOrZero = 1  # directions from resampled train prompts
-    answer_tokens: Count = 12  # greedy tokens of each answer
+    answer_tokens: Count = 8  # greedy tokens of each answer
     n_geometry: Annotated[int, Ge(25)] = 32  # prompts per class on which layers are compared
     n_pairs: Count = 3  # pairs of layers at each distance
     n_resamples: Several = 10  # halves of these prompts
@@ -222,7 +222,8 @@ def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:
         partial.below(MAX_PARTIAL) and excess.above(MIN_EXCESS) and aligned,
         partial.above(MAX_PARTIAL) or excess.below(MIN_EXCESS),
     )
-    return found | {"06e": "untestable" if silent else follows, "06f": same_space(e)}
+    found["06e"] = "untestable" if silent else follows
+    return {**found, "06f": same_space(e)}
 
 
 def ended(estimates: Mapping[str, Estimate], *sets: str) -> Verdict:

@@ -57,9 +57,8 @@ def singles_table(scores: pd.DataFrame) -> pd.DataFrame:
             part = scores[(scores.kind == f"{operator}/{kind}")]
             part = part[(part.family != REAL) | (part.draw == 0)]
             keys = ["source", "target", "family", "draw"]
-            means = (sign * (part.groupby(keys)["odds"].mean() - base[on])).reset_index(
-                name="value"
-            )
+            means = part.groupby(keys)["odds"].mean().reset_index(name="value")
+            means["value"] = sign * (means["value"].to_numpy(np.float64) - float(base[on]))
             parts.append(means.assign(operator=operator, kind=kind, n=part.prompt.nunique()))
     table = pd.concat(parts, ignore_index=True)
     largest = table[table.kind == "null"].groupby(["operator", "target"])["value"].max()

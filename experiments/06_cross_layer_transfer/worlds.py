@@ -12,7 +12,9 @@ from experiments.lab.worlds import World
 
 from .protocol import Config
 
-CONFIG = Config(answer_tokens=3, n_targets=3, n_pairs=1, n_resamples=8)
+CONFIG = Config(
+    n_train=16, n_validation=5, n_test=6, n_targets=3, answer_tokens=3, n_pairs=1, n_resamples=8
+)
 N = 8  # layers
 THREE = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
@@ -27,32 +29,8 @@ def world(name: str, true: str = "", false: str = "", **design: Any) -> World:
 # ------------------------------------------------------------------------------ worlds of 24 layers
 
 DEEP = 24
-PATTERN = (
-    1,
-    0,
-    1,
-    1,
-    0,
-    1,
-    0,
-    0,
-    0,
-    1,
-    1,
-    0,
-    0,
-    1,
-    0,
-    1,
-    1,
-    0,
-    1,
-    0,
-    0,
-    1,
-    0,
-    0,
-)  # axis of a layer
+# The axis of every layer, in no order that follows depth; 0 at every source.
+PATTERN = tuple(map(int, "101101000110010110100100"))
 
 
 def moved(sizes: Sequence[float]) -> tuple[float, ...]:
