@@ -117,7 +117,7 @@ def single_estimates(scores: pd.DataFrame) -> Iterator[Estimate]:
     for operator, sign, on in zip(OPERATORS, (1, -1), (1, 0), strict=True):
         at = base_of(scores)[on]
         own = sign * (odds_of(scores, f"{operator}/own", False, "target") - at[:, None])
-        nulls = sign * (odds_of(scores, f"{operator}/null", True, "target") - at[:, None])
+        nulls = sign * (odds_of(scores, f"{operator}/random", True, "target") - at[:, None])
         far = sign * (odds_far(scores, operator) - at[:, None, None])
         effects, null = resampled(np.concatenate([own[:, :, None], far], axis=2), nulls)
         found, drawn, n = effects[:, 0], null, own.shape[1]

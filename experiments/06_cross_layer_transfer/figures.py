@@ -52,7 +52,7 @@ def plot_sets(result: Result) -> Figure:
 def plot_singles(result: Result) -> Figure:
     """Effect of every direction at every single layer."""
     table = result.tables["singles"]
-    table = table[table.kind != "null"]
+    table = table[table.kind != "random"]
     means = table.groupby("kind")["value"].mean()
     cells = table.assign(reached=table.value <= table.null)
     return plots.matrix(

@@ -190,7 +190,7 @@ def single_jobs(config: Config, setup: Setup) -> Iterator[Job]:
                 draw = i % (1 + config.n_reextractions)
                 yield Job(kind, source, t, one, sites, REAL, draw, norm)
             for at, family, draw, null in nulls:
-                yield Job(f"{operator}/null", at, t, null, sites, family, draw, norm)
+                yield Job(f"{operator}/random", at, t, null, sites, family, draw, norm)
 
 
 def profile_jobs(setup: Setup) -> Iterator[Job]:

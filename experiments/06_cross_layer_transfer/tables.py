@@ -53,7 +53,7 @@ def singles_table(scores: pd.DataFrame) -> pd.DataFrame:
     base = scores[scores.kind == "base"].groupby("prompts")["odds"].mean()
     parts = []
     for operator, sign, on in zip(OPERATORS, (1, -1), (HARMLESS, HARMFUL), strict=True):
-        for kind in ("own", "far", "null"):
+        for kind in ("own", "far", "random"):
             part = scores[(scores.kind == f"{operator}/{kind}")]
             part = part[(part.family != REAL) | (part.draw == 0)]
             keys = ["source", "target", "family", "draw"]
@@ -61,7 +61,7 @@ def singles_table(scores: pd.DataFrame) -> pd.DataFrame:
             means["value"] = sign * (means["value"].to_numpy(np.float64) - float(base[on]))
             parts.append(means.assign(operator=operator, kind=kind, n=part.prompt.nunique()))
     table = pd.concat(parts, ignore_index=True)
-    largest = table[table.kind == "null"].groupby(["operator", "target"])["value"].max()
+    largest = table[table.kind == "random"].groupby(["operator", "target"])["value"].max()
     return table.join(largest.rename("null"), on=["operator", "target"])
 
 

@@ -59,7 +59,7 @@ WORLDS = (
           gains=(0.1,) * N, noise=0.15),
     world("is wiped, and written anew by the last layer", false="a",
           gains=(0.0,) * (N - 2) + (-1.0, 0.0), late=(1.0,)),
-    world("each of three axes suffices", false="abd", codes=THREE, strength=3.0,
+    world("each of three axes suffices", false="ab", codes=THREE, strength=3.0,
           bends=[Bend(1.0, code=code) for code in THREE]),
     world("nothing is refused, few dimensions are alike, others turned", false="abcdef",
           strength=0.0, noise=1.0, turn=90.0, outliers=7.0, topic=4.0),

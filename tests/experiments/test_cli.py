@@ -172,7 +172,7 @@ def test_experiments_and_flags_are_told_apart() -> None:
         ("05 --doses 0.9 0 --n-test 9", "05", {"doses": (0.9, 0.0), "n_test": 9}),
         ("05 --doses --seed 1", "05", {"doses": (), "seed": 1}),
         ("05 --n_train 9 --n_train 8", "05", {"n_train": 8}),
-        ("06 --other-doses 1 2 --raw", "06", {"other_doses": (1.0, 2.0), "raw": True}),
+        ("05 --doses 1 2 --n-text 3", "05", {"doses": (1.0, 2.0), "n_text": 3}),
         ("08 --variants scale@norms rotate_to@norms", "08", {"variants": VARIANTS}),
         ("01 --n-prompts None", "01", {"n_prompts": None}),
         ("--preset quick 05", "05", {}),

@@ -27,11 +27,10 @@ LEAST = {
         2: "n_train n_test n_scored n_text",
     },
     "06": {
-        0: "n_null_other n_generated n_generated_null",
-        1: "n_sources n_set_starts far_layers n_null n_null_set n_null_prompts n_permutations "
-        "max_new_tokens",
-        2: "n_prompts n_targets",
-        5: "n_train",
+        0: "n_reextractions",
+        1: "n_validation n_halves n_nulls answer_tokens n_pairs",
+        2: "n_train n_test n_sources n_targets n_resamples",
+        25: "n_geometry",
     },
     "08": {
         0: "n_angle_answers n_isotropic n_covariance",
@@ -50,7 +49,7 @@ COUNTS = [
     for least, names in table.items()
     for name in names.split()
 ] + [(number, "seed", 0) for number in LEAST]
-TUPLES = [("04", "steps"), ("05", "doses"), ("06", "other_doses")]
+TUPLES = [("04", "steps"), ("05", "doses")]
 TUPLES += [("08", "magnitude_factors")]
 
 
@@ -74,7 +73,7 @@ def test_a_count_has_its_least_value_and_is_whole(number, name, least) -> None:
 
 def test_every_number_among_the_settings_is_tried() -> None:
     tried = {(number, name) for number, name, _ in COUNTS} | set(TUPLES)
-    others = {("06", "raw"), ("08", "variants"), ("speed", "peers")}
+    others = {("08", "variants"), ("speed", "peers")}
     for number in LEAST:
         names = {(number, field.name) for field in dataclasses.fields(config_of(number))}
         assert names <= tried | others
@@ -93,7 +92,6 @@ def test_numbers_in_a_tuple_are_checked_one_by_one(number, name) -> None:
         ("04", "steps", (0.5, 1.1)),
         ("04", "steps", (0.5,)),
         ("06", "n_sources", 0),
-        ("06", "raw", 1),
         ("08", "n_doses", 7),
         ("08", "magnitude_factors", ()),
         ("08", "magnitude_factors", (0.5, -2.0)),
