@@ -36,10 +36,10 @@ def plot_sets(result: Result) -> Figure:
     left = table.set_index("label")["value"]
     return plots.intervals(
         table,
-        title=f"Ablated away from its own layer, a direction leaves {left['all_but']:.0%} of the "
-        f"refusal gap, at every second layer {left['second']:.0%}",
+        title=f"Ablation away from a direction's own layer leaves {left['all_but']:.2f} of the gap, "
+        f"at every second layer {left['second']:.2f}",
         caption=caption(
-            result, f"n = {int(table.n.max())} prompts", f"margin {MAX_LEFT}",
+            result, f"n = {int(table.n.max())} prompts", f"margin {MAX_LEFT}; 0: as harmless, 1: unedited",
             "windows: a quarter of the depth, away from the source",
         ),
         limits=None,
@@ -79,8 +79,7 @@ def plot_profile(result: Result) -> Figure:
     deepest = int(table.loc[table.effect.idxmax(), "layer"])
     return plots.profiles(
         long,
-        title=f"Ablated at one layer, the strongest direction does most at layer {deepest} "
-        f"(of {int(table.layer.max()) + 1})",
+        title=f"Ablated at one layer, the strongest direction does most at layer {deepest}",
         caption=caption(
             result, f"n = {int(table.n.max())} harmful prompts",
             "without random directions: any edit may do more at some layers",
@@ -133,7 +132,7 @@ def plot_rates(result: Result) -> Figure:
     rate = table.set_index("condition")["value"]
     odds = [f"{LABELS[x]} {y:.1f}" for x, y in zip(table.condition, table.odds, strict=True)]
     return plots.intervals(
-        pd.DataFrame(table).assign(label=table.condition, group="strongest"),
+        pd.DataFrame(table).assign(label=table.condition, group=""),
         title=f"Answers that decline: {rate['base']:.0%} unedited, {rate['everywhere']:.0%} "
         f"ablated everywhere, {rate['all_but']:.0%} without the source",
         caption=caption(

@@ -73,7 +73,7 @@ COUNTING = (
 SETS = (
     "Median over sources of the share of the gap that ablation leaves: (refusal odds of harmful "
     "test prompts, edited, minus those of harmless ones) over (the same, unedited). {} Supported "
-    f"if {{}} 95% interval lies below {MAX_LEFT}, rejected if {{}} lies above, else inconclusive. "
+    f"if {{}} below {MAX_LEFT}, rejected if {{}} above, else inconclusive. "
     "Support is blocked unless the random direction (isotropic, covariance-matched, "
     "label-permuted) that leaves least at the same sets leaves more, by an interval. "
     f"{COUNTING} Untestable too unless the interval of the gap lies above {MIN_GAP:g} nat. {ABSENT}"
@@ -99,7 +99,7 @@ CLAIMS = (
         criterion=SETS.format(
             "Ablated (a) at all layers but the source and its two neighbours, (b) at a random half "
             "of those or at the other half, whichever leaves more, mean over halves.",
-            "either", "one",
+            "both 95% intervals lie", "either lies",
         ),
         estimates=("left.all_but", "left.halves", "margin.all_but", "margin.halves", "gap",
                    "sources"),
@@ -110,7 +110,7 @@ CLAIMS = (
         statement="Ablated at every second layer, its own left out, it still ends refusal.",
         criterion=SETS.format(
             "Ablated at every second layer from a third of the depth on, of the parity that leaves "
-            "the source out.", "its", "it",
+            "the source out.", "its 95% interval lies", "it lies",
         ),
         estimates=("left.second", "margin.second", "gap", "sources"),
     ),
@@ -177,7 +177,7 @@ CLAIMS = (
 class Config(ExperimentConfig):
     """Directions at layers where they were not taken."""
 
-    n_train: Several = 14  # prompts per class that directions are taken from, before filtering
+    n_train: Several = 12  # prompts per class that directions are taken from, before filtering
     n_validation: Count = 4  # harmful prompts on which sources are held against random directions
     n_test: Several = 5  # prompts per class that effects are measured on
     n_sources: Several = 3  # candidates, evenly spaced in depth
@@ -186,18 +186,18 @@ class Config(ExperimentConfig):
     n_nulls: Count = 1  # random directions per family
     n_reextractions: CountOrZero = 1  # directions from resampled train prompts
     answer_tokens: Count = 8  # greedy tokens of each answer
-    n_geometry: Annotated[int, Ge(25)] = 32  # prompts per class on which layers are compared
+    n_geometry: Annotated[int, Ge(25)] = 25  # prompts per class on which layers are compared
     n_pairs: Count = 3  # pairs of layers at each distance
     n_resamples: Several = 10  # halves of these prompts
 
 
-MINUTES = {"smoke": 0.1, "quick": 1, "full": 15}
+MINUTES = {"smoke": 0.1, "quick": 1, "full": 14}
 PRESETS = {
     "smoke": Config(n_train=12, n_validation=3, n_test=4, n_sources=2, n_targets=2,
                     answer_tokens=3, n_geometry=25, n_pairs=1, n_resamples=2),
     "quick": Config(),
-    "full": Config(n_train=96, n_validation=10, n_test=32, n_sources=6, n_targets=8, n_halves=2,
-                   n_nulls=3, n_reextractions=3, answer_tokens=24, n_geometry=96, n_pairs=6,
+    "full": Config(n_train=96, n_validation=10, n_test=24, n_sources=6, n_targets=7, n_halves=2,
+                   n_nulls=3, n_reextractions=2, answer_tokens=24, n_geometry=96, n_pairs=6,
                    n_resamples=40),
 }  # fmt: skip
 

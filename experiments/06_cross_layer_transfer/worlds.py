@@ -13,8 +13,9 @@ from experiments.lab.worlds import World
 from .protocol import Config
 
 CONFIG = Config(
-    n_train=16, n_validation=5, n_test=6, n_targets=3, answer_tokens=3, n_pairs=1, n_resamples=8
-)
+    n_train=16, n_validation=5, n_test=6, n_targets=3, answer_tokens=3, n_geometry=32, n_pairs=1,
+    n_resamples=8,
+)  # fmt: skip
 N = 8  # layers
 THREE = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
