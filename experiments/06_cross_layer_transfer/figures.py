@@ -36,10 +36,10 @@ def plot_sets(result: Result) -> Figure:
     left = table.set_index("label")["value"]
     return plots.intervals(
         table,
-        title=f"Ablation away from a direction's own layer leaves {left['all_but']:.2f} of the gap, "
-        f"at every second layer {left['second']:.2f}",
+        title=f"Ablated away from its own layer, a direction leaves {left['all_but']:.2f} of the "
+        f"gap, at every second layer {left['second']:.2f}",
         caption=caption(
-            result, f"n = {int(table.n.max())} prompts", f"margin {MAX_LEFT}; 0: as harmless, 1: unedited",
+            result, f"n = {int(table.n.max())} prompts", f"margin {MAX_LEFT}; 1: unedited",
             "windows: a quarter of the depth, away from the source",
         ),
         limits=None,

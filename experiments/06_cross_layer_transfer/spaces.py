@@ -13,10 +13,11 @@ from experiments.lab.spacing import spaced
 from interp import alignment, stats
 from interp.sites import Site
 
-from .protocol import DISTANCES, N_LARGEST, Config
+from .protocol import DISTANCES, N_COMPONENTS, N_LARGEST, Config
 
 States = Float[np.ndarray, "sample d_model"]
 KINDS = ("all", "without")
+MEASURES = alignment.identity_r2, alignment.procrustes_r2
 LEAST = 0.01  # R^2 of a rotation that is divided by; below MIN_R2 nothing is decided
 
 
@@ -52,7 +53,7 @@ def likeness(config: Config, lab: Lab) -> pd.DataFrame:
         for kind, sides in zip(KINDS, sides_of(states[:, first], states[:, second]), strict=True):
             for draw, chosen in enumerate(draws, start=-1):
                 one, other = (side[chosen] for side in sides)
-                found = alignment.identity_r2(one, other), alignment.procrustes_r2(one, other)
+                found = [r2(one, other, n_components=N_COMPONENTS) for r2 in MEASURES]
                 cka = alignment.debiased_cka(one, other) if draw < 0 else np.nan
                 rows.append((kind, distance, first, second, draw, *found, cka, n))
     columns = ["kind", "distance", "first", "second", "draw", "identity", "rotation", "cka", "n"]
