@@ -32,8 +32,9 @@ def procrustes_r2(
     singular values X^T Y = U S V^T. Both sides are first reduced to `n_components`, by default
     (training samples / 5), principal components; components, means, map and scale come from the
     training folds. R^2 is one minus the residual over the target's variance in its own components,
-    summed over folds: 1 for a rotated and scaled copy, about 0 or less without common structure. Without held-out rows
-    and reduction noise alone gives .9. `source`, `target`: [sample d_model], the same samples.
+    summed over folds: 1 for a rotated and scaled copy, about 0 or less without common structure.
+    Without held-out rows and reduction noise alone gives .9. `source`, `target`: [sample d_model],
+    the same samples.
     """
     x, y = _paired(source, target, 2 * SAMPLES_PER_DIMENSION)
     order = np.random.default_rng(seed).permutation(len(x))
@@ -56,8 +57,9 @@ def identity_r2(
 ) -> float:
     """Held-out R^2 of the identity with one scale, on the folds and components of `procrustes_r2`.
 
-    Both sides are centred and projected on the target's leading principal components.
-    The scale is fitted on the training folds; below 0, which is not the identity, it is set to 0. `source`, `target`: [sample d_model], the same samples and features.
+    Both sides are centred and projected on the target's leading principal components. The scale is
+    fitted on the training folds; below 0, which is not the identity, it is set to 0. `source`,
+    `target`: [sample d_model], the same samples and features.
     """
     x, y = _paired(source, target, 2 * SAMPLES_PER_DIMENSION)
     order = np.random.default_rng(seed).permutation(len(x))
