@@ -44,22 +44,21 @@ def wilson(successes: int, n: int) -> Interval:
 
 
 def newcombe_difference(
-    first: Bool[np.ndarray, " sample"], second: Bool[np.ndarray, " sample"], share: float = 1.0
+    first: Bool[np.ndarray, " sample"], second: Bool[np.ndarray, " sample"]
 ) -> Interval:
-    """Difference of two paired rates, second - share * first, with Newcombe's score interval.
+    """Difference of two paired rates, second - first, with Newcombe's score interval.
 
     Method 10 of Newcombe 1998, Statistics in Medicine 17:2635-2650: the distances from each rate
     to its Wilson limits, combined as the sides of a triangle whose angle is the
-    continuity-corrected phi coefficient of the 2 x 2 table. With a share the side of the first rate
-    is multiplied by it (Zou and Donner 2008, Statistics in Medicine 27:1693-1702).
+    continuity-corrected phi coefficient of the 2 x 2 table.
     """
     both, only_first, only_second, neither = _paired_counts(first, second)
     n = both + only_first + only_second + neither
     one, two = wilson(both + only_first, n), wilson(both + only_second, n)
     phi = _corrected_phi(both, only_first, only_second, neither)
-    difference = (only_second + both - share * (only_first + both)) / n
-    below = _third_side(two.value - two.low, share * (one.high - one.value), phi)
-    above = _third_side(two.high - two.value, share * (one.value - one.low), phi)
+    difference = (only_second - only_first) / n
+    below = _third_side(two.value - two.low, one.high - one.value, phi)
+    above = _third_side(two.high - two.value, one.value - one.low, phi)
     return Interval(difference, difference - below, difference + above, n)
 
 
@@ -111,29 +110,6 @@ def bootstrap(
     limits = result.confidence_interval
     n = lengths[0] if paired else sum(lengths)
     return Interval(float(statistic(*arrays)), float(limits.low), float(limits.high), n)
-
-
-def two_level_bootstrap(
-    statistic: Callable[..., float],
-    draws: Float[np.ndarray, "draw sample"],
-    *others: Float[np.ndarray, "draw sample"],
-    seed: int = 0,
-    n_resamples: int = 1000,
-) -> Interval:
-    """A statistic of the first row of `draws` and of whole `others`, with a percentile interval.
-
-    The other rows of `draws` are the same measurement made again (a direction extracted from
-    resampled prompts, say). Each resample takes one row of `draws` at random and resamples the
-    columns, the same ones for all arrays. `n` counts columns.
-    """
-    rng, n = np.random.default_rng(seed), draws.shape[1]
-    rows = rng.integers(len(draws), size=n_resamples)
-    columns = rng.integers(n, size=(n_resamples, n))
-    found = [
-        statistic(draws[row, chosen], *(other[:, chosen] for other in others))
-        for row, chosen in zip(rows, columns, strict=True)
-    ]
-    return Interval(float(statistic(draws[0], *others)), *null_interval(np.array(found)), n)
 
 
 def half_sample_interval(value: float, halves: Float[np.ndarray, " draw"]) -> Interval:

@@ -5,23 +5,24 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from sklearn.isotonic import isotonic_regression
+from scipy.optimize import isotonic_regression
 
 from experiments.lab.estimate import Estimate
 from experiments.lab.selection import Selection, found_estimate, gate_estimates
 from interp import stats
-from interp.stats import two_level_bootstrap as over
+from interp.effects import newcombe_excess
+from interp.effects import two_level_bootstrap as over
 
 from .measure import AGAIN
-from .protocol import DECIDING, FAMILIES, LEAST_NULL_KL, MAX_KL_RATIO, MAX_SHARE_LEFT
+from .protocol import DECIDING, FAMILIES, MAX_SHARE_LEFT, PUSHES
 
 Values = Float[np.ndarray, "draw sample"]
 
 
 def selection_estimates(selection: Selection, coefficient: float) -> list[Estimate]:
     """What was chosen, and how many train prompts its classes are made of: no intervals."""
-    depth = Estimate("selection.depth", float(selection.chosen.depth), unit="blocks")
     found = [*gate_estimates(selection.prompts), found_estimate(selection)]
+    depth = Estimate("selection.depth", float(selection.chosen.depth), unit="blocks")
     return [*found, depth, Estimate("coefficient", coefficient)]
 
 
@@ -36,11 +37,12 @@ def rate_estimates(answers: pd.DataFrame) -> Iterator[Estimate]:
     base, plain = refused["harmful.base"], refused["harmless.base"]
     for edit in ("ablated", "orthogonalised"):
         if (left := refused.get(f"harmful.{edit}")) is not None:
-            excess = stats.newcombe_difference(base, left, MAX_SHARE_LEFT)
+            excess = newcombe_excess(base, left, MAX_SHARE_LEFT)
             yield Estimate.of(f"excess.{edit}", excess)
             yield Estimate.of(f"fall.{edit}", stats.newcombe_difference(left, base))
-    rise = stats.newcombe_difference(plain, refused["harmless.added"])
-    yield Estimate.of("rise.added", rise)
+    others = {"rise.added": plain} | {f"rise.over.{f}": refused[f"harmless.{f}"] for f in PUSHES}
+    for name, other in others.items():
+        yield Estimate.of(name, stats.newcombe_difference(other, refused["harmless.added"]))
     yield Estimate("harmless.accepted", float((~plain).sum()), n=len(plain), unit="prompts")
 
 
@@ -63,12 +65,11 @@ def score_estimates(scores: pd.DataFrame) -> Iterator[Estimate]:
             margin = over(beyond_strongest, falls, values_of(scores, "fall", family))
             yield Estimate.of(f"margin.{edit}.{family}", margin, unit="nats")
     kl = values_of(scores, "kl", "ablated", AGAIN)
-    null_kl = values_of(scores, "kl", "covariance_matched")
-    limits = stats.null_interval(null_kl.mean(1))
+    limits = stats.null_interval(values_of(scores, "kl", "covariance_matched").mean(1))
     yield Estimate.of("kl.accepted.ablated", over(np.mean, kl), null=limits, unit="nats")
-    yield Estimate.of("kl.accepted.over_null", over(beyond_ratio, kl, null_kl), unit="nats")
     levels = values_of(scores, "odds", "added")
-    for name, measure in {"r2": rising_r2, "step": step, "range": np.ptp}.items():
+    shape = {"r2": rising_r2, "step": step, "drop": lambda at: max(0.0, step(-at)), "range": np.ptp}
+    for name, measure in shape.items():
         interval = over(lambda _, at, f=measure: float(f(at.mean(1))), levels[:1], levels)
         yield Estimate.of(f"graded.{name}", interval, unit="nats" if name == "range" else "")
 
@@ -78,15 +79,10 @@ def beyond_strongest(fall: Float[np.ndarray, " sample"], nulls: Values) -> float
     return float(fall.mean() - nulls.mean(1).max())
 
 
-def beyond_ratio(kl: Float[np.ndarray, " sample"], null_kl: Values) -> float:
-    """Mean KL minus the most that random directions allow it."""
-    return float(kl.mean() - MAX_KL_RATIO * max(null_kl.mean(), LEAST_NULL_KL))
-
-
 def rising_r2(means: Float[np.ndarray, " level"]) -> float:
     """Share of the variance of the level means that a rising isotonic regression explains."""
     total = ((means - means.mean()) ** 2).sum()
-    return float(1 - ((means - isotonic_regression(means)) ** 2).sum() / total) if total else 0.0
+    return float(1 - ((means - isotonic_regression(means).x) ** 2).sum() / total) if total else 0.0
 
 
 def step(means: Float[np.ndarray, " level"]) -> float:

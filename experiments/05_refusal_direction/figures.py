@@ -9,13 +9,16 @@ from interp import plots
 from interp.plots.style import NULL_GREY
 
 LABELS = {
+    "harmful": "harmful prompts",
+    "harmless": "harmless tasks",
     "base": "unedited",
     "orthogonalised": "out of the weights",
     "observed": "refusal direction",
-    "covariance_matched": "covariance-matched",
-    "label_permuted": "label-permuted",
+    "isotropic": "random, isotropic",
+    "covariance_matched": "random, covariance-matched",
+    "label_permuted": "random, label-permuted",
     "add": "add the difference (rise on harmless)",
-    "remove": "remove the component (fall on harmful)",
+    "remove": "ablate it (fall on harmful)",
 }
 
 
@@ -33,10 +36,9 @@ def plot_selection(result: Result) -> Figure:
         table.rename(columns={"depth": "x", "bypass": "y", "status": "group"}),
         title=f"Of {len(table)} candidates the direction of {chosen.site} is taken",
         caption=caption(result, "dotted: unedited; grey: 95% of random directions"),
-        reference=float(chosen.base_bypass),
-        x_label="Depth the candidate is from (blocks)",
+        reference=float(chosen.base_bypass), x_label="Depth the candidate is from (blocks)",
         y_label="Refusal odds of harmful\nprompts, ablated (nats)",
-    )
+    )  # fmt: skip
     figure.axes[0].axhspan(chosen.null_low, chosen.null_high, color=NULL_GREY, alpha=0.35, zorder=0)
     return figure
 
@@ -45,16 +47,14 @@ def plot_rates(result: Result) -> Figure:
     """Refusal rates with intervals."""
     table = result.tables["rates"].rename(columns={"condition": "group"})
     rates = table.set_index(["label", "group"])["value"]
-    harmful, harmless = rates["harmful prompts"], rates["harmless tasks"]
+    harmful, harmless = rates["harmful"], rates["harmless"]
     return plots.intervals(
         table,
-        title=f"Refusals of harmful prompts go from {harmful['base']:.0%} to "
-        f"{harmful['ablated']:.0%} without the direction, of harmless ones from "
-        f"{harmless['base']:.0%} to {harmless['added']:.0%} with it",
+        title=f"Harmful prompts refused: {harmful['base']:.0%}, {harmful['ablated']:.0%} without "
+        f"the direction; harmless tasks: {harmless['base']:.0%}, {harmless['added']:.0%} with it",
         caption=caption(result, f"n = {table.n.min()} test prompts per class", "Wilson 95%"),
-        x_label="Share of answers that decline",
-        labels=LABELS,
-    )
+        x_label="Share of answers that decline", labels=LABELS,
+    )  # fmt: skip
 
 
 def plot_nulls(result: Result) -> Figure:
@@ -62,14 +62,11 @@ def plot_nulls(result: Result) -> Figure:
     table = result.tables["nulls"]
     effect, largest = table.value[0], table.value[1:].max()
     further = "further than any" if effect > largest else "no further than a"
-    strongest = f"{number(effect)} nats, the strongest random direction {number(largest)}"
     return plots.strip(
-        table,
-        title=f"Ablating the direction lowers refusal odds {further} random one",
-        caption=caption(result, f"n = {table.n[0]} harmful test prompts", strongest),
-        x_label="Fall of the refusal odds (nats)",
-        labels=LABELS,
-    )
+        table, title=f"Ablating the direction lowers refusal odds {further} random one",
+        caption=caption(result, f"n = {table.n[0]} harmful test prompts"),
+        x_label="Fall of the refusal odds (nats)", labels=LABELS,
+    )  # fmt: skip
 
 
 def plot_dose_response(result: Result) -> Figure:
@@ -80,9 +77,7 @@ def plot_dose_response(result: Result) -> Figure:
         table,
         title=f"Within a KL of {MAX_KL} on text, it moves refusal odds by up to {most} nats",
         caption=caption(result, f"n = {table.n[0]} test prompts per point",
-                        "numbers: times the difference added, share of the component removed"),
-        caps=(MAX_KL,),
-        x_label="KL on Wikipedia leads (nats per token)",
-        y_label="Wanted change of the\nrefusal odds (nats)",
-        labels=LABELS,
+                        "numbers: shares of the coefficient"),
+        caps=(MAX_KL,), x_label="KL on Wikipedia leads (nats per token)",
+        y_label="Wanted change of the\nrefusal odds (nats)", labels=LABELS,
     )  # fmt: skip

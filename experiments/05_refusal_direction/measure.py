@@ -5,6 +5,7 @@ Of an answer only its class is kept; of a prompt the start of its hash.
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import pandas as pd
@@ -19,36 +20,37 @@ from interp.directions import Direction
 from interp.errors import ModelError
 from interp.weights import orthogonalised
 
-from .protocol import COEFFICIENTS, MAX_INCOHERENT, NEAR_BEST, SHARES, Config
+from .protocol import COEFFICIENTS, MAX_INCOHERENT, NEAR_BEST, PUSHES, SHARES, Config
 
-HARMFUL, ACCEPTED = "harmful/scored", "harmless/accepted"  # sets whose odds and KL are measured
+HARMFUL, HARMLESS = "harmful/scored", "harmless/scored"  # sets whose refusal odds are measured
+ACCEPTED = "harmless/accepted"  # the set whose KL is measured
 TEXT_TOKENS = 48
 AGAIN = "again"  # in place of a null family: the direction from resampled train prompts
+Pushes = Mapping[tuple[str, float], Edit]  # additions by family and draw, or share of the dose
 
 
 def meter_for(config: Config, lab: Lab, selection: Selection) -> Meter:
     """Test prompts, those that are scored (refused ones too if few are accepted), and text."""
 
     def drawn(on: str, texts: Sequence[str], n: int) -> tuple[str, ...]:
-        return tuple(texts[i] for i in lab.rng(f"05.{on}").permutation(len(texts))[:n])
+        return tuple(texts[int(i)] for i in lab.rng(f"05.{on}").permutation(len(texts))[:n])
 
-    sets = {
-        "harmful": drawn("harmful", lab.harmful_test.texts, config.n_test),
-        "harmless": drawn("harmless", lab.harmless_test.texts, config.n_test),
-        "validation/harmless": selection.prompts.validation[1],
-    }
+    tests = {"harmful": lab.harmful_test.texts, "harmless": lab.harmless_test.texts}
+    sets = {on: drawn(on, texts, config.n_test) for on, texts in tests.items()}
+    sets["validation/harmless"] = selection.prompts.validation[1]
     passages = Passages(lab.model, drawn("text", lab.text, config.n_text), TEXT_TOKENS)
     meter = Meter(lab, sets, passages, config.answer_tokens)
     answers = zip(sets["harmless"], meter.answers("harmless"), strict=True)
     accepted = tuple(prompt for prompt, answer in answers if answer != "refused")
     chosen = accepted if len(accepted) >= MIN_PAIRS else sets["harmless"]
-    n = config.n_scored
-    return replace(meter, prompts=sets | {HARMFUL: sets["harmful"][:n], ACCEPTED: chosen[:n]})
+    first = slice(config.n_scored)
+    scored = {HARMFUL: sets["harmful"][first], HARMLESS: chosen[first], ACCEPTED: chosen}
+    return replace(meter, prompts=sets | scored)
 
 
-def adding(direction: Direction, coefficient: float) -> Edit:
+def adding(direction: Direction, coefficient: float, name: str = "added") -> Edit:
     """Addition at the direction's own site, at every token; nothing at all for 0."""
-    return Edit(f"added/{coefficient:g}", (direction.add(coefficient),)) if coefficient else BASE
+    return Edit(f"{name}/{coefficient:g}", (direction.add(coefficient),)) if coefficient else BASE
 
 
 def coefficient_rates(meter: Meter, direction: Direction) -> pd.DataFrame:
@@ -59,41 +61,45 @@ def coefficient_rates(meter: Meter, direction: Direction) -> pd.DataFrame:
 
 
 def choose_coefficient(rates: pd.DataFrame) -> float:
-    """The coefficient that 05b's criterion takes from the rates on validation prompts."""
+    """The coefficient that 05b's criterion takes from the rates; NaN where none is coherent."""
     coherent = rates[rates.incoherent <= MAX_INCOHERENT]
     near_best = coherent[coherent.refused >= coherent.refused.max() - NEAR_BEST]
-    return float((near_best if len(near_best) else rates).coefficient.min())
+    return float(near_best.coefficient.min())
+
+
+def pushes_of(lab: Lab, selection: Selection, coefficient: float, n: int) -> Pushes:
+    """Every share of the coefficient added, and random directions of the same length."""
+    found = {("added", x): adding(selection.direction, x * coefficient) for x in SHARES}
+    nulls = [drawn for drawn in lab.nulls(selection, n, "05.nulls") if drawn[0] in PUSHES]
+    return found | {(f, i): adding(one, coefficient, f"added/{f}/{i}") for f, i, one in nulls}
 
 
 def removals(lab: Lab, direction: Direction) -> dict[str, Edit]:
     """The direction ablated, and taken out of the weights unless something else writes it too."""
-    found = [Edit("ablated", (direction.ablate(),)), Edit.orthogonalising(direction.unit)]
-    try:
-        with orthogonalised(lab.model, direction.unit[None]):
-            pass
-    except ModelError:
-        found.pop()
-    return {edit.name: edit for edit in found}
+    found = {"ablated": Edit("ablated", (direction.ablate(),))}
+    with suppress(ModelError), orthogonalised(lab.model, direction.unit[None]):
+        found["orthogonalised"] = Edit.orthogonalising(direction.unit)
+    return found
 
 
 def answered(meter: Meter, **edits: Mapping[str, Edit]) -> pd.DataFrame:
     """Class of the answer to every test prompt. Columns: set, condition, prompt (id), answer."""
-    plan = [(on, name, edit) for on, named in edits.items() for name, edit in named.items()]
-    parts = []
-    for on, condition, edit in meter.lab.progress(plan, "answering"):
-        ids = [hashlib.sha256(text.encode()).hexdigest()[:10] for text in meter.prompts[on]]
-        columns = {"set": on, "condition": condition, "prompt": ids}
-        parts.append(pd.DataFrame({**columns, "answer": meter.answers(on, edit)}))
-    return pd.concat(parts, ignore_index=True)
+    plan = [(on, *named) for on in edits for named in {"base": BASE, **edits[on]}.items()]
+    rows = [
+        (on, condition, hashlib.sha256(text.encode()).hexdigest()[:10], answer)
+        for on, condition, edit in meter.lab.progress(plan, "answering")
+        for text, answer in zip(meter.prompts[on], meter.answers(on, edit), strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["set", "condition", "prompt", "answer"])
 
 
 def scored(
-    meter: Meter, selection: Selection, removals: Mapping[str, Edit], coefficient: float, n: Config
+    meter: Meter, selection: Selection, removals: Mapping[str, Edit], pushes: Pushes, n: Config
 ) -> pd.DataFrame:
     """Scores per prompt, in nats. Columns: measure, family, draw, prompt (row of its set), value.
 
     Measures: `fall` of the refusal odds on harmful prompts; `kl` of the next token on accepted
-    harmless ones; their refusal `odds` with every share of the coefficient added (draw).
+    harmless ones; `odds` of refusal of scored harmless ones under every push.
     """
     lab = meter.lab
     again = reextracted(selection, n.n_reextractions, lab.rng("05.again"))
@@ -107,8 +113,12 @@ def scored(
         found["fall", family, draw] = base - meter.scores(HARMFUL, edit).odds
         if family in ("ablated", AGAIN, "covariance_matched"):
             found["kl", family, draw] = meter.kl(ACCEPTED, edit)
-    for dose in SHARES:
-        edit = adding(selection.direction, dose * coefficient)
-        found["odds", "added", dose] = meter.scores(ACCEPTED, edit).odds
+    found |= {("odds", *key): meter.scores(HARMLESS, edit).odds for key, edit in pushes.items()}
     rows = [(*key, row, x) for key, values in found.items() for row, x in enumerate(values)]
     return pd.DataFrame(rows, columns=["measure", "family", "draw", "prompt", "value"])
+
+
+def strongest(scores: pd.DataFrame, pushes: Pushes) -> dict[str, Edit]:
+    """Of each random family the push under which the mean refusal odds are highest."""
+    odds = scores[scores.measure == "odds"].groupby(["family", "draw"])["value"].mean()
+    return {family: pushes[odds.loc[[family]].idxmax()] for family in PUSHES}

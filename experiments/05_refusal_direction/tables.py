@@ -8,14 +8,10 @@ import pandas as pd
 from experiments.lab.estimate import Estimate
 from experiments.lab.meter import Edit, Meter
 from experiments.lab.selection import Selection
-from interp.directions import Direction
 from interp.stats import bootstrap_mean
 
-from .measure import ACCEPTED, HARMFUL, adding
-from .protocol import FAMILIES
-
-LABELS = {"harmful": "harmful prompts", "harmless": "harmless tasks"}
-LEFT = (0.9, 0.0)  # of the component, in the curve of removing it
+from .measure import HARMFUL, HARMLESS, Pushes
+from .protocol import FAMILIES, SHARES
 
 
 def selection_table(selection: Selection) -> pd.DataFrame:
@@ -29,11 +25,8 @@ def selection_table(selection: Selection) -> pd.DataFrame:
 
 def rates_table(estimates: Iterable[Estimate]) -> pd.DataFrame:
     """Refusal rate per set and edit."""
-    rows = [
-        (LABELS[name[1]], name[2], rate.value, rate.low, rate.high, rate.n)
-        for rate in estimates
-        if (name := rate.name.split("."))[0] == "refusal_rate"
-    ]
+    rates = [rate for rate in estimates if rate.name.startswith("refusal_rate.")]
+    rows = [(*rate.name.split(".")[1:], rate.value, rate.low, rate.high, rate.n) for rate in rates]
     return pd.DataFrame(rows, columns=["label", "condition", "value", "low", "high", "n"])
 
 
@@ -45,14 +38,11 @@ def null_table(scores: pd.DataFrame, effect: Estimate) -> pd.DataFrame:
     return pd.concat([pd.DataFrame([observed]), draws], ignore_index=True).assign(n=effect.n)
 
 
-def dose_table(meter: Meter, direction: Direction, coefficients: Iterable[float]) -> pd.DataFrame:
+def dose_table(meter: Meter, pushes: Pushes, ablated: Edit) -> pd.DataFrame:
     """Wanted change of the refusal odds (nats) against the KL on text (`damage`, per token)."""
-    plan = [("add", dose, ACCEPTED, adding(direction, dose)) for dose in sorted(coefficients)]
-    for left in LEFT:
-        name = f"scaled/{left:g}" if left else "ablated"
-        plan.append(("remove", 1 - left, HARMFUL, Edit(name, (direction.scale(left),))))
+    plan = [("add", dose, HARMLESS, pushes["added", dose]) for dose in SHARES[1:]]
     rows = []
-    for operator, dose, on, edit in meter.lab.progress(plan, "doses"):
+    for operator, dose, on, edit in [*plan, ("remove", 1.0, HARMFUL, ablated)]:
         sign = 1 if operator == "add" else -1
         mean = bootstrap_mean(sign * (meter.scores(on, edit).odds - meter.scores(on).odds))
         damage = meter.text(edit)["kl"].mean()

@@ -10,7 +10,6 @@ from .protocol import Config
 
 CONFIG = Config(n_sites=2, answer_tokens=6)
 ONE, OTHER, OPPOSITE = (1.0, 0.0), (0.0, 1.0), (0.0, -1.0)
-THREE = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 FAN = ((0.26, 0.97), (0.26, -0.97), (0.7, 0.7), (0.7, -0.7))
 
 
@@ -22,25 +21,17 @@ def world(name: str, true: str = "", false: str = "", mark: str = "", **design: 
 
 WORLDS = (
     world("one direction", "abcde"),
-    world("every layer has its own axis", "abcde", axes=(0, 1, 2, 3, 4), gains=(0.6,) * 5),
-    world("a third of the words is too weak", "abcd", codes=((1.0,), (0.7,), (0.1,))),
+    world("a third of the words is too weak", "abcde", codes=((1.0,), (0.7,), (0.1,))),
     world("nothing is refused", false="abcde", strength=0.0),
-    world("each of three axes suffices", false="ad",
-          codes=THREE, bends=[Bend(1.0, code=code) for code in THREE], strength=3.0),
-    world("refusal fills a plane", false="ad",
+    world("refusal fills a plane", false="abd",
           codes=FAN, bends=[Bend(1.0, code=code) for code in (ONE, OTHER, OPPOSITE)], strength=3.0),
     world("train prompts differ more by another word than by harm", false="ad", mark="with",
           codes=(ONE,), words={"with": (0.0, 3.0)}, strength=3.0),
-    world("saturates, and needs a second sign that comes late", false="b",
-          codes=(ONE,), late=OTHER, strength=3.0, bias=0.65,
-          bends=(Bend(1.0, code=ONE), Bend(-1.0, 1.6, ONE), Bend(1.0, code=OTHER))),
     world("is wiped, and written anew by the last layer", "ad", "b",
           gains=(0.0, -1.0, -1.0, -1.0, 0.0), late=(1.0,)),
     world("carries how harmless answers begin", "a", "c", second=2.0, lean=0.15),
-    world("carries a little of it", "a", "c", second=2.0, lean=0.05),
     world("shares a part with every state", false="c", second=2.0, shared=0.3),
     world("an adapter writes it once more", "ab", "d", late=(1.0,), unmerged=True),
     world("a step", false="e", bends=(Bend(20.0, 1.85), Bend(-20.0, 2.05))),
-    world("less before more", false="e", bends=(Bend(-4.0), Bend(10.0, 1.5))),
     world("up and down", false="e", bends=(Bend(5.0), Bend(-11.5, 0.77), Bend(10.0, 1.5))),
 )  # fmt: skip

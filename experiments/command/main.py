@@ -24,6 +24,7 @@ usage: interp COMMAND [options]
   report      rebuild the table of verdicts of the results, and print it
   notebooks   execute copies of the notebooks beside the results
   calibrate   how often each verdict is right, on planted worlds
+  replicate   the same experiments by other seeds: which verdicts stay
   new         write a new experiment with its notebook and its test
   models      registered models: size, licence, whether they are on this machine
   data        registered data sets: size, licence, whether they are on this machine
@@ -189,6 +190,19 @@ def calibrate(words: Sequence[str], folder: Path) -> int:
     return 0
 
 
+def replicate(words: Sequence[str], folder: Path) -> int:
+    """`interp replicate`."""
+    from experiments.command.replicate import Options, replicate
+    from experiments.command.run import split_names
+    from experiments.lab.progress import progress_log
+
+    names, flags = split_names(words)
+    options = parse(Options, "replicate", flags)
+    with progress_log() as progress:
+        print(replicate(names, results_root(options.out), options, progress, folder))
+    return 0
+
+
 def new(words: Sequence[str], folder: Path) -> int:
     """`interp new`."""
     from experiments.command.new import new_experiment
@@ -226,6 +240,7 @@ COMMANDS: dict[str, Callable[[Sequence[str], Path], int]] = {
     "report": report,
     "notebooks": notebooks,
     "calibrate": calibrate,
+    "replicate": replicate,
     "new": new,
     "models": models,
     "data": data,

@@ -13,8 +13,11 @@ from rich.table import Table
 from experiments.command.speed_report import speed_lines
 from experiments.harness.calibration import Calibration, calibrations
 from experiments.harness.registry import FOLDER, Experiment, benchmarks_in, experiments_in
+from experiments.harness.replication import Replicate, agreement, read_replicates
 from experiments.harness.summaries import Summary, committed, summaries
 from experiments.lab.claims import VERDICTS, Verdict
+from experiments.lab.estimate import Estimate
+from interp.assets.registry import DEFAULT_MODEL
 
 COMMITTED_PRESET = "full"
 BEGIN, END = "<!-- claims: written by interp report -->", "<!-- end of claims -->"
@@ -137,12 +140,49 @@ def report_text(found: Sequence[Summary], preset: str, base: Path, folder: Path,
         "the null is what the same measurement gives where there is nothing to find.",
         "",
     ]
+    seeds = read_replicates(root)
     lines += claim_lines(found, folder, "", statements=False)
+    lines += overview_lines(found, seeds, folder, root)
     for experiment in experiments_in(folder):
         rows = [summary for summary in found if summary.experiment == experiment.name]
         right = calibrations(root, [experiment])
-        lines += _section(experiment, rows, base, right) if rows else []
+        lines += _section(experiment, rows, base, right, seeds) if rows else []
     return "\n".join([*lines, ""])
+
+
+def overview_lines(
+    found: Sequence[Summary], seeds: Sequence[Replicate], folder: Path, root: Path
+) -> list[str]:
+    """A row per claim as it now stands, of the default model: sentence, verdict, number, trust."""
+    rows = {row.experiment: row for row in found if row.model == DEFAULT_MODEL}
+    lines = []
+    for experiment in (e for e in experiments_in(folder) if e.name in rows):
+        row, right = rows[experiment.name], calibrations(root, [experiment])
+        for key in (claim.key for claim in experiment.claims):
+            if not sign(row, key, experiment):
+                continue
+            notes = claims_of([row], experiment)[key]["notes"]
+            trust = right[key].short if key in right else "not calibrated"
+            verdict = f"{sign(row, key, experiment)} {row.verdicts[key]}"
+            first = row.deciding(key)[0]
+            number = f"{first.name} {_number(first)}"
+            agreed = agreement(seeds, experiment, row, key) or "none ran"
+            cells = (f"[{key}](#{key})", f"“{_cell(notes)}”", verdict, number, trust, agreed)
+            lines.append(f"| {' | '.join(cells)} |")
+    if not lines:
+        return []
+    return [
+        "",
+        f"## {DEFAULT_MODEL}, claim by claim",
+        "",
+        "The number that the verdict turns on has its 95% interval, and the null where there is "
+        "one. Right: how often planted worlds are called supported, where the claim is true and "
+        "where it is false. Seeds: how many other seeds, in `quick`, come to the same verdict.",
+        "",
+        "| | the notes say | verdict | number | right | seeds |",
+        "|---|---|---|---|---|---|",
+        *lines,
+    ]
 
 
 def _section(
@@ -150,6 +190,7 @@ def _section(
     rows: Sequence[Summary],
     base: Path,
     right: Mapping[str, Calibration],
+    seeds: Sequence[Replicate],
 ) -> list[str]:
     lines = ["", f"## {experiment.name}"]
     for key, claim in claims_of(rows, experiment).items():
@@ -166,7 +207,10 @@ def _section(
             f"**How often it is right.** {how_often(right.get(key))}",
             "",
         ]
-        lines += [_bullet(row, key, experiment) for row in rows if key in row.verdicts]
+        judged = [row for row in rows if key in row.verdicts]
+        if judged:
+            lines += ["| model | verdict | decided by | seeds |", "|---|---|---|---|"]
+        lines += [_row(row, key, experiment, seeds) for row in judged]
     lines += ["", "### Figures and observations"]
     for row in rows:
         links = [f"[{figure.stem}]({_relative(figure, base)})" for figure in row.figures]
@@ -181,12 +225,18 @@ def how_often(calibration: Calibration | None) -> str:
     return f"In planted worlds: {calibration}."
 
 
-def _bullet(row: Summary, key: str, experiment: Experiment) -> str:
-    deciding = "; ".join(f"{e.name} {e}" for e in row.deciding(key))
+def _row(row: Summary, key: str, experiment: Experiment, seeds: Sequence[Replicate]) -> str:
+    """The verdict on one claim on one model, and every estimate that decides it."""
+    deciding = "<br>".join(f"{e.name} {_number(e)}" for e in row.deciding(key))
     verdict = f"{sign(row, key, experiment)} **{row.verdicts[key]}**".lstrip()
     then = earlier_statement(row, key, experiment)
-    note = f' on an earlier claim, "{_flat(then)}"' if then else ""
-    return f"- {row.title}: {verdict}{note}. {deciding}"
+    note = f' on an earlier claim, "{_cell(then)}"' if then else ""
+    agreed = agreement(seeds, experiment, row, key)
+    return f"| {row.title} | {verdict}{note} | {deciding} | {agreed}".rstrip() + " |"
+
+
+def _number(estimate: Estimate) -> str:
+    return str(estimate).replace("|", "\\|")
 
 
 def _flat(text: str) -> str:

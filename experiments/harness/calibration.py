@@ -7,12 +7,11 @@ is false, in the world where that is most.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from experiments.harness import rows
 from experiments.harness.provenance import sha256_of
 from experiments.harness.registry import Experiment
 from experiments.lab.claims import VERDICTS
@@ -67,6 +66,15 @@ class Calibration:
         false = max(false_limit(row.supported, row.runs) for row in self.rows if not row.truth)
         return hardest.share >= MIN_POWER and false <= MAX_FALSE
 
+    @property
+    def short(self) -> str:
+        """Power and false alarms, as counts."""
+        hardest, worst = self.hardest, self.worst
+        if hardest is None or worst is None:
+            return "not calibrated"
+        mark = "" if self.registered else " (not to be relied on)"
+        return f"{hardest.supported} of {hardest.runs}, {worst.supported} of {worst.runs}{mark}"
+
     def __str__(self) -> str:
         hardest, worst = self.hardest, self.worst
         if hardest is None or worst is None:
@@ -101,33 +109,21 @@ def row_of(
 
 
 def criterion_of(experiment: Experiment, key: str) -> str:
-    """What a row was counted with: the start of the criterion's sha256."""
-    claim = next(claim for claim in experiment.claims if claim.key == key)
-    return sha256_of(claim.criterion)[:12]
+    """What a row was counted with: start of the criterion's sha256; empty for no claim of it."""
+    criteria = {claim.key: claim.criterion for claim in experiment.claims}
+    return sha256_of(criteria[key])[:12] if key in criteria else ""
 
 
-def write_rows(root: Path, rows: Iterable[Row], number: str) -> Path:
+def write_rows(root: Path, new: Iterable[Row], number: str) -> Path:
     """Put the rows of one experiment in place of its earlier ones."""
     kept = [row for row in read_rows(root) if not row.claim.startswith(number)]
-    every = sorted([*kept, *rows], key=lambda row: (row.claim, not row.truth, row.world))
-    path = root / FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    building = path.with_suffix(".saving")
-    with building.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*Row.__dataclass_fields__], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(row) | {"truth": str(row.truth).lower()} for row in every)
-    building.replace(path)
-    return path
+    every = sorted([*kept, *new], key=lambda row: (row.claim, not row.truth, row.world))
+    return rows.write_rows(root / FILE, every, Row)
 
 
 def read_rows(root: Path) -> list[Row]:
     """Every row of the file; none where there is no file."""
-    path = root / FILE
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [_row(entry) for entry in csv.DictReader(file)]
+    return rows.read_rows(root / FILE, Row)
 
 
 def calibrations(root: Path, experiments: Iterable[Experiment]) -> dict[str, Calibration]:
@@ -138,16 +134,3 @@ def calibrations(root: Path, experiments: Iterable[Experiment]) -> dict[str, Cal
         if present.get(row.claim) == row.criterion:
             found.setdefault(row.claim, []).append(row)
     return {key: Calibration(rows) for key, rows in found.items()}
-
-
-def _row(entry: Mapping[str, Any]) -> Row:
-    numbers = ("runs", *VERDICTS)
-    shares = ("share", "low", "high")
-    return Row(
-        **{
-            **entry,
-            "truth": entry["truth"] == "true",
-            **{name: int(entry[name]) for name in numbers},
-            **{name: float(entry[name]) for name in shares},
-        }
-    )

@@ -14,6 +14,10 @@ from experiments.lab.lab import Lab
 EXPERIMENT = find_experiment("05")
 protocol, worlds = EXPERIMENT.protocol, EXPERIMENT.part("worlds")
 estimates, measure = EXPERIMENT.part("estimates"), EXPERIMENT.part("measure")
+NAN = float("nan")
+UNFOUND = {"selection__p": (0.05, 0.05)}
+OPEN = dict.fromkeys(("05a", "05b", "05d"), "inconclusive")
+OPEN |= dict.fromkeys(("05c", "05e"), "untestable")
 KEYS = ("05a", "05b", "05c", "05d", "05e")
 
 
@@ -41,9 +45,12 @@ def named(**limits: tuple[float, float]) -> dict[str, Estimate]:
         "refusal_rate.harmless.base": (0.0, 0.1),
         "rise.added": (0.5, 0.7),
         "kl.accepted.ablated": (0.03, 0.08),
-        "kl.accepted.over_null": (-0.05, -0.01),
+        "rise.over.covariance_matched": (0.4, 0.7),
+        "rise.over.label_permuted": (0.4, 0.7),
+        "coefficient": (2.0, 2.0),
         "graded.r2": (0.95, 1.0),
         "graded.step": (0.3, 0.6),
+        "graded.drop": (0.0, 0.05),
         "graded.range": (3.0, 5.0),
     }
     for edit in ("ablated", "orthogonalised"):
@@ -64,21 +71,25 @@ def named(**limits: tuple[float, float]) -> dict[str, Estimate]:
         ({"excess__ablated": (0.01, 0.1)}, {"05a": "rejected"}),
         ({"fall__ablated": (-0.1, 0.1)}, {"05a": "inconclusive"}),
         ({"margin__ablated__isotropic": (-0.1, 0.1)}, {"05a": "inconclusive"}),
-        ({"margin__ablated__label_permuted": (-0.2, -0.1)}, {"05a": "rejected"}),
+        ({"margin__ablated__label_permuted": (-0.2, -0.1)}, {"05a": "inconclusive"}),
         ({"rise__added": (0.2, 0.4)}, {"05b": "inconclusive"}),
         ({"rise__added": (0.1, 0.2)}, {"05b": "rejected"}),
-        ({"refusal_rate__harmless__base": (0.7, 0.9)}, {"05b": "untestable"}),
+        ({"rise__over__label_permuted": (0.1, 0.5)}, {"05b": "inconclusive"}),
+        ({"refusal_rate__harmless__base": (0.4, 0.7)}, {"05b": "untestable"}),
+        ({"coefficient": (NAN, NAN)}, {"05b": "untestable", "05e": "untestable"}),
         ({"kl__accepted__ablated": (0.08, 0.2)}, {"05c": "inconclusive"}),
         ({"kl__accepted__ablated": (0.11, 0.2)}, {"05c": "rejected"}),
-        ({"kl__accepted__over_null": (-0.01, 0.01)}, {"05c": "inconclusive"}),
-        ({"kl__accepted__over_null": (0.01, 0.02)}, {"05c": "rejected"}),
         ({"excess__orthogonalised": (0.01, 0.1)}, {"05d": "rejected"}),
         ({"graded__r2": (0.8, 1.0)}, {"05e": "inconclusive"}),
         ({"graded__r2": (0.5, 0.8)}, {"05e": "rejected"}),
         ({"graded__step": (0.81, 0.9)}, {"05e": "rejected"}),
+        ({"graded__drop": (0.05, 0.2)}, {"05e": "inconclusive"}),
+        ({"graded__drop": (0.11, 0.2)}, {"05e": "rejected"}),
         ({"graded__range": (0.9, 3.0)}, {"05e": "untestable"}),
         ({"harmless__accepted": (5, 5)}, {"05c": "untestable", "05e": "untestable"}),
-        ({"selection__p": (0.05, 0.05)}, dict.fromkeys(KEYS, "untestable")),
+        (UNFOUND, OPEN),
+        (UNFOUND | {"excess__ablated": (0.1, 0.3)}, OPEN | {"05a": "rejected"}),
+        (UNFOUND | {"rise__added": (0.0, 0.2)}, OPEN | {"05b": "rejected"}),
         ({"refusal_rate__harmful__base": (0.0, 0.1)}, dict.fromkeys(KEYS, "untestable")),
     ],
 )
@@ -94,7 +105,7 @@ def test_weights_that_were_not_edited_are_untestable() -> None:
 
 
 CONSTANTS = "COEFFICIENTS MAX_INCOHERENT NEAR_BEST SHARES MAX_SHARE_LEFT MIN_RISE MAX_BASE MAX_KL "
-CONSTANTS += "MAX_KL_RATIO LEAST_NULL_KL MIN_R2 MAX_STEP MIN_PAIRS SIGNIFICANCE"
+CONSTANTS += "MIN_R2 MAX_STEP MAX_DROP MIN_PAIRS SIGNIFICANCE"
 
 
 @pytest.mark.parametrize("name", CONSTANTS.split())
@@ -113,17 +124,18 @@ def test_criteria_state_every_constant(name) -> None:
 @pytest.mark.parametrize(
     ("refused", "incoherent", "chosen"),
     [
-        ([0.5, 0.8, 0.82], [0, 0.1, 0.1], 2.0),
+        ([0.5, 0.8, 0.9], [0, 0.1, 0.1], 2.0),
+        ([0.5, 0.8, 1.0], [0, 0.1, 0.1], 4.0),
         ([0.5, 0.8, 0.9], [0, 0.2, 0.2], 1.0),
         ([0.0, 0.0, 0.0], [0, 0, 0], 1.0),
-        ([0.5, 0.8, 0.9], [0.5, 0.5, 0.5], 1.0),
+        ([0.5, 0.8, 0.9], [0.5, 0.5, 0.5], NAN),
     ],
 )
 def test_coefficient_is_the_smallest_near_the_best_coherent_rate(
     refused, incoherent, chosen
 ) -> None:
     columns = {"coefficient": protocol.COEFFICIENTS, "refused": refused, "incoherent": incoherent}
-    assert measure.choose_coefficient(pd.DataFrame(columns)) == chosen
+    assert measure.choose_coefficient(pd.DataFrame(columns)) == pytest.approx(chosen, nan_ok=True)
 
 
 def test_levels_against_algebra() -> None:
@@ -133,13 +145,21 @@ def test_levels_against_algebra() -> None:
     assert estimates.step(np.array([0.0, 1.0, 4.0, 4.0])) == 0.75
     assert estimates.rising_r2(np.zeros(4)) == 0.0
     assert estimates.step(np.zeros(4)) == 1.0
+    assert estimates.step(-np.array([0.0, 4.0, 3.0, 3.5])) == 0.25  # the largest drop
 
 
-def test_a_margin_is_over_the_strongest_draw_and_a_ratio_over_a_floor() -> None:
+def test_a_margin_is_over_the_strongest_draw() -> None:
     nulls = np.array([[1.0, 0.0], [0.5, 2.5]])
     assert estimates.beyond_strongest(np.array([4.0, 2.0]), nulls) == 1.5
-    assert estimates.beyond_ratio(np.array([0.2, 0.4]), nulls / 100) == pytest.approx(0.27)
-    assert estimates.beyond_ratio(np.array([0.2, 0.4]), nulls) == pytest.approx(-2.7)
+
+
+def test_of_each_family_the_draw_with_the_highest_odds_is_added() -> None:
+    keys = [(family, draw) for family in protocol.PUSHES for draw in (0, 1)]
+    rows = [("odds", *key, 0, value) for key, value in zip(keys, (1.0, 2.0, 4.0, 3.0), strict=True)]
+    columns = ["measure", "family", "draw", "prompt", "value"]
+    pushes = {key: str(key) for key in keys}
+    found = measure.strongest(pd.DataFrame(rows, columns=columns), pushes)
+    assert list(found.values()) == [str(keys[1]), str(keys[2])]
 
 
 def test_numbers_are_the_planted_ones(planted) -> None:
@@ -150,7 +170,7 @@ def test_numbers_are_the_planted_ones(planted) -> None:
     assert result["graded.step"].value == pytest.approx(0.25, abs=0.04)  # nearly linear
     scores = result.tables["scores"]
     falls = scores[scores.measure == "fall"].groupby("family")["value"].mean()
-    assert result["effect.ablated"].value == falls["ablated"]
+    assert result["effect.ablated"].value == pytest.approx(falls["ablated"])
     assert falls["orthogonalised"] == pytest.approx(falls["ablated"], abs=1e-3)
     strongest = scores[scores.family == "isotropic"].groupby("draw")["value"].mean().max()
     assert result["margin.ablated.isotropic"].value == pytest.approx(falls["ablated"] - strongest)

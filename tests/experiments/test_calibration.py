@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from experiments.command.calibrate import FIGURE, Options, calibrate, extreme, plot
+from experiments.command.calibrate import FIGURE, Options, calibrate, extreme, has_worlds, plot
 from experiments.command.report import how_often
 from experiments.harness.calibration import (
     FILE,
@@ -15,7 +15,8 @@ from experiments.harness.calibration import (
     read_rows,
     write_rows,
 )
-from experiments.harness.registry import find_experiment
+from experiments.harness.paths import project_root
+from experiments.harness.registry import experiments_in, find_experiment
 from experiments.lab.progress import Silent
 from interp.errors import ExperimentError
 
@@ -83,6 +84,20 @@ def test_worlds_are_run_counted_written_and_reported(tmp_path):
 def test_rows_of_an_earlier_criterion_count_as_none(tmp_path):
     write_rows(tmp_path, [ROW], "01")
     assert calibrations(tmp_path, [experiment]) == {}
+
+
+@pytest.mark.parametrize("one", [e for e in experiments_in() if has_worlds(e)], ids=str)
+def test_committed_counts_are_of_the_worlds_and_criteria_that_stand(one):
+    found = {
+        (row.claim, row.world): row.truth
+        for calibration in calibrations(project_root() / "results", [one]).values()
+        for row in calibration.rows
+    }
+    assert found == {
+        (key, world.name): truth
+        for world in one.part("worlds").WORLDS
+        for key, truth in world.truth.items()
+    }
 
 
 def test_experiment_without_worlds_is_named(tmp_path):

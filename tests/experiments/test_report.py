@@ -20,7 +20,9 @@ from experiments.harness.calibration import Row, criterion_of, write_rows
 from experiments.harness.code_hash import code_hash
 from experiments.harness.provenance import git
 from experiments.harness.registry import find_experiment
+from experiments.harness.replication import Replicate, write_replicates
 from experiments.harness.summaries import committed, read_summary, summaries
+from interp.assets.registry import DEFAULT_MODEL
 
 ESTIMATE = {
     "name": "norm.mean",
@@ -58,6 +60,7 @@ def save(root: Path, preset: str, model: str, *verdicts: str, **changes) -> Path
         "experiment": "91_norms",
         "code": code_hash(source, drawing=False) if source.is_file() else "",
         "preset": preset,
+        "seed": 0,
         "claims": [
             {**CLAIM, "key": f"91{letter}", "verdict": verdict}
             for letter, verdict in zip("abcd", verdicts, strict=False)
@@ -102,8 +105,8 @@ def test_readme_has_signs_estimates_and_links(root, experiments_folder) -> None:
     assert "### 91a\n\n> norms grow\n\n**Claim.** Norms are positive." in text
     assert "**Criterion.** Supported if the mean norm is above 0.5, else rejected." in text
     # The estimates that decide, those that are there.
-    assert f"- a: ✓ **supported**. {SHOWN}; other not measured" in text
-    assert f"- b (style: newline): – **untestable**. {SHOWN}" in text
+    assert f"| a | ✓ **supported** | {SHOWN}<br>other not measured | |" in text
+    assert f"| b (style: newline) | – **untestable** | {SHOWN}" in text
     assert "*a.* It was | found. [profile](full/a/91_norms/profile.png)" in text
     assert "## Speed" in text
 
@@ -129,8 +132,8 @@ def test_settings_that_are_not_the_presets_stand_beside_the_verdict(
     changed = {"n_sources": 14, "n_null": 20}
     save(root, "full", "b", "rejected", changed=changed)
     text = write_report(root, "full", experiments_folder).read_text()
-    assert "- a: ✓" in text
-    assert "- b (n_sources 14, n_null 20): ✗ **rejected**" in text
+    assert "| a | ✓" in text
+    assert "| b (n_sources 14, n_null 20) | ✗ **rejected**" in text
     (summary,) = summaries(root, "full", "b")
     assert summary.changed(most=1) == " (n_sources 14, 1 more)"
 
@@ -140,7 +143,7 @@ def test_verdicts_by_earlier_code_are_marked(root, experiments_folder) -> None:
     save(root, "full", "b", "rejected")
     text = write_report(root, "full", experiments_folder).read_text()
     assert "| [91a](#91a) | ✓° | ✗ |" in text
-    assert "- a: ✓° **supported**" in text
+    assert "| a | ✓° **supported**" in text
     listed, printed = shown(root, experiments_folder, "full")
     assert "a (full): ✓° supported" in "\n".join(listed)
     assert "b (full): ✗ rejected" in "\n".join(listed)
@@ -155,7 +158,7 @@ def test_a_claim_is_shown_as_present_code_states_it(root, experiments_folder) ->
     text = write_report(root, "full", experiments_folder).read_text()
     assert "Norms are positive." in text
     assert "| [91a](#91a) | ✓ |  |" in text
-    assert '- b: **rejected** on an earlier claim, "As it was."' in text
+    assert '| b | **rejected** on an earlier claim, "As it was."' in text
 
 
 def test_how_often_a_verdict_is_right_stands_with_its_claim(root, experiments_folder) -> None:
@@ -169,6 +172,29 @@ def test_how_often_a_verdict_is_right_stands_with_its_claim(root, experiments_fo
     assert f"**How often it is right.** In planted worlds: {sentence}" in text
     assert "**How often it is right.** Not known: no planted worlds yet." in text  # 91b
     assert "54 of 60" in "\n".join(shown(root, experiments_folder, "full")[1])
+
+
+def test_each_claim_of_the_default_model_has_a_row_with_all_that_says_whether_to_trust_it(
+    root, experiments_folder
+) -> None:
+    save(root, "full", DEFAULT_MODEL, "supported", "rejected")
+    made_up = find_experiment("91", experiments_folder)
+    counts = (60, 54, 0, 6, 0, 0.9, 0.8, 0.95, criterion_of(made_up, "91a"))
+    write_rows(root, [Row("91a", world, world == "yes", *counts) for world in ("yes", "no")], "91")
+    estimate = ("norm.mean", 1.0, 0.5, 1.5, "revision", criterion_of(made_up, "91a"))
+    others = enumerate(("supported", "rejected", "supported"), 1)
+    write_replicates(
+        root, [Replicate("91a", DEFAULT_MODEL, "quick", n, v, *estimate) for n, v in others]
+    )
+    text = write_report(root, "full", experiments_folder).read_text()
+    begin = "| [91a](#91a) | “norms grow” | ✓ supported | norm.mean 1.23 nats [1, 1.5]"
+    end = "| 54 of 60, 54 of 60 (not to be relied on) | 2 of 3 |"
+    assert f"{begin}, null [-0.1, 0.1] {end}" in text
+    assert f"| {DEFAULT_MODEL} | ✓ **supported** | {SHOWN}<br>other not measured | 2 of 3 |" in text
+    (root / "calibration.csv").unlink()
+    (root / "replicates.csv").unlink()
+    text = write_report(root, "full", experiments_folder).read_text()
+    assert "| not calibrated | none ran |" in text
 
 
 def test_a_claim_that_a_result_does_not_have_is_an_empty_cell(root, experiments_folder) -> None:
@@ -190,7 +216,7 @@ def test_random_weights_are_never_in_the_table_of_verdicts(root, experiments_fol
     assert (root / "smoke" / "README.md").is_file()
     assert "Random weights only" in text
     assert "| [91a]" not in text
-    assert "- tiny-random, random weights: mechanics only: ✓ **supported**" in text
+    assert "| tiny-random, random weights: mechanics only | ✓ **supported**" in text
 
 
 def test_reproduced_verdicts_stand_beside_the_committed(root, experiments_folder) -> None:

@@ -49,7 +49,7 @@ COUNTS = [
     for least, names in table.items()
     for name in names.split()
 ] + [(number, "seed", 0) for number in LEAST]
-TUPLES = [("04", "steps"), ("05", "doses")]
+TUPLES = [("04", "steps")]
 TUPLES += [("08", "magnitude_factors")]
 
 
@@ -106,11 +106,11 @@ def test_other_limits(number, name, value) -> None:
 
 def test_all_problems_are_named_at_once_and_in_words() -> None:
     with pytest.raises(ExperimentError) as caught:
-        config_of("05")(n_train=-1, doses=(1.0, "x"), n_test=1)
+        config_of("05")(n_train=-1, n_text=1.5, n_test=1)
     assert str(caught.value) == (
         "n_train is -1; expected a whole number, at least 2. "
         "n_test is 1; expected a whole number, at least 2. "
-        "doses is (1.0, 'x'); expected a tuple of values, each a number."
+        "n_text is 1.5; expected a whole number, at least 2."
     )
 
 
@@ -180,10 +180,10 @@ def test_no_setting_below_its_least_value(setting, below) -> None:
 
 
 def test_the_command_line_names_them_in_one_line(capsys) -> None:
-    flags = ["--n-train=-1", "--seed=-1", "--n-sites", "-1", "--doses", "1", "x", "--n-text=1.5"]
+    flags = ["--n-train=-1", "--seed=-1", "--n-sites", "-1", "--n-text=1.5"]
     assert main(["run", "05", *flags]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.count("\n") == 1
     problems = shown.err.removeprefix("error: ").split(". ")
-    assert [p.split()[0] for p in problems] == ["seed", "n_sites", "n_train", "doses", "n_text"]
+    assert [p.split()[0] for p in problems] == ["seed", "n_sites", "n_train", "n_text"]

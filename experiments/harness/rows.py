@@ -1,0 +1,42 @@
+"""Small tables in the results folder, a dataclass a row: read and written without pandas."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+Row = TypeVar("Row")
+
+READ: Mapping[Any, Callable[[str], Any]] = {bool: lambda text: text == "true"}
+"""How a type is read, where calling it does not."""
+
+
+def read_rows(path: Path, kind: type[Row]) -> list[Row]:
+    """Every row of the file; none where there is no file."""
+    if not path.is_file():
+        return []
+    types = get_type_hints(kind)
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            kind(**{name: READ.get(types[name], types[name])(text) for name, text in entry.items()})
+            for entry in csv.DictReader(file)
+        ]
+
+
+def write_rows(path: Path, rows: Iterable[Any], kind: type) -> Path:
+    """Write the file whole, in place of an earlier one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    building = path.with_suffix(".saving")
+    with building.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [*get_type_hints(kind)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: _text(v) for k, v in asdict(row).items()} for row in rows)
+    building.replace(path)
+    return path
+
+
+def _text(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value
