@@ -1,6 +1,7 @@
 """From the refusal odds of experiment 06 to estimates with intervals."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,27 +11,32 @@ from scipy import stats as scipy_stats
 from experiments.lab.estimate import Estimate
 from interp import stats
 
-from .measure import HARMFUL, HARMLESS, REAL, SETS
-from .protocol import OPERATORS
+from .measure import HARMFUL, HARMLESS, REAL, RIVALLED, SETS
+from .protocol import BREAKING, MAX_LEFT, OPERATORS
 
 Odds = Float[np.ndarray, "draw sample *where"]
 Means = Float[np.ndarray, "resample *where"]
+ByLayer = Float[np.ndarray, " layer"]
 N_RESAMPLES = 1000
-SMALLEST = 1e-9
+LEAST_LAYERS = 6  # with fewer nothing is left once depth and its square are out
 
 
 def odds_of(scores: pd.DataFrame, kind: str, null: bool, *where: str) -> Odds:
-    """Odds of a kind of jobs by draw and prompt, then by source or target; NaN where not measured.
+    """Odds of a kind of jobs by draw, prompt, and source or target; NaN where there are none.
 
-    Of random directions every draw is of one source.
+    Of random directions also where they break the model: by their own KL, or at the first of the
+    sets for all ablations.
     """
     part = scores[(scores.kind == kind) & ((scores.family != REAL) == null)]
-    draws = ["family", "draw", "prompt"]
-    table = part.pivot_table("odds", draws, list(where)) if where else part.set_index(draws)["odds"]
-    shape = [part[["family", "draw"]].drop_duplicates().shape[0], part.prompt.nunique()]
-    if len(where) > 1:
-        table = table.reindex(columns=pd.MultiIndex.from_product(table.columns.levels))  # type: ignore[union-attr]
-    return table.to_numpy(np.float64).reshape(*shape, *(part[name].nunique() for name in where))
+    broken = scores[(scores.kind == RIVALLED[0]) & (scores.kl > BREAKING)]
+    draws = set(zip(broken.family, broken.draw, strict=True)) if kind != "addition" else set()
+    out = [key in draws for key in zip(part.family, part.draw, strict=True)]
+    kept = part.assign(odds=part.odds.mask((part.kl > BREAKING) | np.array(out, bool)))
+    names = ["family", "draw", "prompt", *where]
+    levels = [np.unique(part[name].to_numpy()) for name in names]
+    full = kept.set_index(names)["odds"].reindex(pd.MultiIndex.from_product(levels, names=names))
+    shape = [len(level) for level in levels]
+    return full.to_numpy(np.float64).reshape(shape[0] * shape[1], *shape[2:])
 
 
 def base_of(scores: pd.DataFrame) -> Float[np.ndarray, "prompts sample"]:
@@ -39,10 +45,8 @@ def base_of(scores: pd.DataFrame) -> Float[np.ndarray, "prompts sample"]:
     return base.loc[[HARMFUL, HARMLESS]].dropna(axis=1).to_numpy(np.float64)
 
 
-def resampled(
-    draws: Odds, *others: Odds, seed: int = 0
-) -> tuple[Float[np.ndarray, "resample *where"], ...]:
-    """Means over prompts, as measured (first) and by `interp.stats.two_level_bootstrap`'s rule.
+def resampled(draws: Odds, *others: Odds, seed: int = 0) -> tuple[Means, ...]:
+    """Means over prompts, as measured (first) and by `interp.effects.two_level_bootstrap`'s rule.
 
     Each resample takes one of `draws` (the direction or a re-extraction) and the same prompts for
     all arrays; of `others`, [draw sample *where], it keeps every draw. All statistics here are of
@@ -56,169 +60,116 @@ def resampled(
     return first, *(np.einsum("rs,ds...->rd...", weights, other) for other in others)
 
 
-def interval(values: Float[np.ndarray, " resample"], n: int) -> stats.Interval:
-    """The value as measured, which comes first, and the limits of the resamples."""
-    return stats.Interval(float(values[0]), *stats.null_interval(values[1:]), n)
+def estimate(
+    name: str, values: Float[np.ndarray, " resample"], n: int, unit: str = "", **others: Any
+) -> Estimate:
+    """The value as measured, which comes first, and the limits of the resamples; none for NaN."""
+    if not np.isfinite(values).all():
+        return Estimate(name, float("nan"), n=n)
+    limits = stats.null_interval(values[1:])
+    return Estimate.of(name, stats.Interval(float(values[0]), *limits, n), unit=unit, **others)
 
 
-def gate_estimates(gate: pd.DataFrame, scores: pd.DataFrame) -> Iterator[Estimate]:
-    """How many sources count, and the gap of the odds between the classes."""
-    yield Estimate("sources", float(gate.counts.sum()), n=len(gate), unit="sources")
-    base = base_of(scores)
-    (means,) = resampled(base.T[None])
-    yield Estimate.of("gap", interval(means[:, 0] - means[:, 1], base.shape[1]), unit="nats")
+def set_estimates(gate: pd.DataFrame, scores: pd.DataFrame) -> Iterator[Estimate]:
+    """The sources, the gap, and at every kind of sets what is left beyond the allowed part of it.
 
-
-# -------------------------------------------------------------------------------------------- sets
-
-
-def shares(odds: Means, base: Float[np.ndarray, "resample prompts"]) -> Means:
-    """Share of the gap that is left, of mean odds [resample *where]."""
-    harmful, harmless = (x.reshape(-1, *[1] * (odds.ndim - 1)) for x in base.T)
-    return (odds - harmless) / (harmful - harmless)
-
-
-def worst_halves(share: Float[np.ndarray, "*where set"]) -> Float[np.ndarray, "*where"]:
-    """Of each half and its complement the larger share, mean over halves; of one set its share."""
-    if share.shape[-1] == 1:
-        return share[..., 0]
-    return share.reshape(*share.shape[:-1], -1, 2).max(-1).mean(-1)
-
-
-def left(scores: pd.DataFrame, kind: str) -> tuple[Means, Means, int]:
-    """Shares left at a kind of sets: median over sources; every random direction's; prompts."""
-    base = base_of(scores)
-    odds = odds_of(scores, kind, False, "source", "target")
-    is_null = (scores.kind == kind) & (scores.family != REAL)
-    others = [odds_of(scores, kind, True, "target")] if is_null.any() else []
-    means, at, *nulls = resampled(odds, base[..., None], *others)
-    found = np.median(worst_halves(shares(means, at[..., 0])), axis=-1)
-    drawn = [worst_halves(shares(null, at[..., 0])) for null in nulls]
-    return found, drawn[0] if drawn else np.empty((len(found), 0)), base.shape[1]
-
-
-def set_estimates(scores: pd.DataFrame) -> Iterator[Estimate]:
-    """What is left at every kind of sets, and how much more the strongest random direction leaves.
-
-    The null is of single draws.
+    `margin`: how much more the strongest random direction leaves than the sources' median.
     """
+    base = base_of(scores)
+    n = base.shape[1]
+    yield Estimate("sources", float(gate.counts.sum()), n=len(gate), unit="sources")
     for kind in SETS:
-        found, nulls, n = left(scores, kind)
-        null = stats.null_interval(nulls[0])
-        yield Estimate.of(f"left.{kind}", interval(found, n), null=null)
-        yield Estimate.of(f"margin.{kind}", interval(nulls.min(-1) - found, n))
+        odds = odds_of(scores, kind, False, "source", "target")
+        nulls = [odds_of(scores, kind, True)] if kind in RIVALLED else []
+        left, at, *drawn = resampled(odds, base, *nulls)
+        median = np.median(sets_drawn(left).mean(-1), axis=-1)
+        gap = at[:, 0] - at[:, 1]
+        if kind == SETS[0]:
+            yield estimate("gap", gap, n, "nats")
+        allowed = at[:, 1] + MAX_LEFT * gap
+        null = None
+        if drawn:
+            yield estimate(f"margin.{kind}", np.fmin.reduce(drawn[0], axis=1) - median, n, "nats")
+            kept = drawn[0][0][np.isfinite(drawn[0][0])]
+            null = stats.null_interval(kept - allowed[0]) if len(kept) else None
+        yield estimate(f"excess.{kind}", median - allowed, n, "nats", null=null)
 
 
-# ---------------------------------------------------------------------------------- single layers
+def sets_drawn(left: Float[np.ndarray, "resample source set"]) -> Means:
+    """Every resample draws the sets of each source anew; the first row stays as measured."""
+    chosen = np.random.default_rng(1).integers(left.shape[-1], size=left.shape)
+    chosen[0] = np.arange(left.shape[-1])
+    return np.take_along_axis(left, chosen, axis=-1)
 
 
 def single_estimates(scores: pd.DataFrame) -> Iterator[Estimate]:
     """Effects of far sources over those of the targets' own directions, for both operators."""
     for operator, sign, on in zip(OPERATORS, (1, -1), (1, 0), strict=True):
-        at = base_of(scores)[on]
-        own = sign * (odds_of(scores, f"{operator}/own", False, "target") - at[:, None])
-        nulls = sign * (odds_of(scores, f"{operator}/random", True, "target") - at[:, None])
-        far = sign * (odds_far(scores, operator) - at[:, None, None])
-        effects, null = resampled(np.concatenate([own[:, :, None], far], axis=2), nulls)
-        found, drawn, n = effects[:, 0], null, own.shape[1]
-        above = np.percentile((found[:, None] - drawn).min(1)[1:], 2.5, axis=0) > 0
-        has_far = np.isfinite(far[0, 0]).any(0)
-        counts = above & has_far
+        at, part = base_of(scores)[on], scores[scores.kind == operator]
+        sources = np.unique(part.source[part.family == REAL])
+        is_own = sources[:, None] == np.unique(part.target)
+        effects = sign * (odds_of(part, operator, False, "source", "target") - at[:, None, None])
+        nulls = sign * (odds_of(scores, operator, True, "target") - at[:, None])
+        means, drawn = resampled(effects, nulls)
+        n, has_far = len(at), (np.isfinite(means[0]) & ~is_own).any(0)
+        own = np.where(is_own, means, 0).sum(1, where=is_own)
+        strongest = np.fmax.reduce(drawn, axis=1)
+        counts = has_far & (np.percentile((own - strongest)[1:], 2.5, axis=0) > 0)
         kept = counts if counts.any() else has_far
-        own_mean = found[:, kept].mean(-1)
-        ratio = np.nanmean(effects[:, 1:, kept], axis=1).mean(-1) / own_mean
-        null_ratio = drawn[..., kept].mean(-1) / own_mean[:, None]
-        limits = stats.null_interval(null_ratio[0])
+        far = np.nanmean(np.where(is_own, np.nan, means)[..., kept], axis=1).mean(-1)
+        own = own[:, kept].mean(-1)
+        rival = np.fmax.reduce(drawn[..., kept].mean(-1), axis=1)
         yield Estimate(f"targets.{operator}", float(counts.sum()), n=len(counts), unit="layers")
-        yield Estimate.of(f"own.{operator}", interval(own_mean, n), unit="nats")
-        yield Estimate.of(f"ratio.{operator}", interval(ratio, n), null=limits)
-        yield Estimate.of(f"margin.{operator}", interval(ratio - null_ratio.max(-1), n))
-
-
-def odds_far(scores: pd.DataFrame, operator: str) -> Odds:
-    """Odds of far sources, [draw sample source target], for the targets of the own directions."""
-    targets = np.sort(scores[scores.kind == f"{operator}/own"].target.unique())
-    part = scores[scores.kind == f"{operator}/far"]
-    found = odds_of(scores, f"{operator}/far", False, "source", "target")
-    full = np.full((*found.shape[:-1], len(targets)), np.nan)
-    full[..., np.isin(targets, part.target.unique())] = found
-    return full
-
-
-# ----------------------------------------------------------------------------------------- profile
+        yield estimate(f"own.{operator}", own, n, "nats")
+        yield estimate(f"ratio.{operator}", far / own, n)
+        yield estimate(f"margin.{operator}", (far - rival) / own, n)
 
 
 def profile_estimates(scores: pd.DataFrame, cosines: pd.Series, seed: int) -> Iterator[Estimate]:
     """Partial rank correlation of single-layer effects with the cosine of the class means."""
-    odds = odds_of(scores, "profile", False, "target")[0]
-    layers = np.sort(scores[scores.kind == "profile"].target.unique())
-    falls = base_of(scores)[0][:, None] - odds
+    odds, nulls = (odds_of(scores, "profile", null, "target") for null in (False, True))
+    layers = np.unique(scores.target[scores.kind == "profile"])
+    falls = nulls.mean(0) - odds[0]
     (means,) = resampled(falls[None])
-    yield Estimate.of("profile.fall", interval(means.mean(1), len(falls)), unit="nats")
-    if len(layers) < 6:  # nothing is left once depth and its square are out
-        yield Estimate("profile.partial", float("nan"), n=len(layers))
-        yield Estimate("profile.excess", float("nan"))
+    n, depth, cosine = len(falls), layers.astype(np.float64), cosines[layers].to_numpy(np.float64)
+    yield estimate("profile.fall", means.mean(1), n, "nats")
+    ranks = scipy_stats.rankdata(cosine)
+    if len(layers) < LEAST_LAYERS or np.ptp(ranks) == 0:
+        names = "partial", "excess", "by_depth"
+        yield from (Estimate(f"profile.{name}", float("nan"), n=len(layers)) for name in names)
         return
-    cosine, depth = cosines[layers].to_numpy(np.float64), layers.astype(np.float64)
-    yield partial_estimate(means, cosine, depth, seed)
-    found = np.array([excess(fall, cosine, depth) for fall in means])
-    yield Estimate.of("profile.excess", interval(found, len(falls)))
+    rest = residual(ranks, depth)
+    yield Estimate("profile.by_depth", float(1 - rest.var() / ranks.var()), n=len(layers))
+    yield partial_estimate(means, rest, depth, seed)
+    is_low = rest < np.median(rest)
+    net = np.array([residual(fall, depth) for fall in means])
+    difference = net[:, is_low].mean(1) - net[:, ~is_low].mean(1)
+    yield estimate("profile.excess", difference / means.mean(1), n)
 
 
 def partial_estimate(
-    falls: Float[np.ndarray, "resample layer"],
-    cosine: Float[np.ndarray, " layer"],
-    depth: Float[np.ndarray, " layer"],
-    seed: int,
+    falls: Float[np.ndarray, "resample layer"], other: ByLayer, depth: ByLayer, seed: int
 ) -> Estimate:
     """Interval by resampled prompts, each moved as layers vary: Fisher's z, for ranks.
 
-    Standard error sqrt((1 + r^2 / 2) / (n - 3 - 2)), with 2 variables partialled out (Bonett and
-    Wright 2000, Psychometrika 65:23).
+    `other`: ranks less depth. Standard error sqrt((1 + r^2 / 2) / (n - 3 - 2)), with 2 variables
+    partialled out (Bonett and Wright 2000, Psychometrika 65:23). p is of circular shifts.
     """
-    n, other = len(depth), residual_ranks(cosine, depth)
-    found = [correlation(residual_ranks(fall, depth), other) for fall in falls]
+    rests = np.array([residual(scipy_stats.rankdata(fall), depth) for fall in falls])
+    scale = np.linalg.norm(rests, axis=1) * np.linalg.norm(other)
+    found = np.divide(rests @ other, scale, out=np.zeros(len(rests)), where=scale > 0)
     r = np.clip(found[1:], -0.999, 0.999)
-    errors = np.sqrt((1 + r**2 / 2) / (n - 5)) * np.random.default_rng(seed).normal(size=len(r))
+    noise = np.random.default_rng(seed).normal(size=len(r))
+    errors = np.sqrt((1 + r**2 / 2) / (len(depth) - 5)) * noise
     limits = stats.null_interval(np.tanh(np.arctanh(r) + errors))
-    _, p = stats.circular_shift_spearman(residual_ranks(falls[0], depth), other)
-    return Estimate("profile.partial", found[0], *limits, n=n, p=p)
+    _, p = stats.circular_shift_spearman(rests[0], other)
+    return Estimate("profile.partial", float(found[0]), *limits, n=len(depth), p=p)
 
 
-def residual_ranks(
-    values: Float[np.ndarray, " layer"], depth: Float[np.ndarray, " layer"]
-) -> Float[np.ndarray, " layer"]:
-    """Ranks less what depth and its square predict of them."""
-    return residual(scipy_stats.rankdata(values), depth)
-
-
-def residual(
-    values: Float[np.ndarray, " layer"], depth: Float[np.ndarray, " layer"]
-) -> Float[np.ndarray, " layer"]:
+def residual(values: ByLayer, depth: ByLayer) -> ByLayer:
     """Values less what depth and its square predict of them."""
-    x = depth - depth.mean()
-    design = np.stack([np.ones_like(x), x, x**2], axis=1)
+    design = np.vander(depth - depth.mean(), 3)
     return values - design @ np.linalg.lstsq(design, values)[0]
-
-
-def excess(
-    fall: Float[np.ndarray, " layer"],
-    cosine: Float[np.ndarray, " layer"],
-    depth: Float[np.ndarray, " layer"],
-) -> float:
-    """Fall at the layers of lower cosine minus that at the others, over the mean; depth is out."""
-    rest, low = residual(fall, depth), residual_ranks(cosine, depth)
-    is_low = low < np.median(low)
-    return float((rest[is_low].mean() - rest[~is_low].mean()) / fall.mean())
-
-
-def correlation(first: Float[np.ndarray, " layer"], second: Float[np.ndarray, " layer"]) -> float:
-    """Of two centred series; 0 where nothing is left of one."""
-    scale = float(np.linalg.norm(first) * np.linalg.norm(second))
-    return float(first @ second / scale) if scale > SMALLEST else 0.0
-
-
-# ----------------------------------------------------------------------------------------- answers
 
 
 def rate_estimates(answers: pd.DataFrame) -> Iterator[Estimate]:

@@ -1,47 +1,56 @@
-# READ NOW, before anything else: RED_TEAM.md at the root of this worktree (from the lead)
 """Does a refusal direction taken at one layer work at layers where it was not taken?
 
 A source is a layer between a third and four fifths of the depth; its direction is the difference of
 the class means of train prompts the model refuses and accepts, in the stream entering the layer, at
-the last token. A source counts if ablating its direction everywhere lowers the refusal odds of
-validation prompts more than random directions do. Every effect is on test prompts, in nats of the
-refusal odds. Intervals: bootstrap over prompts and re-extractions of the directions together.
+the last token. Effects are on test prompts, in nats of the refusal odds; the gap is the odds of
+harmful prompts minus those of harmless ones, unedited. Intervals: bootstrap over prompts,
+re-extractions of the directions and random halves of the layers together.
 
-What changed in the protocol: single-layer effects are pooled before they are divided; 06e has the
-layer as its unit; 06f compares at fixed parts of the depth, and is not about neighbours.
+06a and 06b were shares of the gap, with a gate of 1 nat. After a quick run had shown a gap of 1.17
+nats [.70, 1.62] on the 0.5B, less than ablation takes, they became differences in nats, and the
+gate became 0: no ratio is left that a small gap could blow up.
 
 Objections, and what was done:
 - A last layer that writes refusal anew makes only sets with that layer work, so half of all random
-  halves. Each half is measured with its complement, and the one that leaves more counts.
+  halves. They block support: each comes with its complement, and the bootstrap redraws them. They
+  reject nothing, since a half may be too few layers for the layer's own direction as well.
 - An edit that breaks the model lowers odds too. So do random directions in the same layers, which
-  block support where the strongest leaves no more; rates of generated answers stand beside.
+  block support where the strongest takes as much; rates of generated answers stand beside. Those
+  that break the model themselves are no rivals; if none is left, support is blocked.
 - The strongest of many draws grows with their number: that errs against the claims, and every
-  bootstrap draw takes it anew. Nothing else is a maximum, but over a half and its complement.
+  bootstrap draw takes it anew. Nothing else is a maximum.
+- Sources that do little of what ablation can do make failures of transfer of nothing: a source has
+  to take half of the gap when ablated everywhere, and to beat random directions. There all of
+  those count, also ones that break the model, which can only leave sources out.
+- Nine draws are few for a tail: the t limit pools their deviations from the families' means, as if
+  families had one spread, and the largest draw has to be beaten as well.
 - Neighbouring layers hardly differ, so leaving out the source alone says little: both neighbours
   are left out too, and single layers are a sixth of the depth away or more.
 - Half of the source's effect at home mixes transfer with how potent the target is: 06c and 06d
   divide by what the target's own direction does there, pooled over targets.
+- Odds saturate: at the full norm of the target's direction any that points its way would do. 06c
+  adds half of it.
 - What is added at a layer stays in the stream until the source's own layer reads it, so a deeper
   layer's direction works at shallower ones in any model: 06c asks of deeper targets only.
-- Sources and targets that do nothing would make ratios of noise. Gates leave them out, by other
-  prompts (sources) or against random directions (targets), before any transfer is looked at.
-- Cosines fall with depth and effects change with it, and neighbours repeat one another: 06e takes
-  depth and its square out, counts layers, not prompts, and asks for more than circular shifts give.
-  It has no random directions: layers where any edit does more would count, and the figure says so.
-- Ranks see differences of a thousandth: the fall has to differ by a part of its mean as well.
+- Targets that do nothing make ratios of noise. Random directions gate them out before any transfer
+  is looked at.
+- Layers differ in what any edit does there: 06e takes off what random directions do at each layer.
+- Cosines fall with depth and effects change with it: 06e takes depth and its square out, and says
+  nothing where these leave less than a fifth of the cosine. Neighbours repeat one another: layers
+  are counted, not prompts, and circular shifts are shown.
+- Ranks see differences of a thousandth: support needs the fall to differ by part of its mean.
 - A few dimensions that no layer touches make all layers alike: 06f must hold without them as well.
 - With one component per 5 prompts, as first committed, the ratio fell with the number of prompts
-  (.99, .96, .87 with 50, 96, 192 on the 0.5B model): a fault. Their number is fixed instead.
-- Layers with nothing in common have no ratio: too little of it at any distance is no support.
-- A step of two layers always looks like the identity: 06f weighs three distances alike, up to
-  half of the depth, and a map with a negative scale is not taken for the identity.
+  (.99, .96, .87 with 50, 96, 192 on the 0.5B): a fault. Their number is fixed instead.
+- A map that only sees the target's components favours the identity: the rotation takes the
+  source's own components to the target's own.
+- A step of two layers always looks like the identity: each of three distances decides, up to half
+  of the depth, and a map with a negative scale is not taken for the identity.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
-
-from annotated_types import Ge
+from math import isfinite
 
 from experiments.lab.claims import Claim, Verdict, decide
 from experiments.lab.config import Count, CountOrZero, ExperimentConfig, Several
@@ -49,91 +58,108 @@ from experiments.lab.estimate import Estimate
 from experiments.lab.rules import GATE, SIGNIFICANCE, lacks_behaviour
 
 MAX_LEFT = 0.5  # of the gap
-MIN_GAP = 1.0  # nats
+MIN_TAKEN = 0.5  # of the gap, everywhere, for a source to count
 MIN_SOURCES = 2
 GATE_DRAWS = 3  # random directions per family that a source is held against
+BREAKING = 1.0  # nats of KL, from which a random direction is no rival
 FAR = 1 / 6  # of the depth
 FAR_LAYERS = 2  # at least
+DOSE = 0.5  # of the norm of the target's direction
 MIN_RATIO = 0.5
 MIN_OWN = 0.5  # nats
 MAX_PARTIAL = -0.3
-MIN_LAYERS = 20
+MIN_LAYERS = 16
 MIN_EXCESS = 0.1  # of the mean fall
-DISTANCES = (1 / 6, 1 / 3, 1 / 2)  # of the depth
+MIN_FALL = 0.1  # nats
+MAX_BY_DEPTH = 0.8  # of the variance of the ranks of the cosine
+DISTANCES = {"sixth": 1 / 6, "third": 1 / 3, "half": 1 / 2}  # of the depth
+KINDS = ("all", "without")  # dimensions
 MIN_LIKENESS = 0.8  # of the R^2 of a rotation
 MIN_R2 = 0.2
 N_LARGEST = 3
 N_COMPONENTS = 10
 OPERATORS = ("addition", "ablation")
+SPACES = tuple(f"{kind}.{name}" for kind in KINDS for name in DISTANCES)
 
-ABSENT = f"Untestable (behaviour absent) if {GATE}."
+ABSENT = f"Untestable (behaviour absent) if {GATE}"
 COUNTING = (
-    f"A source counts if ablating its direction everywhere beats {GATE_DRAWS} random directions of "
-    "each family on harmful validation prompts (the largest of them, and a one-sided t prediction "
-    f"limit, p < {SIGNIFICANCE}, corrected for the number of sources); untestable if fewer than "
-    f"{MIN_SOURCES} do."
+    f"A source counts if ablating its direction everywhere takes at least {MIN_TAKEN} of the gap "
+    "on validation prompts (point estimate) and lowers the odds of harmful ones there by more than "
+    f"the largest of {GATE_DRAWS} random directions of each family (isotropic, covariance-matched, "
+    "label-permuted) and than a one-sided t prediction limit from the family that does most, its "
+    "spread pooled from the deviations of all families' draws from their means (p < "
+    f"{SIGNIFICANCE}, corrected for the number of sources). Untestable if fewer than {MIN_SOURCES} "
+    "count."
+)
+RIVALS = (
+    "Random directions do not count where they break the model (KL of the next token on harmless "
+    f"test prompts above {BREAKING:g} nat, when added or ablated at the layers of 06a), and "
+    "support is blocked if none is left."
 )
 SETS = (
-    "Median over sources of the share of the gap that ablation leaves: (refusal odds of harmful "
-    "test prompts, edited, minus those of harmless ones) over (the same, unedited). {} Supported "
-    f"if {{}} below {MAX_LEFT}, rejected if {{}} above, else inconclusive. "
-    "Support is blocked unless the random direction (isotropic, covariance-matched, "
-    "label-permuted) that leaves least at the same sets leaves more, by an interval. "
-    f"{COUNTING} Untestable too unless the interval of the gap lies above {MIN_GAP:g} nat. {ABSENT}"
+    "Median over counting sources, in nats: (refusal odds of harmful test prompts, edited, minus "
+    f"those of harmless ones, unedited) minus {MAX_LEFT} of the gap (that unedited). {{}} "
+    "Supported if its 95% interval lies below 0, rejected if above, else inconclusive. Support is "
+    "blocked unless the strongest of random directions of the three families at the same layers "
+    f"leaves more, by an interval{{}} {RIVALS} {COUNTING} {ABSENT}, or unless the interval of the "
+    "gap lies above 0."
 )
 SINGLE = (
-    "{} Ratio of the mean effect of sources at targets "
-    f"{FAR:.3f} of the depth or more {{}} (at least {FAR_LAYERS} layers) to that of the targets' "
-    "own directions; only targets count whose own effect is above that of every random direction "
-    f"there, by an interval. Supported if its 95% interval lies above {MIN_RATIO}, rejected if "
-    "below, else inconclusive. Support is blocked unless it is above the largest ratio of random "
-    f"directions at the same targets, by an interval. Untestable with fewer than {MIN_SOURCES} "
-    f"such targets, or unless the interval of the own effect lies above {MIN_OWN} nats. {COUNTING} "
-    f"{ABSENT}"
+    f"{{}} Ratio of the mean effect of counting sources at targets {FAR:.3f} of the depth or more "
+    f"{{}} (at least {FAR_LAYERS} layers) to that of the targets' own directions. A target counts "
+    "if some source is far enough, and its own effect is above that of every random direction "
+    "there, by an interval. Supported if the 95% interval of the ratio lies above "
+    f"{MIN_RATIO}, rejected if below, else inconclusive. Support is blocked unless it is above the "
+    f"largest ratio of random directions at the same targets, by an interval. {RIVALS} Untestable "
+    f"with fewer than {MIN_SOURCES} such targets, or unless the interval of the own effect lies "
+    f"above {MIN_OWN} nats. {COUNTING} {ABSENT}."
+)
+ANYWHERE = (
+    "ablation can be applied anywhere and need not to be applied on the layer where it was "
+    "extracted"
 )
 
 CLAIMS = (
     Claim(
         key="06a",
-        notes="ablation can be applied anywhere and need not to be applied on the layer where it "
-        "was extracted; works when applied on a subset of layers, even if the subset does not "
+        notes=f"{ANYWHERE}; works when applied on a subset of layers, even if the subset does not "
         "include the layer",
-        statement="Ablated at layers that leave out its own, a direction still ends refusal.",
+        statement="Ablated at layers that leave out its own, a direction takes at least half of "
+        "the gap between harmful and harmless prompts.",
         criterion=SETS.format(
-            "Ablated (a) at all layers but the source and its two neighbours, (b) at a random half "
-            "of those or at the other half, whichever leaves more, mean over halves.",
-            "both 95% intervals lie", "either lies",
+            "Ablated at all layers but the source and its two neighbours.",
+            ", and unless the interval of the same number lies below 0 for random halves of these "
+            "layers and their complements (2 pairs or more per source, drawn for each, mean over "
+            "them, resampled).",
         ),
-        estimates=("left.all_but", "left.halves", "margin.all_but", "margin.halves", "gap",
-                   "sources"),
+        estimates=("excess.all_but", "excess.halves", "margin.all_but", "gap", "sources"),
     ),
     Claim(
         key="06b",
         notes="need not be consecutive ... range(8, num_layers, 2)",
-        statement="Ablated at every second layer, its own left out, it still ends refusal.",
+        statement="Ablated at every second layer, its own left out, it takes at least half of it.",
         criterion=SETS.format(
             "Ablated at every second layer from a third of the depth on, of the parity that leaves "
-            "the source out.", "its 95% interval lies", "it lies",
+            "the source out.", ".",
         ),
-        estimates=("left.second", "margin.second", "gap", "sources"),
+        estimates=("excess.second", "margin.second", "gap", "sources"),
     ),
     Claim(
         key="06c",
-        notes="ablation can be applied anywhere and need not to be applied on the layer where it "
-        "was extracted; activations from all layers are on the same space",
-        statement="Added at one far, deeper layer, a direction does as the layer's own does.",
+        notes=f"{ANYWHERE}; activations from all layers are on the same space",
+        statement="Added at one far, deeper layer, a direction does at least half of what the "
+        "layer's own does.",
         criterion=SINGLE.format(
-            "Added at one layer, at the norm of its own direction; rise of the refusal odds of "
-            "harmless test prompts.", "deeper",
+            f"Added at one layer, at {DOSE} of the norm of that layer's own direction; rise of the "
+            "refusal odds of harmless test prompts.", "deeper",
         ),
         estimates=("ratio.addition", "margin.addition", "own.addition", "targets.addition",
                    "sources"),
     ),
     Claim(
-        key="06d",
-        notes="ablation can be applied anywhere and need not to be applied on the layer where it "
-        "was extracted",
-        statement="Ablated at one far layer, a direction does as the layer's own does.",
+        key="06d", notes=ANYWHERE,
+        statement="Ablated at one far layer, a direction does at least half of what the layer's "
+        "own does.",
         criterion=SINGLE.format(
             "Ablated at one layer's states; fall of the refusal odds of harmful test prompts.",
             "away",
@@ -146,32 +172,35 @@ CLAIMS = (
         notes="when applying on layers with low cosine similarity",
         statement="A direction does more at layers where the class means are less alike.",
         criterion="The direction of the source that does most on validation prompts, ablated at "
-        "one layer, for every layer but the first, the source and its neighbours. Rank correlation "
-        "over layers of the fall of the refusal odds with the cosine of the class means, depth and "
-        "its square partialled out; interval over prompts and layers together (Fisher's z). And "
-        "the excess: the mean fall at the half of the layers with lower cosine minus that at the "
-        "others, both less what depth and its square predict, over the mean of all. "
-        f"Supported if the 95% interval of the first lies below {MAX_PARTIAL}, that of the second "
-        f"above {MIN_EXCESS}, and circular shifts give the first in at most {SIGNIFICANCE} of the "
-        f"cases; rejected if the first lies above {MAX_PARTIAL} or the second below {MIN_EXCESS}; "
-        f"else inconclusive. Untestable with fewer than {MIN_LAYERS} layers, or unless the "
-        "interval of the mean fall lies above 0. " + f"{COUNTING} {ABSENT}",
-        estimates=("profile.partial", "profile.excess", "profile.fall", "sources"),
+        "one layer, but not at the first, the source and its neighbours. The fall of the refusal "
+        "odds of harmful test prompts, minus the mean fall by a random direction of each family "
+        "there. Its rank correlation over layers with the cosine of the class means, depth and its "
+        "square partialled out; interval over prompts and layers together (Fisher's z). And the "
+        "excess: the mean fall at the half of the layers with lower cosine minus that at the "
+        "others, both less what depth and its square predict, over the mean of all. Supported if "
+        f"the 95% interval of the first lies below {MAX_PARTIAL} and that of the second above "
+        f"{MIN_EXCESS}; rejected if the first lies above {MAX_PARTIAL}; else inconclusive. "
+        f"Untestable with fewer than {MIN_LAYERS} layers, unless the interval of the mean fall "
+        f"lies above {MIN_FALL} nats, or (cannot be told from depth) if depth and its square "
+        f"explain more than {MAX_BY_DEPTH} of the ranks of the cosine. {COUNTING} {ABSENT}.",
+        estimates=("profile.partial", "profile.excess", "profile.fall", "profile.by_depth",
+                   "sources"),
     ),
     Claim(
         key="06f",
         notes="activations from all layers are on the same space",
         statement="Layers share their axes: the identity maps one onto another, as far as a "
         "rotation can.",
-        criterion="Held-out R^2 of the identity (centred, one scale of 0 or more) over that of a "
-        f"rotation (Procrustes), both in the target's {N_COMPONENTS} leading principal "
-        "components; last token of the instruction. Of means over pairs of layers "
-        f"{DISTANCES[0]:.3f}, {DISTANCES[1]:.3f} and {DISTANCES[2]:.3f} of the depth apart; 95% "
-        f"interval by halves of the prompts. Supported if it lies above {MIN_LIKENESS} with all "
-        f"dimensions, and without the {N_LARGEST} of either layer that vary most; rejected if "
-        "either lies below; else inconclusive. Untestable unless the interval of the R^2 of the "
-        f"rotation lies above {MIN_R2} at every distance, with and without those.",
-        estimates=("same_space.all", "same_space.without", "rotation.all", "rotation.without"),
+        criterion="Held-out R^2 of the identity (centred, one scale of 0 or more, in the full "
+        "space) over that of a rotation (Procrustes, one scale) of the source's "
+        f"{N_COMPONENTS} leading principal components onto the target's {N_COMPONENTS}; both are "
+        "scored in the latter; last token of the instruction. Ratio of means over pairs of layers, "
+        f"{', '.join(f'{d:.3f}' for d in DISTANCES.values())} of the depth apart; 95% intervals by "
+        f"halves of the prompts. Supported if all lie above {MIN_LIKENESS}, with all dimensions "
+        f"and without the {N_LARGEST} of either layer that vary most; rejected if any of the six "
+        "lies below; else inconclusive. Untestable unless the intervals of the R^2 "
+        f"of the rotation lie above {MIN_R2} at every distance, with and without those.",
+        estimates=tuple(f"{x}.{space}" for x in ("same_space", "rotation") for space in SPACES),
     ),
 )  # fmt: skip
 
@@ -180,27 +209,27 @@ CLAIMS = (
 class Config(ExperimentConfig):
     """Directions at layers where they were not taken."""
 
-    n_train: Several = 12  # prompts per class that directions are taken from, before filtering
-    n_validation: Count = 4  # harmful prompts on which sources are held against random directions
-    n_test: Several = 5  # prompts per class that effects are measured on
+    n_train: Several = 20  # prompts per class that directions are taken from, before filtering
+    n_validation: Count = 8  # prompts per class that sources are chosen on
+    n_test: Several = 5  # prompts per class that effects are measured on, and sources at most
     n_sources: Several = 3  # candidates, evenly spaced in depth
-    n_targets: Several = 3  # single layers, evenly spaced in depth
-    n_halves: Count = 1  # random halves of the layers, each with its complement
+    n_targets: Several = 3  # single layers, evenly spaced in the deeper half
+    n_halves: Several = 2  # random halves of the layers, each with its complement
     n_nulls: Count = 1  # random directions per family
     n_reextractions: CountOrZero = 1  # directions from resampled train prompts
+    n_profile: CountOrZero = 6  # layers at which one direction is ablated alone; 0: all
     answer_tokens: Count = 8  # greedy tokens of each answer
-    n_geometry: Annotated[int, Ge(25)] = 25  # prompts per class on which layers are compared
     n_pairs: Count = 3  # pairs of layers at each distance
-    n_resamples: Several = 10  # halves of these prompts
+    n_resamples: Several = 10  # halves of the prompts on which layers are compared
 
 
 MINUTES = {"smoke": 0.1, "quick": 1, "full": 14}
 PRESETS = {
     "smoke": Config(n_train=12, n_validation=3, n_test=4, n_sources=2, n_targets=2,
-                    answer_tokens=3, n_geometry=25, n_pairs=1, n_resamples=2),
-    "quick": Config(),
-    "full": Config(n_train=96, n_validation=10, n_test=24, n_sources=6, n_targets=7, n_halves=2,
-                   n_nulls=3, n_reextractions=2, answer_tokens=24, n_geometry=96, n_pairs=6,
+                    answer_tokens=3, n_pairs=1, n_resamples=2),
+    "quick": Config(),  # 06e needs all layers, and is untestable here
+    "full": Config(n_train=96, n_validation=10, n_test=24, n_sources=6, n_targets=6, n_halves=2,
+                   n_nulls=3, n_reextractions=2, n_profile=0, answer_tokens=24, n_pairs=6,
                    n_resamples=40),
 }  # fmt: skip
 
@@ -209,32 +238,24 @@ def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:
     """The criteria, applied to the estimates alone."""
     e = estimates
     none = lacks_behaviour(e) or e["sources"].value < MIN_SOURCES
-    flat = none or not e["gap"].above(MIN_GAP)
+    flat = none or not e["gap"].above(0)
+    scattered = e["excess.halves"].below(0)
     found: dict[str, Verdict] = {
-        "06a": "untestable" if flat else ended(e, "all_but", "halves"),
-        "06b": "untestable" if flat else ended(e, "second"),
+        "06a": "untestable" if flat else taken(e, "all_but", scattered),
+        "06b": "untestable" if flat else taken(e, "second", True),
     }
     for key, operator in zip(("06c", "06d"), OPERATORS, strict=True):
-        few = e[f"targets.{operator}"].value < MIN_SOURCES or none
+        few = none or e[f"targets.{operator}"].value < MIN_SOURCES
         weak = few or not e[f"own.{operator}"].above(MIN_OWN)
         found[key] = "untestable" if weak else as_own(e, operator)
-    partial, excess = e["profile.partial"], e["profile.excess"]
-    silent = none or partial.n < MIN_LAYERS or not e["profile.fall"].above(0)
-    aligned = partial.p is not None and partial.p <= SIGNIFICANCE
-    follows = decide(
-        partial.below(MAX_PARTIAL) and excess.above(MIN_EXCESS) and aligned,
-        partial.above(MAX_PARTIAL) or excess.below(MIN_EXCESS),
-    )
-    found["06e"] = "untestable" if silent else follows
+    found["06e"] = "untestable" if none or silent(e) else follows(e)
     return {**found, "06f": same_space(e)}
 
 
-def ended(estimates: Mapping[str, Estimate], *sets: str) -> Verdict:
-    """Whether ablation at some kinds of sets ends refusal."""
-    left, margins = ([estimates[f"{name}.{x}"] for x in sets] for name in ("left", "margin"))
-    beyond = all(margin.above(0) for margin in margins)
-    gone = all(share.below(MAX_LEFT) for share in left)
-    return decide(gone and beyond, any(share.above(MAX_LEFT) for share in left))
+def taken(estimates: Mapping[str, Estimate], layers: str, allowed: bool) -> Verdict:
+    """Whether ablation at some layers takes half of the gap."""
+    excess, margin = (estimates[f"{name}.{layers}"] for name in ("excess", "margin"))
+    return decide(excess.below(0) and margin.above(0) and allowed, excess.above(0))
 
 
 def as_own(estimates: Mapping[str, Estimate], operator: str) -> Verdict:
@@ -243,11 +264,25 @@ def as_own(estimates: Mapping[str, Estimate], operator: str) -> Verdict:
     return decide(ratio.above(MIN_RATIO) and margin.above(0), ratio.below(MIN_RATIO))
 
 
+def silent(estimates: Mapping[str, Estimate]) -> bool:
+    """Whether too few layers, too small a fall, or depth leave nothing for 06e to be judged by."""
+    by_depth = estimates["profile.by_depth"].value
+    told = isfinite(by_depth) and by_depth <= MAX_BY_DEPTH
+    many = estimates["profile.partial"].n >= MIN_LAYERS
+    return not (told and many and estimates["profile.fall"].above(MIN_FALL))
+
+
+def follows(estimates: Mapping[str, Estimate]) -> Verdict:
+    """Whether the effect of a direction follows the cosine of the class means."""
+    partial, excess = estimates["profile.partial"], estimates["profile.excess"]
+    holds = partial.below(MAX_PARTIAL) and excess.above(MIN_EXCESS)
+    return decide(holds, partial.above(MAX_PARTIAL))
+
+
 def same_space(estimates: Mapping[str, Estimate]) -> Verdict:
-    """Whether the identity does as a rotation does, also without the largest dimensions."""
-    kinds = "all", "without"
-    if not all(estimates[f"rotation.{kind}"].above(MIN_R2) for kind in kinds):
+    """Whether the identity does as a rotation does, at every distance."""
+    if not all(estimates[f"rotation.{space}"].above(MIN_R2) for space in SPACES):
         return "untestable"
-    found = [estimates[f"same_space.{kind}"] for kind in kinds]
+    found = [estimates[f"same_space.{space}"] for space in SPACES]
     alike = all(ratio.above(MIN_LIKENESS) for ratio in found)
     return decide(alike, any(ratio.below(MIN_LIKENESS) for ratio in found))

@@ -1,7 +1,8 @@
-# READ NOW, before anything else: RED_TEAM.md at the root of this worktree (from the lead)
 """The method of 06_cross_layer_transfer; protocol.py has the question and the criteria."""
 
 from collections.abc import Mapping
+
+import pandas as pd
 
 from experiments.lab import selection as selecting
 from experiments.lab.accuracy import accuracy_estimate
@@ -10,6 +11,7 @@ from experiments.lab.lab import Lab
 from experiments.lab.results import Result
 from experiments.lab.rules import lacks_behaviour
 from interp.errors import ExperimentError
+from interp.geometry import mean_cosine
 
 from . import estimates, measure, spaces, tables
 from .protocol import Config
@@ -25,20 +27,15 @@ def run(config: Config, lab: Lab) -> Result:
     setup = measure.prepare(config, lab, prompts)
     for layer in setup.chosen:
         lab.save_direction(f"source_{layer}", setup.layers[layer].direction)
-    meter = measure.meter_for(config, lab)
-    jobs = [
-        *measure.set_jobs(config, setup),
-        *measure.single_jobs(config, setup),
-        *measure.profile_jobs(setup),
-    ]
+    meter, jobs = measure.meter_for(config, lab), list(measure.jobs_of(config, setup))
     scores = measure.scored(meter, jobs)
     answers = measure.answered(meter, jobs, setup.chosen[0])
-    likeness = spaces.likeness(config, lab)
-    cosines = tables.class_cosines(setup.layers)
+    likeness = spaces.likeness(config, lab, prompts)
+    classes = {x: (s.positive[:, None], s.negative[:, None]) for x, s in setup.layers.items()}
+    cosines = pd.Series({x: float(mean_cosine(*both)[0]) for x, both in classes.items()})
     found = (
         *selecting.gate_estimates(prompts),
-        *estimates.gate_estimates(setup.gate, scores),
-        *estimates.set_estimates(scores),
+        *estimates.set_estimates(setup.gate, scores),
         *estimates.single_estimates(scores),
         *estimates.profile_estimates(scores, cosines, int(lab.rng("06.z").integers(2**31))),
         *spaces.space_estimates(likeness),
@@ -47,18 +44,11 @@ def run(config: Config, lab: Lab) -> Result:
     )
     named = {estimate.name: estimate for estimate in found}
     drawn = {
-        "sets": tables.sets_table(scores, named),
-        "sources": tables.sources_table(scores, setup.gate),
-        "singles": tables.singles_table(scores),
+        "sets": tables.sets_table(found), "singles": tables.singles_table(scores),
         "profile": tables.profile_table(scores, cosines),
-        "cosines": tables.cosine_table(setup),
-        "alignment": spaces.distance_table(likeness),
-        "rates": tables.rates_table(answers, scores, named),
-        "alignment_pairs": likeness,
-        "gate": setup.gate,
-        "scores": scores.round({"odds": 4}),
-        "prompts": answers,
-    }
+        "alignment": tables.alignment_table(likeness), "gate": setup.gate,
+        "scores": scores.round({"odds": 4}), "likeness": likeness, "prompts": answers,
+    }  # fmt: skip
     return Result(found, drawn, observation(named))
 
 
@@ -68,13 +58,15 @@ def observation(e: Mapping[str, Estimate]) -> str:
     absent += "harmful train prompts are refused. "
     return (
         f"{absent if lacks_behaviour(e) else ''}{number(e['sources'].value)} of {e['sources'].n} "
-        f"sources count; the gap is {e['gap']}. Left of it, ablated at all layers but the source "
-        f"and its neighbours {e['left.all_but']}, at random halves {e['left.halves']}, at every "
-        f"second layer {e['left.second']}. At single far layers a direction does "
-        f"{e['ratio.addition']} of the own direction's addition ({e['own.addition']}), and "
-        f"{e['ratio.ablation']} of its ablation ({e['own.ablation']}). Effect and cosine of the "
-        f"class means over {e['profile.partial'].n} layers: {e['profile.partial']}. The identity "
-        f"explains {e['same_space.all']} of what a rotation does, {e['same_space.without']} "
-        f"without the largest dimensions. Answers refused: {e['refusal_rate.base']}, everywhere "
-        f"{e['refusal_rate.everywhere']}, without the source {e['refusal_rate.all_but']}."
+        f"sources count; the gap is {e['gap']}. Beyond half of it are left, ablated everywhere "
+        f"{e['excess.everywhere']}, at all layers but the source and its neighbours "
+        f"{e['excess.all_but']}, at random halves {e['excess.halves']}, at every second layer "
+        f"{e['excess.second']}. At single far layers a direction does {e['ratio.addition']} of the "
+        f"own direction's addition ({e['own.addition']}), and {e['ratio.ablation']} of its "
+        f"ablation ({e['own.ablation']}). Effect and cosine of the class means over "
+        f"{e['profile.partial'].n} layers: {e['profile.partial']}. Half of the depth apart the "
+        f"identity explains {e['same_space.all.half']} of what a rotation does, "
+        f"{e['same_space.without.half']} without the largest dimensions. Answers refused: "
+        f"{e['refusal_rate.base']}, everywhere {e['refusal_rate.everywhere']}, without the source "
+        f"{e['refusal_rate.all_but']}."
     )

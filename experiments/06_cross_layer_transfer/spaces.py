@@ -5,46 +5,42 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from torch import Tensor
 
 from experiments.lab.estimate import Estimate
 from experiments.lab.lab import Lab
+from experiments.lab.selection import Prompts
 from experiments.lab.spacing import spaced
-from interp import alignment, stats
+from interp import stats
+from interp.alignment import identity_r2, procrustes_r2
 from interp.sites import Site
 
-from .protocol import DISTANCES, N_COMPONENTS, N_LARGEST, Config
+from .protocol import DISTANCES, KINDS, N_COMPONENTS, N_LARGEST, Config
 
 States = Float[np.ndarray, "sample d_model"]
-KINDS = ("all", "without")
-MEASURES = alignment.identity_r2, alignment.procrustes_r2
 LEAST = 0.01  # R^2 of a rotation that is divided by; below MIN_R2 nothing is decided
 
 
-def pairs_of(n_layers: int, n_pairs: int) -> list[tuple[float, int, int]]:
-    """Relative distance and two layers, `n_pairs` at each distance, evenly spaced."""
+def pairs_of(n_layers: int, n_pairs: int) -> list[tuple[str, int, int]]:
+    """Name of the distance and two layers, `n_pairs` at each distance, evenly spaced."""
     found = []
-    for distance in DISTANCES:
+    for name, distance in DISTANCES.items():
         step = max(1, round(distance * n_layers))
         starts = spaced(range(1, n_layers - step), n_pairs) or [0]
-        found += [(distance, start, start + step) for start in starts]
+        found += [(name, start, start + step) for start in starts]
     return found
 
 
-def states_of(config: Config, lab: Lab) -> Float[Tensor, "sample layer d_model"]:
-    """States entering every layer, at the last token of the instruction, of both classes."""
-    train = lab.splits.train
-    prompts = [*train.positive[: config.n_geometry], *train.negative[: config.n_geometry]]
-    sites = [Site(layer, "pre") for layer in range(lab.model.n_layers)]
-    return lab.activations(prompts, sites, [lab.position("last_instruction")])[:, :, 0].double()
-
-
-def likeness(config: Config, lab: Lab) -> pd.DataFrame:
+def likeness(config: Config, lab: Lab, prompts: Prompts) -> pd.DataFrame:
     """R^2 of the identity and of a rotation. Columns: kind, distance, first, second, draw, ...
 
-    Draw -1 is of all prompts, others are of random halves; CKA is of all prompts only.
+    States enter the layers at the last token of the instruction, of all train prompts. Draw -1 is
+    of all of them, others are of random halves.
     """
-    states = states_of(config, lab).numpy()
+    sites = [Site(layer, "pre") for layer in range(lab.model.n_layers)]
+    captured = [
+        lab.activations(x, sites, [lab.position("last_instruction")]) for x in prompts.train
+    ]
+    states = np.concatenate([part[:, :, 0].double().numpy() for part in captured])
     rng, n = lab.rng("06.space"), len(states)
     draws = [np.arange(n), *(rng.permutation(n)[: n // 2] for _ in range(config.n_resamples))]
     rows = []
@@ -52,11 +48,12 @@ def likeness(config: Config, lab: Lab) -> pd.DataFrame:
     for distance, first, second in lab.progress(pairs, "pairs of layers"):
         for kind, sides in zip(KINDS, sides_of(states[:, first], states[:, second]), strict=True):
             for draw, chosen in enumerate(draws, start=-1):
-                one, other = (side[chosen] for side in sides)
-                found = [r2(one, other, n_components=N_COMPONENTS) for r2 in MEASURES]
-                cka = alignment.debiased_cka(one, other) if draw < 0 else np.nan
-                rows.append((kind, distance, first, second, draw, *found, cka, n))
-    columns = ["kind", "distance", "first", "second", "draw", "identity", "rotation", "cka", "n"]
+                both = [side[chosen] for side in sides]
+                found = [
+                    r2(*both, n_components=N_COMPONENTS) for r2 in (identity_r2, procrustes_r2)
+                ]
+                rows.append((kind, distance, first, second, draw, *found, n))
+    columns = ["kind", "distance", "first", "second", "draw", "identity", "rotation", "n"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -78,23 +75,12 @@ def spanned(first: States, second: States) -> tuple[States, States]:
 
 
 def space_estimates(table: pd.DataFrame) -> Iterator[Estimate]:
-    """Ratio of both R^2, each a mean over distances, and a rotation's where it is least."""
+    """R^2 of a rotation, and that of the identity over it, of means over pairs at each distance."""
+    means = table.groupby(["kind", "distance", "draw"])[["identity", "rotation"]].mean()
     for kind in KINDS:
-        part = table[table.kind == kind]
-        means = part.groupby(["draw", "distance"])[["identity", "rotation"]].mean()
-        rotation = means.rotation.unstack("distance").to_numpy(np.float64)
-        identity = means.identity.unstack("distance").to_numpy(np.float64)
-        lows = [stats.half_sample_interval(x[0], x[1:]) for x in rotation.T]
-        least = min(lows, key=lambda interval: interval.low)
-        yield Estimate.of(f"rotation.{kind}", least)
-        ratios = identity.mean(1) / np.maximum(rotation.mean(1), LEAST)
-        yield Estimate.of(f"same_space.{kind}", stats.half_sample_interval(ratios[0], ratios[1:]))
-
-
-def distance_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean and range over pairs of every measure, by distance."""
-    whole = table[table.draw < 0].melt(
-        ["kind", "distance", "n"], ["identity", "rotation", "cka"], "measure"
-    )
-    grouped = whole.groupby(["kind", "measure", "distance"], sort=False)["value"]
-    return grouped.agg(value="mean", low="min", high="max").reset_index().assign(n=table.n.max())
+        for distance in DISTANCES:
+            both = means.loc[(kind, distance)].sort_index().to_numpy(np.float64)
+            ratio = both[:, 0] / np.maximum(both[:, 1], LEAST)
+            for name, found in (("rotation", both[:, 1]), ("same_space", ratio)):
+                interval = stats.half_sample_interval(found[0], found[1:])
+                yield Estimate.of(f"{name}.{kind}.{distance}", interval)

@@ -1,4 +1,3 @@
-# READ NOW, before anything else: RED_TEAM.md at the root of this worktree (from the lead)
 """Planted models for experiment 06, in which a word of the prompt decides whether it is refused."""
 
 from collections.abc import Mapping, Sequence
@@ -7,17 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from experiments.lab.planted_model import Bend, Design, planted_lab
+from experiments.lab.planted_model import Design, planted_lab
 from experiments.lab.worlds import World
 
 from .protocol import Config
 
 CONFIG = Config(
-    n_train=16, n_validation=5, n_test=6, n_targets=3, answer_tokens=3, n_geometry=32, n_pairs=1,
-    n_resamples=8,
+    n_sources=2, n_targets=2, n_train=24, n_validation=6, n_test=6, n_profile=0, answer_tokens=1,
+    n_pairs=1, n_resamples=10,
 )  # fmt: skip
 N = 8  # layers
-THREE = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
 
 def world(name: str, true: str = "", false: str = "", **design: Any) -> World:
@@ -27,11 +25,11 @@ def world(name: str, true: str = "", false: str = "", **design: Any) -> World:
     return World(name, truth, partial(planted_lab, Design(**settings)))
 
 
-# ------------------------------------------------------------------------------ worlds of 24 layers
+# ------------------------------------------------------------------------------ worlds of 20 layers
 
-DEEP = 24
+DEEP = 20  # 16 are left where a source in the middle and its neighbours are left out
 # The axis of every layer, in no order that follows depth; 0 at every source.
-PATTERN = tuple(map(int, "101101000110010110100100"))
+PATTERN = tuple(map(int, "01101001100101001010"))
 
 
 def moved(sizes: Sequence[float]) -> tuple[float, ...]:
@@ -40,7 +38,7 @@ def moved(sizes: Sequence[float]) -> tuple[float, ...]:
 
 
 def deep(name: str, true: str = "", false: str = "", **design: Any) -> World:
-    """A model of 24 layers whose axis is small, so that its norm is the same everywhere."""
+    """A model of 20 layers whose axis is small, so that its norm is the same everywhere."""
     sizes = design.pop("sizes")
     settings = {"axes": (0,) * DEEP, "gains": moved(sizes), "strength": 6.0, "noise": 0.15} | design
     return world(name, true, false, **settings)
@@ -56,17 +54,12 @@ WORLDS = (
     world("one direction, passed on with unequal strength", "abcdf"),
     world("every layer has a direction of its own", false="abcd", axes=tuple(range(N)),
           gains=(0.3,) * N, noise=0.15),
-    world("halfway it moves to another direction", false="cd", axes=(0,) * 4 + (1,) * 4,
-          gains=(0.1,) * N, noise=0.15),
-    world("is wiped, and written anew by the last layer", false="a",
-          gains=(0.0,) * (N - 2) + (-1.0, 0.0), late=(1.0,)),
-    world("each of three axes suffices", false="ab", codes=THREE, strength=3.0,
-          bends=[Bend(1.0, code=code) for code in THREE]),
+    world("layers take turns at two directions, others from halfway", false="bcd",
+          axes=(0, 1, 0, 1, 2, 3, 2, 3), gains=(0.1,) * N, noise=0.15),
+    world("is wiped, and written anew by the last layer; layers turn their space", false="af",
+          gains=(0.0,) * (N - 2) + (-1.0, 0.0), late=(1.0,), noise=1.0, turn=50.0, topic=4.0),
     world("nothing is refused, few dimensions are alike, others turned", false="abcdef",
           strength=0.0, noise=1.0, turn=90.0, outliers=7.0, topic=4.0),
-    world("layers turn their space little by little", false="f", noise=1.0, turn=50.0, topic=4.0),
     deep("works where the class means part", "e", sizes=by_axis({0: 0.45, 1: 0.15}), axes=PATTERN),
     deep("works where they do not part", "", "e", sizes=[*UNEVEN[:-1], 0.45], axes=PATTERN),
-    deep("works and parts deeper down", "", "e", sizes=np.linspace(0.15, 0.45, DEEP),
-         axes=(1,) * 8 + (0,) * 16),
 )  # fmt: skip
