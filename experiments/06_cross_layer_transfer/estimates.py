@@ -1,7 +1,6 @@
 """From the refusal odds of experiment 06 to estimates with intervals."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,35 +23,33 @@ LEAST_LAYERS = 6  # with fewer nothing is left once depth and its square are out
 def odds_of(scores: pd.DataFrame, kind: str, null: bool, *where: str) -> Odds:
     """Odds of a kind of jobs by draw, prompt, and source or target; NaN where there are none.
 
-    Of random directions also where they break the model: by their own KL, or at the first of the
-    sets for all ablations.
+    So are those of random directions that break the model: as added, or at the first of the sets.
     """
     part = scores[(scores.kind == kind) & ((scores.family != REAL) == null)]
     broken = scores[(scores.kind == RIVALLED[0]) & (scores.kl > BREAKING)]
-    draws = set(zip(broken.family, broken.draw, strict=True)) if kind != "addition" else set()
+    draws = set(zip(broken.family, broken.draw, strict=True)) if kind != OPERATORS[0] else set()
     out = [key in draws for key in zip(part.family, part.draw, strict=True)]
     kept = part.assign(odds=part.odds.mask((part.kl > BREAKING) | np.array(out, bool)))
     names = ["family", "draw", "prompt", *where]
     levels = [np.unique(part[name].to_numpy()) for name in names]
     full = kept.set_index(names)["odds"].reindex(pd.MultiIndex.from_product(levels, names=names))
-    shape = [len(level) for level in levels]
-    return full.to_numpy(np.float64).reshape(shape[0] * shape[1], *shape[2:])
+    return full.to_numpy(np.float64).reshape(-1, *map(len, levels[2:]))
 
 
 def base_of(scores: pd.DataFrame) -> Float[np.ndarray, "prompts sample"]:
     """Unedited odds of harmful and of harmless prompts, in rows."""
     base = scores[scores.kind == "base"].pivot_table("odds", "prompts", "prompt")
-    return base.loc[[HARMFUL, HARMLESS]].dropna(axis=1).to_numpy(np.float64)
+    return base.loc[[HARMFUL, HARMLESS]].to_numpy(np.float64)
 
 
-def resampled(draws: Odds, *others: Odds, seed: int = 0) -> tuple[Means, ...]:
+def resampled(draws: Odds, *others: Odds) -> tuple[Means, ...]:
     """Means over prompts, as measured (first) and by `interp.effects.two_level_bootstrap`'s rule.
 
     Each resample takes one of `draws` (the direction or a re-extraction) and the same prompts for
     all arrays; of `others`, [draw sample *where], it keeps every draw. All statistics here are of
     means, so that resampling the means once serves them all.
     """
-    rng, n = np.random.default_rng(seed), draws.shape[1]
+    rng, n = np.random.default_rng(0), draws.shape[1]
     rows = np.append(0, rng.integers(len(draws), size=N_RESAMPLES))
     drawn = rng.multinomial(n, np.full(n, 1 / n), size=N_RESAMPLES)
     weights = np.concatenate([np.ones((1, n)), drawn]) / n
@@ -60,14 +57,11 @@ def resampled(draws: Odds, *others: Odds, seed: int = 0) -> tuple[Means, ...]:
     return first, *(np.einsum("rs,ds...->rd...", weights, other) for other in others)
 
 
-def estimate(
-    name: str, values: Float[np.ndarray, " resample"], n: int, unit: str = "", **others: Any
-) -> Estimate:
+def estimate(name: str, values: Float[np.ndarray, " resample"], n: int, unit: str = "") -> Estimate:
     """The value as measured, which comes first, and the limits of the resamples; none for NaN."""
     if not np.isfinite(values).all():
         return Estimate(name, float("nan"), n=n)
-    limits = stats.null_interval(values[1:])
-    return Estimate.of(name, stats.Interval(float(values[0]), *limits, n), unit=unit, **others)
+    return Estimate(name, float(values[0]), *stats.null_interval(values[1:]), n=n, unit=unit)
 
 
 def set_estimates(gate: pd.DataFrame, scores: pd.DataFrame) -> Iterator[Estimate]:
@@ -75,24 +69,19 @@ def set_estimates(gate: pd.DataFrame, scores: pd.DataFrame) -> Iterator[Estimate
 
     `margin`: how much more the strongest random direction leaves than the sources' median.
     """
+    yield Estimate("sources", float(gate.counts.sum()), n=len(gate), unit="sources")
     base = base_of(scores)
     n = base.shape[1]
-    yield Estimate("sources", float(gate.counts.sum()), n=len(gate), unit="sources")
     for kind in SETS:
         odds = odds_of(scores, kind, False, "source", "target")
         nulls = [odds_of(scores, kind, True)] if kind in RIVALLED else []
         left, at, *drawn = resampled(odds, base, *nulls)
-        median = np.median(sets_drawn(left).mean(-1), axis=-1)
-        gap = at[:, 0] - at[:, 1]
+        median, gap = np.median(sets_drawn(left).mean(-1), axis=-1), at[:, 0] - at[:, 1]
         if kind == SETS[0]:
             yield estimate("gap", gap, n, "nats")
-        allowed = at[:, 1] + MAX_LEFT * gap
-        null = None
-        if drawn:
-            yield estimate(f"margin.{kind}", np.fmin.reduce(drawn[0], axis=1) - median, n, "nats")
-            kept = drawn[0][0][np.isfinite(drawn[0][0])]
-            null = stats.null_interval(kept - allowed[0]) if len(kept) else None
-        yield estimate(f"excess.{kind}", median - allowed, n, "nats", null=null)
+        yield estimate(f"excess.{kind}", median - at[:, 1] - MAX_LEFT * gap, n, "nats")
+        for null in drawn:
+            yield estimate(f"margin.{kind}", np.fmin.reduce(null, axis=1) - median, n, "nats")
 
 
 def sets_drawn(left: Float[np.ndarray, "resample source set"]) -> Means:
@@ -104,20 +93,19 @@ def sets_drawn(left: Float[np.ndarray, "resample source set"]) -> Means:
 
 def single_estimates(scores: pd.DataFrame) -> Iterator[Estimate]:
     """Effects of far sources over those of the targets' own directions, for both operators."""
-    for operator, sign, on in zip(OPERATORS, (1, -1), (1, 0), strict=True):
-        at, part = base_of(scores)[on], scores[scores.kind == operator]
-        sources = np.unique(part.source[part.family == REAL])
-        is_own = sources[:, None] == np.unique(part.target)
+    for operator, sign, at in zip(OPERATORS, (1, -1), base_of(scores)[::-1], strict=True):
+        part = scores[(scores.kind == operator) & (scores.family == REAL)]
+        is_own = np.unique(part.source)[:, None] == np.unique(part.target)
         effects = sign * (odds_of(part, operator, False, "source", "target") - at[:, None, None])
         nulls = sign * (odds_of(scores, operator, True, "target") - at[:, None])
         means, drawn = resampled(effects, nulls)
-        n, has_far = len(at), (np.isfinite(means[0]) & ~is_own).any(0)
-        own = np.where(is_own, means, 0).sum(1, where=is_own)
-        strongest = np.fmax.reduce(drawn, axis=1)
-        counts = has_far & (np.percentile((own - strongest)[1:], 2.5, axis=0) > 0)
+        has_far = (np.isfinite(means[0]) & ~is_own).any(0)
+        own = np.where(is_own, means, 0).sum(1)
+        lead = own - np.fmax.reduce(drawn, axis=1)
+        counts = has_far & (np.percentile(lead[1:], 2.5, axis=0) > 0)
         kept = counts if counts.any() else has_far
         far = np.nanmean(np.where(is_own, np.nan, means)[..., kept], axis=1).mean(-1)
-        own = own[:, kept].mean(-1)
+        own, n = own[:, kept].mean(-1), len(at)
         rival = np.fmax.reduce(drawn[..., kept].mean(-1), axis=1)
         yield Estimate(f"targets.{operator}", float(counts.sum()), n=len(counts), unit="layers")
         yield estimate(f"own.{operator}", own, n, "nats")
@@ -128,12 +116,10 @@ def single_estimates(scores: pd.DataFrame) -> Iterator[Estimate]:
 def profile_estimates(scores: pd.DataFrame, cosines: pd.Series, seed: int) -> Iterator[Estimate]:
     """Partial rank correlation of single-layer effects with the cosine of the class means."""
     odds, nulls = (odds_of(scores, "profile", null, "target") for null in (False, True))
+    (means,) = resampled((nulls.mean(0) - odds[0])[None])
     layers = np.unique(scores.target[scores.kind == "profile"])
-    falls = nulls.mean(0) - odds[0]
-    (means,) = resampled(falls[None])
-    n, depth, cosine = len(falls), layers.astype(np.float64), cosines[layers].to_numpy(np.float64)
+    n, depth, ranks = odds.shape[1], layers.astype(float), scipy_stats.rankdata(cosines[layers])
     yield estimate("profile.fall", means.mean(1), n, "nats")
-    ranks = scipy_stats.rankdata(cosine)
     if len(layers) < LEAST_LAYERS or np.ptp(ranks) == 0:
         names = "partial", "excess", "by_depth"
         yield from (Estimate(f"profile.{name}", float("nan"), n=len(layers)) for name in names)
@@ -170,11 +156,3 @@ def residual(values: ByLayer, depth: ByLayer) -> ByLayer:
     """Values less what depth and its square predict of them."""
     design = np.vander(depth - depth.mean(), 3)
     return values - design @ np.linalg.lstsq(design, values)[0]
-
-
-def rate_estimates(answers: pd.DataFrame) -> Iterator[Estimate]:
-    """Refusal rates of generated answers."""
-    for name, part in answers.groupby("condition", sort=False):
-        refused = part.answer == "refused"
-        found = stats.wilson(int(refused.sum()), len(refused))
-        yield Estimate.of(f"refusal_rate.{name}", found)

@@ -27,16 +27,16 @@ def plot_sets(result: Result) -> Figure:
     """What is left beyond half of the gap, at sets that leave the source out and everywhere."""
     table = result.tables["sets"]
     gap = table.gap[0]
-    taken = (0.5 * gap - table.set_index("label")["value"]).round(1)
+    taken = 0.5 * gap - table.set_index("label")["value"]
+    title = f"Of a gap of {gap:.1f} nats, ablation away from the source's layer takes "
+    title += f"{taken['all_but']:.1f}, at every second layer {taken['second']:.1f}"
+    notes = (
+        f"n = {table.n.max()} prompts per class",
+        "median over sources",
+        "below 0: half is taken",
+    )
     return plots.intervals(
-        table,
-        title=f"Of a gap of {gap:.1f} nats, ablation away from the source's layer takes "
-        f"{taken['all_but']}, at every second layer {taken['second']}",
-        caption=caption(
-            result, f"n = {table.n.max()} prompts per class", "median over sources",
-            "below 0: at least half of the gap is taken",
-        ),
-        limits=None, null_label="random directions, 95%", labels=LABELS,
+        table, title=title, caption=caption(result, *notes), limits=None, labels=LABELS,
         x_label="Refusal odds left, minus half of the gap (nats)",
     )  # fmt: skip
 
@@ -44,18 +44,16 @@ def plot_sets(result: Result) -> Figure:
 def plot_singles(result: Result) -> Figure:
     """Effect of every direction at every single layer."""
     table = result.tables["singles"]
-    own = table.source == table.target
-    means = table[own].value.mean(), table[~own].value.mean()
+    own, far = (table[at].value.mean() for at in (table.source == table.target,
+                                                  table.source != table.target))  # fmt: skip
+    title = f"At one layer, its own direction moves refusal by {own:.1f} nats, "
+    title += f"that of a far one by {far:.1f}"
+    notes = f"n = {table.n.max()} prompts", "grey: not measured, or a random direction does as much"
     return plots.matrix(
         table.rename(columns={"source": "row", "target": "column", "operator": "panel"}),
-        title=f"At one layer, its own direction moves refusal by {means[0]:.1f} nats, "
-        f"that of a far one by {means[1]:.1f}",
-        caption=caption(
-            result, f"n = {table.n.max()} prompts per cell",
-            "grey: not measured, or a random direction does as much",
-        ),
+        title=title, caption=caption(result, *notes), annotate=len(table) <= 60, labels=LABELS,
         x_label="Written at layer", y_label="Direction taken at layer",
-        value_label="Change of the refusal odds (nats)", annotate=len(table) <= 60, labels=LABELS,
+        value_label="Change of the refusal odds (nats)",
     )  # fmt: skip
 
 
@@ -75,14 +73,13 @@ def plot_profile(result: Result) -> Figure:
 def plot_alignment(result: Result) -> Figure:
     """How far the identity and a rotation map one layer onto another, by distance."""
     table = result.tables["alignment"]
-    far = table[table.distance == table.distance.max()].pivot(
-        index="kind", columns="measure", values="value"
-    )
-    found = far.identity / far.rotation
+    far = table[table.distance == table.distance.max()].set_index(["measure", "kind"])["value"]
+    found = far["identity"] / far["rotation"]
+    title = f"Half of the depth apart, the identity explains {found['all']:.0%} of what a "
+    title += f"rotation does, {found['without']:.0%} without the largest dimensions"
     return plots.profiles(
         table.rename(columns={"kind": "panel", "distance": "depth", "measure": "group"}),
-        title=f"Half of the depth apart, the identity explains {found['all']:.0%} of what a "
-        f"rotation does, {found['without']:.0%} without the largest dimensions",
+        title=title,
         caption=caption(result, f"n = {table.n.max()} prompts", "mean and range over pairs"),
         y_labels={"all": "R² in all\ndimensions", "without": "R² without the\nlargest three"},
         x_label="Distance between layers (share of the depth)", references=MIN_R2,

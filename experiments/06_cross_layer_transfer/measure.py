@@ -1,7 +1,7 @@
 """Model passes of experiment 06: refusal odds with directions written at sets and single layers."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, nan
 
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from scipy import stats as scipy_stats
 
 from experiments.lab.lab import Lab
-from experiments.lab.meter import BASE, Edit, Meter
+from experiments.lab.meter import Edit, Meter
 from experiments.lab.reextraction import reextracted
 from experiments.lab.rules import MAX_DEPTH, SIGNIFICANCE
 from experiments.lab.selection import Prompts, Source, class_activations
@@ -26,9 +26,8 @@ REAL = "real"  # in place of a null family; draw 0 is the direction, others are 
 HARMFUL, HARMLESS = "harmful", "harmless"
 SETS = ("everywhere", "all_but", "halves", "second")
 RIVALLED = ("all_but", "second")  # at which random directions are ablated as well
-ANSWERED = ("base", "everywhere", "all_but")
-Layers = tuple[int, ...]
 Sources = Mapping[int, Source]
+Nulls = Sequence[tuple[int, str, int, Direction]]  # layer it was drawn at, family, number
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,50 +38,36 @@ class Job:
     source: int  # the layer it was taken at
     target: int
     direction: Direction
-    sites: tuple[Site, ...]
+    layers: Sequence[int]
     family: str = REAL
     draw: int = 0
     norm: float = 0.0  # of what is added; ablated if 0
 
-    @property
-    def on(self) -> str:
-        """The prompts whose odds it should change."""
-        return HARMLESS if self.norm else HARMFUL
-
-    @property
-    def edit(self) -> Edit:
-        """By a name that no other job has."""
+    def edit(self, lab: Lab) -> Edit:
+        """By a name that no other job has; adds where a layer begins, ablates at all its states."""
         name = f"{self.kind}/{self.source}/{self.target}/{self.family}/{self.draw}"
         if self.norm:
-            return Edit(name, (Placement(Add(self.direction.unit * self.norm), self.sites),))
-        return Edit(name, (self.direction.ablate(self.sites),))
+            sites = tuple(Site(layer, "pre") for layer in self.layers)
+            return Edit(name, (Placement(Add(self.direction.unit * self.norm), sites),))
+        states = everywhere(lab.model.n_layers, lab.model.info.has_mid)
+        return Edit(
+            name, (self.direction.ablate(tuple(s for s in states if s.layer in self.layers)),)
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """Directions of every layer but the first, and where they are written.
+    """Directions of every layer but the first, and which are written where.
 
-    `chosen` are the sources that count, the strongest first; all of them if too few do. `nulls` are
-    random directions, drawn at one chosen source after the other: its layer, family, number.
+    `chosen` are the sources that count, the strongest first; all of them if too few do.
     """
 
-    lab: Lab
     layers: Sources
     gate: pd.DataFrame  # layer, effect, taken, p, counts
     chosen: Sequence[int]
     targets: Sequence[int]
     again: Mapping[int, Sequence[Direction]]  # the direction, and re-extractions
-    nulls: Sequence[tuple[int, str, int, Direction]]
-
-    def sites(self, layers: Iterable[int]) -> tuple[Site, ...]:
-        """Every state of some layers."""
-        model, wanted = self.lab.model, set(layers)
-        return tuple(s for s in everywhere(model.n_layers, model.info.has_mid) if s.layer in wanted)
-
-    def is_far(self, source: int, target: int, operator: str) -> bool:
-        """Whether a target is far enough from a source, and deeper if something is added there."""
-        distance = target - source if operator == "addition" else abs(target - source)
-        return distance >= max(FAR_LAYERS, ceil(FAR * self.lab.model.n_layers))
+    nulls: Nulls
 
 
 def prepare(config: Config, lab: Lab, prompts: Prompts) -> Setup:
@@ -90,11 +75,11 @@ def prepare(config: Config, lab: Lab, prompts: Prompts) -> Setup:
     n = lab.model.n_layers
     sites = [Site(layer, "pre") for layer in range(n)]
     # The second position is for `spaces`, from the same passes.
-    found = class_activations(lab, sites, [-1, lab.position("last_instruction")], prompts)
+    both = class_activations(lab, sites, [-1, lab.position("last_instruction")], prompts)
     layers = {}
-    for i, site in list(enumerate(sites))[1:]:
-        classes = found[0][:, i, 0], found[1][:, i, 0]
-        layers[site.layer] = Source(mean_difference(*classes, site, -1), *classes)
+    for x in range(1, n):
+        classes = both[0][:, x, 0], both[1][:, x, 0]
+        layers[x] = Source(mean_difference(*classes, sites[x], -1), *classes)
     candidates = spaced(range(n // 3, ceil(MAX_DEPTH * n)), config.n_sources)
     gate = gate_table(config, lab, {x: layers[x] for x in candidates}, prompts)
     kept = gate[gate.counts] if gate.counts.sum() >= MIN_SOURCES else gate
@@ -102,16 +87,16 @@ def prepare(config: Config, lab: Lab, prompts: Prompts) -> Setup:
     targets = spaced(range(n // 2, n), config.n_targets)
     again = {
         x: [layers[x].direction, *reextracted(layers[x], config.n_reextractions, lab.rng("06"))]
-        for x in sorted({*chosen, *targets})
+        for x in (*chosen, *targets)
     }
     nulls = nulls_in_turn(lab, {x: layers[x] for x in chosen}, config.n_nulls, "06.nulls")
-    return Setup(lab, layers, gate, chosen, targets, again, nulls)
+    return Setup(layers, gate, chosen, targets, again, nulls)
 
 
 def gate_table(config: Config, lab: Lab, candidates: Sources, prompts: Prompts) -> pd.DataFrame:
     """What each direction does everywhere. Columns: layer, effect (nats), taken (share), ..."""
-    harmful, harmless = (part[: config.n_test] for part in prompts.validation)
-    meter = Meter(lab, {HARMFUL: harmful, HARMLESS: harmless}, name="gate")
+    parts = (part[: config.n_test] for part in prompts.validation)
+    meter = Meter(lab, dict(zip((HARMFUL, HARMLESS), parts, strict=True)), name="gate")
     base = meter.scores(HARMFUL).odds.mean()
     gap = float(base - meter.scores(HARMLESS).odds.mean())
 
@@ -145,106 +130,83 @@ def pooled_p(effect: float, null: Float[np.ndarray, "family draw"], n_tests: int
     return min(1.0, n_tests * float(scipy_stats.t.sf(t, freedom)))
 
 
-def nulls_in_turn(
-    lab: Lab, sources: Sources, n: int, purpose: str
-) -> list[tuple[int, str, int, Direction]]:
+def nulls_in_turn(lab: Lab, sources: Sources, n: int, purpose: str) -> Nulls:
     """`n` random directions of every family, drawn at one source after the other."""
     drawn = [(x, lab.nulls(source, n, purpose)) for x, source in sources.items()]
     turns = (drawn[i % len(drawn)] for i in range(len(drawn[0][1])))
     return [(x, *found[i]) for i, (x, found) in enumerate(turns)]
 
 
-def layer_sets(setup: Setup, source: int, n_halves: int) -> Iterator[tuple[str, int, Layers]]:
+def layer_sets(config: Config, lab: Lab, source: int) -> Iterator[tuple[str, int, Sequence[int]]]:
     """Sets of layers by kind and number; of the halves every second is a complement."""
-    n = setup.lab.model.n_layers
+    n = lab.model.n_layers
     away = [x for x in range(n) if abs(x - source) > 1]
-    yield "everywhere", 0, tuple(range(n))
-    yield "all_but", 0, tuple(away)
-    yield "second", 0, tuple(x for x in range(n // 3, n) if (x - source) % 2)
-    rng = setup.lab.rng(f"06.halves.{source}")
-    halves = [part for _ in range(n_halves) for part in np.array_split(rng.permutation(away), 2)]
-    yield from (("halves", i, tuple(sorted(map(int, half)))) for i, half in enumerate(halves))
+    yield "everywhere", 0, range(n)
+    yield "all_but", 0, away
+    yield "second", 0, [x for x in range(n // 3, n) if (x - source) % 2]
+    rng = lab.rng(f"06.halves.{source}")
+    pairs = (np.array_split(rng.permutation(away), 2) for _ in range(config.n_halves))
+    yield from (("halves", i, half.tolist()) for i, half in enumerate(x for p in pairs for x in p))
 
 
-def jobs_of(config: Config, setup: Setup) -> Iterator[Job]:
-    """Everything that is written: at sets, at single targets, and one direction layer by layer."""
-    for source in setup.chosen:
-        for kind, number, layers in layer_sets(setup, source, config.n_halves):
-            yield from set_jobs(setup, kind, source, number, setup.sites(layers))
-    for operator in OPERATORS:
-        for target in setup.targets:
-            yield from single_jobs(setup, operator, target)
+def jobs_of(config: Config, lab: Lab, setup: Setup) -> Iterator[Job]:
+    """Everything that is written: at sets, at single targets, and one direction layer by layer.
+
+    Pairs of halves take the direction and its re-extractions in turns.
+    """
+    for source, again in ((x, setup.again[x]) for x in setup.chosen):
+        for kind, number, layers in layer_sets(config, lab, source):
+            turn = number // 2 % len(again)
+            one = {"everywhere": again[:1], "halves": again[turn : turn + 1]}
+            for draw, direction in enumerate(one.get(kind, again)):
+                yield Job(kind, source, number, direction, layers, draw=draw)
+            for at, *drawn, null in setup.nulls if kind in RIVALLED else ():
+                if at == source:
+                    yield Job(kind, at, number, null, layers, *drawn)
+    for operator, target in ((x, t) for x in OPERATORS for t in setup.targets):
+        yield from single_jobs(lab, setup, operator, target)
     strongest = setup.chosen[0]
     away = [x for x in setup.layers if abs(x - strongest) > 1]
-    nulls = setup.lab.nulls(setup.layers[strongest], 1, "06.profile")
-    for layer in spaced(away, config.n_profile or None):
-        for family, draw, one in [(REAL, 0, setup.layers[strongest].direction), *nulls]:
-            yield Job("profile", strongest, layer, one, setup.sites([layer]), family, draw)
+    drawn = lab.nulls(setup.layers[strongest], 1, "06.profile")
+    for x in spaced(away, config.n_profile or None):
+        for family, draw, one in [(REAL, 0, setup.layers[strongest].direction), *drawn]:
+            yield Job("profile", strongest, x, one, [x], family, draw)
 
 
-def set_jobs(
-    setup: Setup, kind: str, source: int, number: int, sites: tuple[Site, ...]
-) -> Iterator[Job]:
-    """Ablation at one set; pairs of halves take the direction and its re-extractions in turns."""
-    again = setup.again[source]
-    drawn = [again[number // 2 % len(again)]] if kind == "halves" else again
-    for draw, one in enumerate(drawn):
-        yield Job(kind, source, number, one, sites, REAL, draw)
-    for at, family, draw, null in setup.nulls:
-        if at == source and kind in RIVALLED:
-            yield Job(kind, at, number, null, sites, family, draw)
-
-
-def single_jobs(setup: Setup, operator: str, target: int) -> Iterator[Job]:
+def single_jobs(lab: Lab, setup: Setup, operator: str, target: int) -> Iterator[Job]:
     """A target's own direction, that of far sources, and random ones, written at the target."""
     add = operator == "addition"
     norm = DOSE * setup.layers[target].direction.norm if add else 0.0
-    sites = (Site(target, "pre"),) if add else setup.sites([target])
-    far = [x for x in setup.chosen if setup.is_far(x, target, operator)]
+    least = max(FAR_LAYERS, ceil(FAR * lab.model.n_layers))
+    far = [x for x in setup.chosen if (target - x if add else abs(target - x)) >= least]
     for source in (target, *far):
         for draw, one in enumerate(setup.again[source]):
-            yield Job(operator, source, target, one, sites, REAL, draw, norm)
+            yield Job(operator, source, target, one, [target], draw=draw, norm=norm)
     for at, family, draw, null in setup.nulls:
-        yield Job(operator, at, target, null, sites, family, draw, norm)
+        yield Job(operator, at, target, null, [target], family, draw, norm)
 
 
-def meter_for(config: Config, lab: Lab) -> Meter:
-    """As many harmful as harmless test prompts."""
-    sets = {HARMFUL: lab.harmful_test.texts, HARMLESS: lab.harmless_test.texts}
-    n = min(config.n_test, *map(len, sets.values()))
-    orders = {on: lab.rng(f"06.{on}").permutation(len(texts))[:n] for on, texts in sets.items()}
-    chosen = {on: tuple(sets[on][i] for i in order) for on, order in orders.items()}
-    return Meter(lab, chosen, answer_tokens=config.answer_tokens)
-
-
-def scored(meter: Meter, jobs: Sequence[Job]) -> pd.DataFrame:
-    """Refusal odds in nats, by job and prompt (the row within its set).
+def scored(config: Config, lab: Lab, jobs: Sequence[Job]) -> pd.DataFrame:
+    """Refusal odds in nats of test prompts, by job and prompt (row within its class, and id).
 
     Rows of the kind "base" are of the unedited model. `kl` is the job's mean over harmless prompts,
     of random directions where they may break the model, else NaN.
     """
-    names = ["kind", "source", "target", "family", "draw", "prompts", "kl", "prompt", "odds"]
-    bases = [(on, row, x) for on in meter.prompts for row, x in enumerate(meter.scores(on).odds)]
-    rows: list[tuple] = [("base", -1, -1, REAL, 0, on, nan, row, x) for on, row, x in bases]
-    for job in meter.lab.progress(jobs, "directions at layers"):
-        kl = nan
-        if job.family != REAL and (job.norm or job.kind in RIVALLED[:1]):
-            kl = float(meter.kl(HARMLESS, job.edit).mean())
-        key = job.kind, job.source, job.target, job.family, job.draw, job.on, kl
-        rows += [(*key, row, x) for row, x in enumerate(meter.scores(job.on, job.edit).odds)]
-    return pd.DataFrame(rows, columns=names)
-
-
-def answered(meter: Meter, jobs: Sequence[Job], strongest: int) -> pd.DataFrame:
-    """Class of the answer to every harmful test prompt. Columns: condition, prompt (id), answer."""
-    edits = {
-        job.kind: job.edit
-        for job in jobs
-        if job.kind in ANSWERED and (job.source, job.family, job.draw) == (strongest, REAL, 0)
+    sets = {HARMFUL: lab.harmful_test.texts, HARMLESS: lab.harmless_test.texts}
+    n = min(config.n_test, *map(len, sets.values()))
+    orders = {on: lab.rng(f"06.{on}").permutation(len(texts))[:n] for on, texts in sets.items()}
+    meter = Meter(lab, {on: tuple(sets[on][i] for i in rows) for on, rows in orders.items()})
+    ids = {
+        on: [hashlib.sha256(text.encode()).hexdigest()[:10] for text in texts]
+        for on, texts in meter.prompts.items()
     }
-    ids = [hashlib.sha256(text.encode()).hexdigest()[:10] for text in meter.prompts[HARMFUL]]
-    parts = [
-        pd.DataFrame({"condition": name, "prompt": ids, "answer": meter.answers(HARMFUL, edit)})
-        for name, edit in ({"base": BASE} | edits).items()
-    ]
-    return pd.concat(parts, ignore_index=True)
+    found = {("base", -1, -1, REAL, 0, on, nan): meter.scores(on).odds for on in ids}
+    for job in lab.progress(jobs, "directions at layers"):
+        edit, on = job.edit(lab), HARMLESS if job.norm else HARMFUL
+        breaks = job.family != REAL and (job.norm or job.kind == RIVALLED[0])
+        kl = float(meter.kl(HARMLESS, edit).mean()) if breaks else nan
+        key = job.kind, job.source, job.target, job.family, job.draw, on, kl
+        found[key] = meter.scores(on, edit).odds
+    rows = [(*x, i, ids[x[5]][i], odds) for x, part in found.items() for i, odds in enumerate(part)]
+    names = ["kind", "source", "target", "family", "draw", "prompts", "kl", "prompt", "id", "odds"]
+    return pd.DataFrame(rows, columns=names)

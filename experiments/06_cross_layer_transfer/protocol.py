@@ -12,45 +12,31 @@ gate became 0: no ratio is left that a small gap could blow up.
 
 Objections, and what was done:
 - A last layer that writes refusal anew makes only sets with that layer work, so half of all random
-  halves. They block support: each comes with its complement, and the bootstrap redraws them. They
-  reject nothing, since a half may be too few layers for the layer's own direction as well.
+  halves: these block support, each with its complement, redrawn in the bootstrap. A half may be too
+  few layers for any direction, so they reject nothing.
 - An edit that breaks the model lowers odds too. So do random directions in the same layers, which
-  block support where the strongest takes as much; rates of generated answers stand beside. Those
-  that break the model themselves are no rivals; if none is left, support is blocked.
-- The strongest of many draws grows with their number: that errs against the claims, and every
-  bootstrap draw takes it anew. Nothing else is a maximum.
-- Sources that do little of what ablation can do make failures of transfer of nothing: a source has
-  to take half of the gap when ablated everywhere, and to beat random directions. There all of
-  those count, also ones that break the model, which can only leave sources out.
-- Nine draws are few for a tail: the t limit pools their deviations from the families' means, as if
-  families had one spread, and the largest draw has to be beaten as well.
-- Neighbouring layers hardly differ, so leaving out the source alone says little: both neighbours
-  are left out too, and single layers are a sixth of the depth away or more.
+  block support where the strongest takes as much. Those that break the model are no rivals.
+- The strongest of many draws grows with their number: that errs against the claims.
+- A source that hardly refuses when ablated has nothing to transfer: it has to take half of the gap
+  everywhere. There all random directions count, which can only leave sources out, and the t limit
+  pools their deviations from the families' means, since nine draws are few for a tail.
+- Neighbouring layers hardly differ: both neighbours of a source are left out too, and single layers
+  are a sixth of the depth away or more.
 - Half of the source's effect at home mixes transfer with how potent the target is: 06c and 06d
-  divide by what the target's own direction does there, pooled over targets.
-- Odds saturate: at the full norm of the target's direction any that points its way would do. 06c
-  adds half of it.
-- What is added at a layer stays in the stream until the source's own layer reads it, so a deeper
-  layer's direction works at shallower ones in any model: 06c asks of deeper targets only.
-- Targets that do nothing make ratios of noise. Random directions gate them out before any transfer
-  is looked at.
-- Layers differ in what any edit does there: 06e takes off what random directions do at each layer.
-- Cosines fall with depth and effects change with it: 06e takes depth and its square out, and says
-  nothing where these leave less than a fifth of the cosine. Neighbours repeat one another: layers
-  are counted, not prompts, and circular shifts are shown.
-- Ranks see differences of a thousandth: support needs the fall to differ by part of its mean.
+  divide by what the target's own direction does, and random directions gate out idle targets.
+- Odds saturate, so that any push would do: 06c adds half of the target's norm. What is added stays
+  until the source's own layer reads it: only deeper targets tell.
+- Layers differ in what any edit does there: 06e takes off what random directions do at each.
+- Cosines and effects change with depth: 06e takes depth and its square out, and is silent where
+  these leave too little. Layers are counted, not prompts; ranks need an excess beside them.
 - A few dimensions that no layer touches make all layers alike: 06f must hold without them as well.
 - With one component per 5 prompts, as first committed, the ratio fell with the number of prompts
   (.99, .96, .87 with 50, 96, 192 on the 0.5B): a fault. Their number is fixed instead.
-- A map that only sees the target's components favours the identity: the rotation takes the
-  source's own components to the target's own.
-- A step of two layers always looks like the identity: each of three distances decides, up to half
-  of the depth, and a map with a negative scale is not taken for the identity.
+- A step of two layers always looks like the identity: each of three distances decides.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
 
 from experiments.lab.claims import Claim, Verdict, decide
 from experiments.lab.config import Count, CountOrZero, ExperimentConfig, Several
@@ -218,7 +204,6 @@ class Config(ExperimentConfig):
     n_nulls: Count = 1  # random directions per family
     n_reextractions: CountOrZero = 1  # directions from resampled train prompts
     n_profile: CountOrZero = 6  # layers at which one direction is ablated alone; 0: all
-    answer_tokens: Count = 8  # greedy tokens of each answer
     n_pairs: Count = 3  # pairs of layers at each distance
     n_resamples: Several = 10  # halves of the prompts on which layers are compared
 
@@ -226,10 +211,10 @@ class Config(ExperimentConfig):
 MINUTES = {"smoke": 0.1, "quick": 1, "full": 14}
 PRESETS = {
     "smoke": Config(n_train=12, n_validation=3, n_test=4, n_sources=2, n_targets=2,
-                    answer_tokens=3, n_pairs=1, n_resamples=2),
+                    n_pairs=1, n_resamples=2),
     "quick": Config(),  # 06e needs all layers, and is untestable here
     "full": Config(n_train=96, n_validation=10, n_test=24, n_sources=6, n_targets=6, n_halves=2,
-                   n_nulls=3, n_reextractions=2, n_profile=0, answer_tokens=24, n_pairs=6,
+                   n_nulls=3, n_reextractions=2, n_profile=0, n_pairs=6,
                    n_resamples=40),
 }  # fmt: skip
 
@@ -239,42 +224,28 @@ def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:
     e = estimates
     none = lacks_behaviour(e) or e["sources"].value < MIN_SOURCES
     flat = none or not e["gap"].above(0)
-    scattered = e["excess.halves"].below(0)
-    found: dict[str, Verdict] = {
-        "06a": "untestable" if flat else taken(e, "all_but", scattered),
-        "06b": "untestable" if flat else taken(e, "second", True),
-    }
-    for key, operator in zip(("06c", "06d"), OPERATORS, strict=True):
-        few = none or e[f"targets.{operator}"].value < MIN_SOURCES
-        weak = few or not e[f"own.{operator}"].above(MIN_OWN)
-        found[key] = "untestable" if weak else as_own(e, operator)
-    found["06e"] = "untestable" if none or silent(e) else follows(e)
-    return {**found, "06f": same_space(e)}
-
-
-def taken(estimates: Mapping[str, Estimate], layers: str, allowed: bool) -> Verdict:
-    """Whether ablation at some layers takes half of the gap."""
-    excess, margin = (estimates[f"{name}.{layers}"] for name in ("excess", "margin"))
-    return decide(excess.below(0) and margin.above(0) and allowed, excess.above(0))
-
-
-def as_own(estimates: Mapping[str, Estimate], operator: str) -> Verdict:
-    """Whether directions of other layers do as a layer's own does."""
-    ratio, margin = (estimates[f"{name}.{operator}"] for name in ("ratio", "margin"))
-    return decide(ratio.above(MIN_RATIO) and margin.above(0), ratio.below(MIN_RATIO))
-
-
-def silent(estimates: Mapping[str, Estimate]) -> bool:
-    """Whether too few layers, too small a fall, or depth leave nothing for 06e to be judged by."""
-    by_depth = estimates["profile.by_depth"].value
-    told = isfinite(by_depth) and by_depth <= MAX_BY_DEPTH
-    many = estimates["profile.partial"].n >= MIN_LAYERS
-    return not (told and many and estimates["profile.fall"].above(MIN_FALL))
+    found: dict[str, Verdict] = {}
+    for key, name in (("06a", "all_but"), ("06b", "second")):
+        excess, others = e[f"excess.{name}"], key == "06b" or e["excess.halves"].below(0)
+        taken = excess.below(0) and others and e[f"margin.{name}"].above(0)
+        found[key] = "untestable" if flat else decide(taken, excess.above(0))
+    for key, name in zip(("06c", "06d"), OPERATORS, strict=True):
+        few = (
+            none or e[f"targets.{name}"].value < MIN_SOURCES or not e[f"own.{name}"].above(MIN_OWN)
+        )
+        ratio, margin = e[f"ratio.{name}"], e[f"margin.{name}"]
+        as_own = decide(ratio.above(MIN_RATIO) and margin.above(0), ratio.below(MIN_RATIO))
+        found[key] = "untestable" if few else as_own
+    return {**found, "06e": "untestable" if none else follows(e), "06f": same_space(e)}
 
 
 def follows(estimates: Mapping[str, Estimate]) -> Verdict:
     """Whether the effect of a direction follows the cosine of the class means."""
-    partial, excess = estimates["profile.partial"], estimates["profile.excess"]
+    names = "partial", "excess", "fall", "by_depth"
+    partial, excess, fall, by_depth = (estimates[f"profile.{name}"] for name in names)
+    told = by_depth.value <= MAX_BY_DEPTH  # which NaN is not
+    if not (told and partial.n >= MIN_LAYERS and fall.above(MIN_FALL)):
+        return "untestable"
     holds = partial.below(MAX_PARTIAL) and excess.above(MIN_EXCESS)
     return decide(holds, partial.above(MAX_PARTIAL))
 

@@ -4,50 +4,43 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from experiments.lab import selection as selecting
-from experiments.lab.accuracy import accuracy_estimate
 from experiments.lab.estimate import Estimate, number
 from experiments.lab.lab import Lab
 from experiments.lab.results import Result
 from experiments.lab.rules import lacks_behaviour
+from experiments.lab.selection import answering_prompts, gate_estimates
 from interp.errors import ExperimentError
 from interp.geometry import mean_cosine
 
 from . import estimates, measure, spaces, tables
 from .protocol import Config
 
-LEAST_LAYERS = 4
-
 
 def run(config: Config, lab: Lab) -> Result:
     """Directions of all layers, those that count, and what they do at sets and single layers."""
-    if lab.model.n_layers < LEAST_LAYERS:
-        raise ExperimentError(f"Transfer needs a model of {LEAST_LAYERS} layers or more.")
-    prompts = selecting.answering_prompts(lab, config.n_train, config.n_validation)
+    if lab.model.n_layers < 4:
+        raise ExperimentError("Transfer needs a model of 4 layers or more.")
+    prompts = answering_prompts(lab, config.n_train, config.n_validation)
     setup = measure.prepare(config, lab, prompts)
     for layer in setup.chosen:
         lab.save_direction(f"source_{layer}", setup.layers[layer].direction)
-    meter, jobs = measure.meter_for(config, lab), list(measure.jobs_of(config, setup))
-    scores = measure.scored(meter, jobs)
-    answers = measure.answered(meter, jobs, setup.chosen[0])
+    scores = measure.scored(config, lab, list(measure.jobs_of(config, lab, setup)))
     likeness = spaces.likeness(config, lab, prompts)
     classes = {x: (s.positive[:, None], s.negative[:, None]) for x, s in setup.layers.items()}
     cosines = pd.Series({x: float(mean_cosine(*both)[0]) for x, both in classes.items()})
     found = (
-        *selecting.gate_estimates(prompts),
+        *gate_estimates(prompts),
         *estimates.set_estimates(setup.gate, scores),
         *estimates.single_estimates(scores),
         *estimates.profile_estimates(scores, cosines, int(lab.rng("06.z").integers(2**31))),
         *spaces.space_estimates(likeness),
-        *estimates.rate_estimates(answers),
-        accuracy_estimate(lab.model.info.name),
     )
     named = {estimate.name: estimate for estimate in found}
     drawn = {
-        "sets": tables.sets_table(found), "singles": tables.singles_table(scores),
+        "sets": tables.sets_table(named), "singles": tables.singles_table(scores),
         "profile": tables.profile_table(scores, cosines),
         "alignment": tables.alignment_table(likeness), "gate": setup.gate,
-        "scores": scores.round({"odds": 4}), "likeness": likeness, "prompts": answers,
+        "scores": scores.round({"odds": 4}), "likeness": likeness,
     }  # fmt: skip
     return Result(found, drawn, observation(named))
 
@@ -66,7 +59,5 @@ def observation(e: Mapping[str, Estimate]) -> str:
         f"ablation ({e['own.ablation']}). Effect and cosine of the class means over "
         f"{e['profile.partial'].n} layers: {e['profile.partial']}. Half of the depth apart the "
         f"identity explains {e['same_space.all.half']} of what a rotation does, "
-        f"{e['same_space.without.half']} without the largest dimensions. Answers refused: "
-        f"{e['refusal_rate.base']}, everywhere {e['refusal_rate.everywhere']}, without the source "
-        f"{e['refusal_rate.all_but']}."
+        f"{e['same_space.without.half']} without the largest dimensions."
     )

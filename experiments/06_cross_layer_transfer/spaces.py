@@ -57,21 +57,17 @@ def likeness(config: Config, lab: Lab, prompts: Prompts) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def sides_of(first: States, second: States) -> list[tuple[States, States]]:
+def sides_of(first: States, second: States) -> Iterator[list[States]]:
     """Both sides with all dimensions, and without those of either that vary most, each in a span.
 
     The span of both sides together keeps every product, so that the identity stays what it is.
     """
     largest = [np.argsort(side.var(0))[-N_LARGEST:] for side in (first, second)]
-    kept = np.setdiff1d(np.arange(first.shape[1]), np.concatenate(largest))
-    return [spanned(first, second), spanned(first[:, kept], second[:, kept])]
-
-
-def spanned(first: States, second: States) -> tuple[States, States]:
-    """Both sides, centred, in an orthonormal basis of their common span."""
-    centred = [side - side.mean(0) for side in (first, second)]
-    basis = np.linalg.qr(np.concatenate(centred).T)[0]
-    return centred[0] @ basis, centred[1] @ basis
+    everything = np.arange(first.shape[1])
+    for kept in (everything, np.setdiff1d(everything, np.concatenate(largest))):
+        centred = [side[:, kept] - side[:, kept].mean(0) for side in (first, second)]
+        basis = np.linalg.qr(np.concatenate(centred).T)[0]
+        yield [side @ basis for side in centred]
 
 
 def space_estimates(table: pd.DataFrame) -> Iterator[Estimate]:

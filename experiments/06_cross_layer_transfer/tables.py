@@ -1,6 +1,6 @@
 """From the measurements of experiment 06 to the tables that figures are drawn from."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -12,13 +12,12 @@ from .measure import REAL, SETS
 from .protocol import DISTANCES, OPERATORS
 
 
-def sets_table(estimates: Iterable[Estimate]) -> pd.DataFrame:
-    """Odds left beyond the allowed part of the gap, at each kind of sets, with intervals."""
-    named = {e.name: e for e in estimates}
-    rows = [(kind, "", named[f"excess.{kind}"]) for kind in SETS]
-    values = [(*at, e.value, e.low, e.high, e.null_low, e.null_high, e.n) for *at, e in rows]
-    columns = ["label", "group", "value", "low", "high", "null_low", "null_high", "n"]
-    return pd.DataFrame(values, columns=columns).assign(gap=named["gap"].value)
+def sets_table(estimates: Mapping[str, Estimate]) -> pd.DataFrame:
+    """Odds left beyond half of the gap at each kind of sets, with intervals."""
+    found = {kind: estimates[f"excess.{kind}"] for kind in SETS}
+    rows = [(kind, "", e.value, e.low, e.high, e.n) for kind, e in found.items()]
+    table = pd.DataFrame(rows, columns=["label", "group", "value", "low", "high", "n"])
+    return table.assign(gap=estimates["gap"].value)
 
 
 def singles_table(scores: pd.DataFrame) -> pd.DataFrame:
@@ -30,7 +29,7 @@ def singles_table(scores: pd.DataFrame) -> pd.DataFrame:
         drawn = sign * (odds_of(scores, operator, True, "target").mean(1) - base)
         null = dict(zip(np.unique(part.target), np.fmax.reduce(drawn), strict=True))
         means["value"] = sign * (means["value"] - base)
-        reached = means.value <= means.target.map(null)
+        reached = means["value"] <= means["target"].map(null)
         parts.append(means.assign(operator=operator, reached=reached, n=part.prompt.nunique()))
     return pd.concat(parts, ignore_index=True)
 
@@ -39,9 +38,8 @@ def profile_table(scores: pd.DataFrame, cosines: pd.Series) -> pd.DataFrame:
     """Fall by one direction beyond random ones at every layer, with the cosine of class means."""
     odds, nulls = (odds_of(scores, "profile", null, "target") for null in (False, True))
     layers = np.unique(scores.target[scores.kind == "profile"])
-    effect = (nulls.mean(0) - odds[0]).mean(0)
-    cosine = cosines[layers].to_numpy()
-    return pd.DataFrame({"layer": layers, "effect": effect, "cosine": cosine, "n": odds.shape[1]})
+    table = pd.DataFrame({"layer": layers, "effect": (nulls.mean(0) - odds[0]).mean(0)})
+    return table.assign(cosine=cosines[layers].to_numpy(), n=odds.shape[1])
 
 
 def alignment_table(likeness: pd.DataFrame) -> pd.DataFrame:

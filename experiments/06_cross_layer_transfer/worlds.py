@@ -12,8 +12,8 @@ from experiments.lab.worlds import World
 from .protocol import Config
 
 CONFIG = Config(
-    n_sources=2, n_targets=2, n_train=24, n_validation=6, n_test=6, n_profile=0, answer_tokens=1,
-    n_pairs=1, n_resamples=10,
+    n_sources=2, n_targets=2, n_train=24, n_validation=6, n_test=6, n_profile=0, n_pairs=1,
+    n_resamples=10,
 )  # fmt: skip
 N = 8  # layers
 

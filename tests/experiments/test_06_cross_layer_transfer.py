@@ -5,13 +5,15 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats as scipy_stats
 from scipy.stats import ortho_group
 
 from experiments.harness.registry import find_experiment
 from experiments.lab.estimate import Estimate
 from experiments.lab.lab import Lab
+from experiments.lab.selection import answering_prompts
 from interp.alignment import identity_r2, procrustes_r2
-from interp.stats import two_level_bootstrap
+from interp.effects import two_level_bootstrap
 
 EXPERIMENT = find_experiment("06")
 protocol, worlds = EXPERIMENT.protocol, EXPERIMENT.part("worlds")
@@ -38,17 +40,16 @@ def test_claims_are_supported_where_they_are_true_and_nowhere_else(world) -> Non
 def named(**limits: tuple[float, float]) -> dict[str, Estimate]:
     """A clear positive, with the intervals that the test changes; dots are written as __."""
     found = {"sources": (3, 3), "gap": (2, 4), "profile.fall": (1, 2), "profile.excess": (0.2, 0.5)}
-    found |= {f"left.{kind}": (0.1, 0.3) for kind in measure.SETS}
-    found |= {f"margin.{kind}": (0.3, 0.5) for kind in (*measure.SETS, *protocol.OPERATORS)}
+    found |= {f"excess.{kind}": (-2, -1) for kind in ("all_but", "halves", "second")}
+    found |= {f"margin.{kind}": (0.3, 0.5) for kind in ("all_but", "second", *protocol.OPERATORS)}
     for operator in protocol.OPERATORS:
         found |= {f"targets.{operator}": (2, 2), f"own.{operator}": (1, 2)}
         found[f"ratio.{operator}"] = (0.7, 0.9)
-    for kind in spaces.KINDS:
-        found |= {f"rotation.{kind}": (0.4, 0.6), f"same_space.{kind}": (0.85, 0.95)}
+    for space in protocol.SPACES:
+        found |= {f"rotation.{space}": (0.4, 0.6), f"same_space.{space}": (0.85, 0.95)}
+    found |= {"profile.partial": (-0.9, -0.5), "profile.by_depth": (0.3, 0.3)}
     found |= {name.replace("__", "."): values for name, values in limits.items()}
-    made = {name: Estimate(name, sum(x) / 2, *x, n=100) for name, x in found.items()}
-    low, high = limits.get("profile__partial", (-0.9, -0.5))
-    made["profile.partial"] = Estimate("profile.partial", -0.7, low, high, n=20, p=0.05)
+    made = {name: Estimate(name, sum(x) / 2, *x, n=20) for name, x in found.items()}
     made["train.refused"] = Estimate("train.refused", 60, n=96, p=0.0001)
     made["train.accepted"] = Estimate("train.accepted", 90, n=96)
     return made
@@ -58,13 +59,13 @@ def named(**limits: tuple[float, float]) -> dict[str, Estimate]:
     ("limits", "changed"),
     [
         ({}, {}),
-        ({"left__all_but": (0.4, 0.6)}, {"06a": "inconclusive"}),
-        ({"left__halves": (0.6, 0.7)}, {"06a": "rejected"}),
-        ({"margin__halves": (-0.1, 0.1)}, {"06a": "inconclusive"}),
-        ({"margin__halves": (-0.2, -0.1)}, {"06a": "inconclusive"}),  # a null only blocks
-        ({"left__second": (0.51, 0.7)}, {"06b": "rejected"}),
-        ({"left__second": (0.4, 0.7)}, {"06b": "inconclusive"}),
-        ({"gap": (0.9, 2)}, dict.fromkeys(("06a", "06b"), "untestable")),
+        ({"excess__all_but": (-0.4, 0.6)}, {"06a": "inconclusive"}),
+        ({"excess__all_but": (0.1, 0.7)}, {"06a": "rejected"}),
+        ({"excess__halves": (0.1, 0.7)}, {"06a": "inconclusive"}),  # halves only block
+        ({"margin__all_but": (-0.2, -0.1)}, {"06a": "inconclusive"}),  # and so does a null
+        ({"margin__second": (-0.1, 0.1)}, {"06b": "inconclusive"}),
+        ({"excess__second": (0.1, 0.7)}, {"06b": "rejected"}),
+        ({"gap": (-0.1, 2)}, dict.fromkeys(("06a", "06b"), "untestable")),
         ({"ratio__addition": (0.4, 0.6)}, {"06c": "inconclusive"}),
         ({"ratio__addition": (0.1, 0.4)}, {"06c": "rejected"}),
         ({"margin__addition": (-0.1, 0.1)}, {"06c": "inconclusive"}),
@@ -73,11 +74,12 @@ def named(**limits: tuple[float, float]) -> dict[str, Estimate]:
         ({"targets__ablation": (1, 1)}, {"06d": "untestable"}),
         ({"profile__partial": (-0.9, -0.2)}, {"06e": "inconclusive"}),
         ({"profile__partial": (-0.2, 0.2)}, {"06e": "rejected"}),
-        ({"profile__excess": (0.01, 0.05)}, {"06e": "rejected"}),
-        ({"profile__fall": (-0.1, 0.1)}, {"06e": "untestable"}),
-        ({"same_space__without": (0.7, 0.9)}, {"06f": "inconclusive"}),
-        ({"same_space__without": (0.1, 0.2)}, {"06f": "rejected"}),
-        ({"rotation__all": (0.1, 0.5)}, {"06f": "untestable"}),
+        ({"profile__excess": (0.01, 0.05)}, {"06e": "inconclusive"}),  # blocks, never rejects
+        ({"profile__fall": (0.05, 0.2)}, {"06e": "untestable"}),
+        ({"profile__by_depth": (0.85, 0.85)}, {"06e": "untestable"}),
+        ({"same_space__without__half": (0.7, 0.9)}, {"06f": "inconclusive"}),
+        ({"same_space__without__sixth": (0.1, 0.2)}, {"06f": "rejected"}),
+        ({"rotation__all__third": (0.1, 0.5)}, {"06f": "untestable"}),
         ({"sources": (1, 1)}, dict.fromkeys(KEYS[:-1], "untestable")),
     ],
 )
@@ -94,10 +96,10 @@ def test_without_the_behaviour_only_geometry_is_judged() -> None:
 @pytest.mark.parametrize(
     ("keys", "constants"),
     [
-        ("ab", "MAX_LEFT MIN_SOURCES GATE_DRAWS SIGNIFICANCE"),
-        ("cd", "FAR_LAYERS MIN_RATIO MIN_OWN MIN_SOURCES"),
-        ("e", "MAX_PARTIAL MIN_EXCESS MIN_LAYERS SIGNIFICANCE"),
-        ("f", "MIN_LIKENESS MIN_R2 N_LARGEST"),
+        ("ab", "MAX_LEFT MIN_SOURCES GATE_DRAWS SIGNIFICANCE MIN_TAKEN"),
+        ("cd", "FAR_LAYERS MIN_RATIO MIN_OWN MIN_SOURCES MIN_TAKEN"),
+        ("e", "MAX_PARTIAL MIN_EXCESS MIN_LAYERS MIN_FALL MAX_BY_DEPTH"),
+        ("f", "MIN_LIKENESS MIN_R2 N_LARGEST N_COMPONENTS"),
     ],
 )
 def test_criteria_state_every_constant(keys, constants) -> None:
@@ -107,8 +109,9 @@ def test_criteria_state_every_constant(keys, constants) -> None:
                 str(getattr(protocol, name)) in claim.criterion for name in constants.split()
             )
             assert "{" not in claim.criterion
-    assert all(f"{d:.3f}" in protocol.CLAIMS[-1].criterion for d in protocol.DISTANCES)
-    assert f"above {protocol.MIN_GAP:g} nat" in protocol.CLAIMS[0].criterion
+    assert all(f"{d:.3f}" in protocol.CLAIMS[-1].criterion for d in protocol.DISTANCES.values())
+    assert f"above {protocol.BREAKING:g} nat" in protocol.CLAIMS[0].criterion
+    assert f"at {protocol.DOSE} of the norm" in protocol.CLAIMS[2].criterion
 
 
 # ----------------------------------------------------------------------------------------- numbers
@@ -120,24 +123,44 @@ def test_means_resampled_at_once_are_those_of_the_two_level_bootstrap() -> None:
     first, second = estimates.resampled(draws, other)
     np.testing.assert_allclose(first[0], draws[0].mean(0))
     np.testing.assert_allclose(second[0], other.mean(1))
-    found = estimates.interval(first[:, 0] - second[:, 1], 8)
+    found = estimates.estimate("difference", first[:, 0] - second[:, 1], 8)
     plain = two_level_bootstrap(lambda x, y: x[:, 0].mean() - y[1].mean(), draws, other)
     assert found.value == pytest.approx(plain.value)
     assert found.high - found.low == pytest.approx(plain.high - plain.low, rel=0.15)
 
 
-def test_of_a_half_and_its_complement_the_larger_share_counts() -> None:
-    assert estimates.worst_halves(np.array([0.0, 1.0, 0.2, 0.4])) == pytest.approx(0.7)
-    assert estimates.worst_halves(np.array([0.3])) == 0.3
+def test_sets_are_drawn_within_their_source() -> None:
+    left = np.broadcast_to(np.array([[0.0, 1.0, 2.0, 3.0], [10.0] * 4]), (500, 2, 4))
+    means = estimates.sets_drawn(left).mean(-1)
+    assert means[0].tolist() == [1.5, 10.0]
+    assert set(means[:, 1]) == {10.0}
+    assert means[1:, 0].std() == pytest.approx(1.25**0.5 / 2, rel=0.15)
 
 
-def test_depth_and_its_square_are_taken_out_of_ranks() -> None:
+def test_p_of_the_gate_pools_deviations_from_the_families_means() -> None:
+    null = np.array([[0.0, 0.2, 0.1], [1.0, 1.2, 1.1]])
+    t = (2.0 - 1.1) / (0.1 * (4 / 3) ** 0.5)
+    assert measure.pooled_p(2.0, null, 2) == pytest.approx(2 * scipy_stats.t.sf(t, 4))
+    assert measure.pooled_p(1.2, null, 2) == 1.0
+
+
+def test_random_directions_that_break_the_model_are_no_rivals() -> None:
+    rows = [("all_but", 3, 0, f, 0, kl, 0, 1.0) for f, kl in (("a", 0.1), ("b", 2.0))]
+    rows += [("ablation", 3, 5, f, 0, np.nan, 0, 1.0) for f in "ab"]
+    names = ["kind", "source", "target", "family", "draw", "kl", "prompt", "odds"]
+    table = pd.DataFrame(rows, columns=names)
+    for kind in ("all_but", "ablation"):
+        assert np.isnan(estimates.odds_of(table, kind, True)).tolist() == [[False], [True]]
+
+
+def test_depth_and_its_square_are_taken_out() -> None:
     depth = np.arange(20.0)
-    rest = estimates.residual((depth - 3) ** 2, depth)
-    np.testing.assert_allclose(rest, 0, atol=1e-9)
+    np.testing.assert_allclose(estimates.residual((depth - 3) ** 2, depth), 0, atol=1e-9)
     wave = np.cos(2.4 * depth)
-    fall = depth + 3 * wave
-    assert estimates.excess(fall, -wave, depth) > 0 > estimates.excess(fall, wave, depth)
+    falls = np.tile(depth + 3 * wave, (101, 1))
+    for sign in (-1, 1):
+        rest = estimates.residual(sign * wave, depth)
+        assert estimates.partial_estimate(falls, rest, depth, 0).value * sign > 0.9
 
 
 def test_the_identity_is_told_from_a_rotation() -> None:
@@ -155,42 +178,46 @@ def test_a_common_span_keeps_both_measures() -> None:
     first = rng.normal(size=(60, 300)) * np.geomspace(5, 0.1, 300)
     second = first + rng.normal(size=(60, 300)) * 0.2
     for r2 in (identity_r2, procrustes_r2):
-        assert r2(*spaces.spanned(first, second)) == pytest.approx(r2(first, second))
+        both = next(spaces.sides_of(first, second))
+        assert r2(*both) == pytest.approx(r2(first, second))
 
 
 def test_sets_leave_the_source_and_pairs_are_parts_of_the_depth(planted) -> None:
     _, lab = planted
-    found = measure.prepare(worlds.CONFIG, lab, prompts_of(lab))
+    found = measure.prepare(worlds.CONFIG, lab, answering_prompts(lab, 12, 4))
     source = found.chosen[0]
-    sets = measure.layer_sets(found, source, 2)
-    away = set(sets["all_but", 0])
-    assert away == {x for x in range(8) if abs(x - source) > 1}
+    sets = {(kind, i): set(x) for kind, i, x in measure.layer_sets(worlds.CONFIG, lab, source)}
+    away = {x for x in range(8) if abs(x - source) > 1}
+    assert sets["all_but", 0] == away
     for i in (0, 2):
-        assert set(sets["halves", i]) | set(sets["halves", i + 1]) == away
+        assert sets["halves", i] | sets["halves", i + 1] == away
     assert all((x - source) % 2 and x >= 2 for x in sets["second", 0])
-    assert not found.is_far(5, 3, "addition")
-    assert found.is_far(5, 3, "ablation")
+    for operator, targets in (("addition", {4, 7}), ("ablation", {4, 7})):
+        far = {
+            (job.source, job.target)
+            for target in found.targets
+            for job in measure.single_jobs(lab, found, operator, target)
+            if job.family == measure.REAL and job.source != job.target
+        }
+        assert {target for _, target in far} == targets
+        assert all(target - x >= 2 or operator == "ablation" for x, target in far)
+        assert all(abs(target - x) >= 2 for x, target in far)
     assert {b - a for _, a, b in spaces.pairs_of(24, 3)} == {4, 8, 12}
-
-
-def prompts_of(lab: Lab):
-    from experiments.lab.selection import answering_prompts
-
-    return answering_prompts(lab, 12, 4)
 
 
 def test_numbers_are_the_planted_ones_and_stand_in_the_scores(planted) -> None:
     result, lab = planted
-    assert result["sources"].value == 3
-    assert result["left.all_but"].value == pytest.approx(0, abs=0.1)
+    assert result["sources"].value == 2
     assert result["ratio.addition"].value == pytest.approx(1, abs=0.1)
     scores = result.tables["scores"]
     base = scores[scores.kind == "base"].groupby("prompts")["odds"].mean()
+    half = base.harmless + (base.harmful - base.harmless) / 2
     part = scores[(scores.kind == "second") & (scores.family == "real") & (scores.draw == 0)]
-    left = (part.groupby("source")["odds"].mean() - base.harmless) / (base.harmful - base.harmless)
-    assert result["left.second"].value == pytest.approx(left.median(), abs=1e-3)
-    assert len(lab.directions) == 3
-    assert set(result.tables["prompts"]["prompt"].str.len()) == {10}  # no prompt is quoted
+    left = part.groupby("source")["odds"].mean().median()
+    assert result["excess.second"].value == pytest.approx(left - half, abs=1e-3)
+    assert left == pytest.approx(base.harmless, abs=1)  # all is taken
+    assert len(lab.directions) == 2
+    assert set(scores["id"].str.len()) == {10}  # no prompt is quoted
 
 
 # ------------------------------------------------------------------------------------- a whole run

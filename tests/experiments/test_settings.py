@@ -27,10 +27,9 @@ LEAST = {
         2: "n_train n_test n_scored n_text",
     },
     "06": {
-        0: "n_reextractions",
-        1: "n_validation n_halves n_nulls answer_tokens n_pairs",
-        2: "n_train n_test n_sources n_targets n_resamples",
-        25: "n_geometry",
+        0: "n_reextractions n_profile",
+        1: "n_validation n_nulls answer_tokens n_pairs",
+        2: "n_train n_test n_sources n_targets n_halves n_resamples",
     },
     "08": {
         0: "n_angle_answers n_isotropic n_covariance",
