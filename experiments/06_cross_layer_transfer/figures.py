@@ -28,8 +28,8 @@ def plot_sets(result: Result) -> Figure:
     table = result.tables["sets"]
     gap = table.gap[0]
     taken = 0.5 * gap - table.set_index("label")["value"]
-    title = f"Of a gap of {gap:.1f} nats, ablation away from the source's layer takes "
-    title += f"{taken['all_but']:.1f}, at every second layer {taken['second']:.1f}"
+    title = f"The gap is {gap:.1f} nats; ablation away from the source takes {taken['all_but']:.1f}"
+    title += f" nats, at every second layer {taken['second']:.1f}"
     notes = (
         f"n = {table.n.max()} prompts per class",
         "median over sources",
@@ -44,8 +44,8 @@ def plot_sets(result: Result) -> Figure:
 def plot_singles(result: Result) -> Figure:
     """Effect of every direction at every single layer."""
     table = result.tables["singles"]
-    own, far = (table[at].value.mean() for at in (table.source == table.target,
-                                                  table.source != table.target))  # fmt: skip
+    means = table.groupby(table.source == table.target)["value"].mean()
+    own, far = means[True], means[False]
     title = f"At one layer, its own direction moves refusal by {own:.1f} nats, "
     title += f"that of a far one by {far:.1f}"
     notes = f"n = {table.n.max()} prompts", "grey: not measured, or a random direction does as much"

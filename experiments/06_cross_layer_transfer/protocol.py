@@ -100,16 +100,14 @@ SINGLE = (
     f"with fewer than {MIN_SOURCES} such targets, or unless the interval of the own effect lies "
     f"above {MIN_OWN} nats. {COUNTING} {ABSENT}."
 )
-ANYWHERE = (
-    "ablation can be applied anywhere and need not to be applied on the layer where it was "
-    "extracted"
-)
+DIVIDED = ("ratio", "margin", "own", "targets")
+ANYWHERE = "ablation can be applied anywhere and need not to be applied on the layer where "
+ANYWHERE += "it was extracted"
 
 CLAIMS = (
     Claim(
-        key="06a",
-        notes=f"{ANYWHERE}; works when applied on a subset of layers, even if the subset does not "
-        "include the layer",
+        key="06a", notes=f"{ANYWHERE}; works when applied on a subset of layers, even if the "
+        "subset does not include the layer",
         statement="Ablated at layers that leave out its own, a direction takes at least half of "
         "the gap between harmful and harmless prompts.",
         criterion=SETS.format(
@@ -121,8 +119,7 @@ CLAIMS = (
         estimates=("excess.all_but", "excess.halves", "margin.all_but", "gap", "sources"),
     ),
     Claim(
-        key="06b",
-        notes="need not be consecutive ... range(8, num_layers, 2)",
+        key="06b", notes="need not be consecutive ... range(8, num_layers, 2)",
         statement="Ablated at every second layer, its own left out, it takes at least half of it.",
         criterion=SETS.format(
             "Ablated at every second layer from a third of the depth on, of the parity that leaves "
@@ -131,16 +128,14 @@ CLAIMS = (
         estimates=("excess.second", "margin.second", "gap", "sources"),
     ),
     Claim(
-        key="06c",
-        notes=f"{ANYWHERE}; activations from all layers are on the same space",
+        key="06c", notes=f"{ANYWHERE}; activations from all layers are on the same space",
         statement="Added at one far, deeper layer, a direction does at least half of what the "
         "layer's own does.",
         criterion=SINGLE.format(
             f"Added at one layer, at {DOSE} of the norm of that layer's own direction; rise of the "
             "refusal odds of harmless test prompts.", "deeper",
         ),
-        estimates=("ratio.addition", "margin.addition", "own.addition", "targets.addition",
-                   "sources"),
+        estimates=(*(f"{x}.addition" for x in DIVIDED), "sources"),
     ),
     Claim(
         key="06d", notes=ANYWHERE,
@@ -150,12 +145,10 @@ CLAIMS = (
             "Ablated at one layer's states; fall of the refusal odds of harmful test prompts.",
             "away",
         ),
-        estimates=("ratio.ablation", "margin.ablation", "own.ablation", "targets.ablation",
-                   "sources"),
+        estimates=(*(f"{x}.ablation" for x in DIVIDED), "sources"),
     ),
     Claim(
-        key="06e",
-        notes="when applying on layers with low cosine similarity",
+        key="06e", notes="when applying on layers with low cosine similarity",
         statement="A direction does more at layers where the class means are less alike.",
         criterion="The direction of the source that does most on validation prompts, ablated at "
         "one layer, but not at the first, the source and its neighbours. The fall of the refusal "
@@ -173,8 +166,7 @@ CLAIMS = (
                    "sources"),
     ),
     Claim(
-        key="06f",
-        notes="activations from all layers are on the same space",
+        key="06f", notes="activations from all layers are on the same space",
         statement="Layers share their axes: the identity maps one onto another, as far as a "
         "rotation can.",
         criterion="Held-out R^2 of the identity (centred, one scale of 0 or more, in the full "
@@ -203,7 +195,7 @@ class Config(ExperimentConfig):
     n_halves: Several = 2  # random halves of the layers, each with its complement
     n_nulls: Count = 1  # random directions per family
     n_reextractions: CountOrZero = 1  # directions from resampled train prompts
-    n_profile: CountOrZero = 6  # layers at which one direction is ablated alone; 0: all
+    n_profile: CountOrZero = 4  # layers at which one direction is ablated alone; 0: all
     n_pairs: Count = 3  # pairs of layers at each distance
     n_resamples: Several = 10  # halves of the prompts on which layers are compared
 

@@ -47,17 +47,16 @@ def run(config: Config, lab: Lab) -> Result:
 
 def observation(e: Mapping[str, Estimate]) -> str:
     """One paragraph that quotes the numbers."""
-    absent = f"Behaviour absent: {number(e['train.refused'].value)} of {e['train.refused'].n} "
-    absent += "harmful train prompts are refused. "
+    refused = e["train.refused"]
+    absent = f"Behaviour absent: {number(refused.value)} of {refused.n} harmful train prompts "
     return (
-        f"{absent if lacks_behaviour(e) else ''}{number(e['sources'].value)} of {e['sources'].n} "
-        f"sources count; the gap is {e['gap']}. Beyond half of it are left, ablated everywhere "
-        f"{e['excess.everywhere']}, at all layers but the source and its neighbours "
-        f"{e['excess.all_but']}, at random halves {e['excess.halves']}, at every second layer "
-        f"{e['excess.second']}. At single far layers a direction does {e['ratio.addition']} of the "
-        f"own direction's addition ({e['own.addition']}), and {e['ratio.ablation']} of its "
-        f"ablation ({e['own.ablation']}). Effect and cosine of the class means over "
-        f"{e['profile.partial'].n} layers: {e['profile.partial']}. Half of the depth apart the "
-        f"identity explains {e['same_space.all.half']} of what a rotation does, "
-        f"{e['same_space.without.half']} without the largest dimensions."
+        f"{absent + 'are refused. ' if lacks_behaviour(e) else ''}{number(e['sources'].value)} of "
+        f"{e['sources'].n} sources count; the gap is {e['gap']}. Beyond half of it are left, "
+        f"ablated everywhere {e['excess.everywhere']}, at all layers but the source and its "
+        f"neighbours {e['excess.all_but']}, at random halves {e['excess.halves']}, at every second "
+        f"layer {e['excess.second']}. At single far layers a direction does {e['ratio.addition']} "
+        f"of the own direction's addition ({e['own.addition']}), and {e['ratio.ablation']} of its "
+        f"ablation ({e['own.ablation']}). Effect and cosine over {e['profile.partial'].n} layers: "
+        f"{e['profile.partial']}. Half of the depth apart the identity explains "
+        f"{e['same_space.all.half']} of what a rotation does."
     )

@@ -15,7 +15,7 @@ from .protocol import DISTANCES, OPERATORS
 def sets_table(estimates: Mapping[str, Estimate]) -> pd.DataFrame:
     """Odds left beyond half of the gap at each kind of sets, with intervals."""
     found = {kind: estimates[f"excess.{kind}"] for kind in SETS}
-    rows = [(kind, "", e.value, e.low, e.high, e.n) for kind, e in found.items()]
+    rows = [(kind, "source median", e.value, e.low, e.high, e.n) for kind, e in found.items()]
     table = pd.DataFrame(rows, columns=["label", "group", "value", "low", "high", "n"])
     return table.assign(gap=estimates["gap"].value)
 

@@ -167,7 +167,7 @@ def test_experiments_and_flags_are_told_apart() -> None:
     ("line", "names", "changed"),
     [
         ("04 --steps 0.5 1 --seed 3", "04", {"steps": (0.5, 1.0), "seed": 3}),
-        ("04 --steps=0.5 1 --n-test 9", "04", {"steps": (0.5, 1.0), "n_test": 9}),
+        ("04 --steps 0.5 1 --n-test 9", "04", {"steps": (0.5, 1.0), "n_test": 9}),
         ("05 --n_train 9 --n_train 8", "05", {"n_train": 8}),
         ("04 --steps 1e-1 1 --n-test 3", "04", {"steps": (0.1, 1.0), "n_test": 3}),
         ("08 --variants scale@norms rotate_to@norms", "08", {"variants": VARIANTS}),

@@ -28,7 +28,7 @@ LEAST = {
     },
     "06": {
         0: "n_reextractions n_profile",
-        1: "n_validation n_nulls answer_tokens n_pairs",
+        1: "n_validation n_nulls n_pairs",
         2: "n_train n_test n_sources n_targets n_halves n_resamples",
     },
     "08": {
