@@ -27,7 +27,8 @@ def odds_of(scores: pd.DataFrame, kind: str, null: bool, *where: str) -> Odds:
     """
     part = scores[(scores.kind == kind) & ((scores.family != REAL) == null)]
     broken = scores[(scores.kind == RIVALLED[0]) & (scores.kl > BREAKING)]
-    draws = set(zip(broken.family, broken.draw, strict=True)) if kind != OPERATORS[0] else set()
+    shared = kind in (*RIVALLED, OPERATORS[1])  # those of the profile are other draws
+    draws = set(zip(broken.family, broken.draw, strict=True)) if shared else set()
     out = [key in draws for key in zip(part.family, part.draw, strict=True)]
     kept = part.assign(odds=part.odds.mask((part.kl > BREAKING) | np.array(out, bool)))
     names = ["family", "draw", "prompt", *where]

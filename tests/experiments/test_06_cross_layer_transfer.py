@@ -146,11 +146,12 @@ def test_p_of_the_gate_pools_deviations_from_the_families_means() -> None:
 
 def test_random_directions_that_break_the_model_are_no_rivals() -> None:
     rows = [("all_but", 3, 0, f, 0, kl, 0, 1.0) for f, kl in (("a", 0.1), ("b", 2.0))]
-    rows += [("ablation", 3, 5, f, 0, np.nan, 0, 1.0) for f in "ab"]
+    rows += [(x, 3, 5, f, 0, np.nan, 0, 1.0) for x in ("ablation", "profile") for f in "ab"]
     names = ["kind", "source", "target", "family", "draw", "kl", "prompt", "odds"]
     table = pd.DataFrame(rows, columns=names)
     for kind in ("all_but", "ablation"):
         assert np.isnan(estimates.odds_of(table, kind, True)).tolist() == [[False], [True]]
+    assert np.isfinite(estimates.odds_of(table, "profile", True)).all()  # other draws
 
 
 def test_depth_and_its_square_are_taken_out() -> None:
