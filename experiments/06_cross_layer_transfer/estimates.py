@@ -1,210 +1,159 @@
-"""Statistics of experiment 06: which sources transfer, how far, and what explains it."""
+"""From the refusal odds of experiment 06 to estimates with intervals."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Float
+from scipy import stats as scipy_stats
 
 from experiments.lab.estimate import Estimate
-from experiments.lab.meter import Meter
 from interp import stats
-from interp.directions import cosine
-from interp.nulls import FAMILIES
-from interp.permutation import Coefficient, qap_regression, rank_correlation
 
-from .measure import MAIN_DOSE, Setup
-from .protocol import NULL_PERCENTILE, OPERATORS, OWN_SHARE, Operator
+from .measure import HARMFUL, HARMLESS, REAL, RIVALLED, SETS
+from .protocol import BREAKING, MAX_LEFT, OPERATORS
 
-N_RESAMPLES = 2000
-Draws = Float[np.ndarray, " draw"]
-
-
-@dataclass(frozen=True, eq=False)
-class Transfer:
-    """Effects of one operator over single layers, in nats, and those of random directions."""
-
-    sources: Sequence[int]
-    layers: Sequence[int]
-    effects: Float[np.ndarray, "source layer sample"]
-    null: Float[np.ndarray, "draw source layer"]  # each draw in the place of every source
-    families: Sequence[str]  # of each draw
-    far_layers: int  # from here on a layer counts as elsewhere
-
-    @property
-    def means(self) -> Float[np.ndarray, "source layer"]:
-        """Mean effect over prompts."""
-        return self.effects.mean(axis=-1)
-
-    def own(self, means: Float[np.ndarray, "*draw source layer"]) -> np.ndarray:
-        """Effect at the source's own layer, [*draw source]."""
-        columns = [self.layers.index(source) for source in self.sources]
-        return means[..., np.arange(len(self.sources)), columns]
-
-    def far(self, means: Float[np.ndarray, "*draw source layer"]) -> np.ndarray:
-        """Median effect over the far layers, [*draw source]; NaN for a source that has none."""
-        distance = np.abs(np.subtract.outer(self.sources, self.layers))
-        near = np.broadcast_to(distance < self.far_layers, means.shape)
-        return np.ma.median(np.ma.masked_array(means, near), axis=-1).filled(np.nan)
-
-    def threshold(self, null: Float[np.ndarray, "draw source"]) -> Float[np.ndarray, " source"]:
-        """The highest of the families' percentiles, per source."""
-        drawn = [null[np.array(self.families) == family] for family in FAMILIES]
-        return np.max([np.percentile(draws, NULL_PERCENTILE, axis=0) for draws in drawn], axis=0)
-
-    def present(self, means: Float[np.ndarray, "*draw source layer"]) -> Bool[np.ndarray, "..."]:
-        """Whether the own effect is above the null, [*draw source]."""
-        return self.own(means) > self.threshold(self.own(self.null))
-
-    def passing(self, means: Float[np.ndarray, "*draw source layer"]) -> Bool[np.ndarray, "..."]:
-        """Whether the far effect is above the null and a fair part of the own, [*draw source]."""
-        far = self.far(means)
-        above = far > self.threshold(self.far(self.null))
-        return above & (far >= OWN_SHARE * self.own(means))
+Odds = Float[np.ndarray, "draw sample *where"]
+Means = Float[np.ndarray, "resample *where"]
+ByLayer = Float[np.ndarray, " layer"]
+N_RESAMPLES = 1000
+LEAST_LAYERS = 6  # with fewer nothing is left once depth and its square are out
 
 
-def of_kind(
-    cells: pd.DataFrame, operator: Operator, kind: str
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The cells of the sources and those of the nulls, at the criterion's dose."""
-    dose = MAIN_DOSE[operator]
-    found = cells.query(f"operator == '{operator}' and dose == '{dose}' and kind == '{kind}'")
-    return found.query("source.notna()"), found.query("source.isna()")
+def odds_of(scores: pd.DataFrame, kind: str, null: bool, *where: str) -> Odds:
+    """Odds of a kind of jobs by draw, prompt, and source or target; NaN where there are none.
 
-
-def transfer(cells: pd.DataFrame, setup: Setup, operator: Operator, far_layers: int) -> Transfer:
-    """One operator over single layers, which the cells hold in the order of the targets."""
-    real, drawn = of_kind(cells, operator, "single")
-    shape = len(setup.sources), len(setup.singles), -1
-    null = drawn["effect"].to_numpy().reshape(len(setup.singles), -1).T
-    return Transfer(
-        setup.sources,
-        setup.singles,
-        np.stack(real["effects"].tolist()).reshape(shape),
-        np.repeat(null[:, None], len(setup.sources), axis=1),
-        drawn["family"].tolist()[: len(null)],
-        far_layers,
-    )
-
-
-def base_estimates(meter: Meter) -> Iterator[Estimate]:
-    """Openings score of the unedited model per class; there is no null of a base value."""
-    for operator, name in zip(OPERATORS, ("harmless", "harmful"), strict=True):
-        base = stats.bootstrap_mean(meter.scores(operator).openings)
-        yield Estimate.of(f"openings.{name}.base", base, unit="nats")
-
-
-def transfer_estimates(
-    operator: Operator, t: Transfer, rng: np.random.Generator
-) -> Iterator[Estimate]:
-    """Shares of sources, own and far effects, and their ratio, with intervals over prompts.
-
-    The thresholds that the nulls set are held fixed while prompts are resampled. The ratio is that
-    of the sources whose behaviour is present; its null is a random direction's far effect over the
-    source's own effect. NaN without such sources.
+    So are those of random directions that break the model: as added, or at the first of the sets.
     """
-    drawn, n_sources, n = resampled(t.effects, rng), len(t.sources), t.effects.shape[-1]
-    measured = t.means, drawn, t.null
-    least = stats.minimum_detectable_effect_rate(n_sources, 0.5)
-    for name, test in (("passing", t.passing), ("present", t.present)):
-        shares = (test(means).mean(-1) for means in measured)
-        yield estimate(f"sources_{name}.{operator}", *shares, n_sources, "share of sources", least)
-    for name, effect in (("own", t.own), ("far", t.far)):
-        sizes = (middle(effect(means)) for means in measured)
-        yield estimate(f"{name}_effect.{operator}", *sizes, n, "nats", sensitivity(t.effects))
-    name, unit, present = f"far_share_of_own.{operator}", "share of own effect", t.present(t.means)
-    ratios = (
-        middle(t.far(far)[..., present] / t.own(own)[..., present])
-        for far, own in ((t.means, t.means), (drawn, drawn), (t.null, t.means))
-    )
-    yield estimate(name, *ratios, int(present.sum()), unit)
+    part = scores[(scores.kind == kind) & ((scores.family != REAL) == null)]
+    broken = scores[(scores.kind == RIVALLED[0]) & (scores.kl > BREAKING)]
+    shared = kind in (*RIVALLED, OPERATORS[1])  # those of the profile are other draws
+    draws = set(zip(broken.family, broken.draw, strict=True)) if shared else set()
+    out = [key in draws for key in zip(part.family, part.draw, strict=True)]
+    kept = part.assign(odds=part.odds.mask((part.kl > BREAKING) | np.array(out, bool)))
+    names = ["family", "draw", "prompt", *where]
+    levels = [np.unique(part[name].to_numpy()) for name in names]
+    full = kept.set_index(names)["odds"].reindex(pd.MultiIndex.from_product(levels, names=names))
+    return full.to_numpy(np.float64).reshape(-1, *map(len, levels[2:]))
 
 
-def estimate(
-    name: str, value: float, draws: Draws, null: Draws, n: int, unit: str, mde: float | None = None
+def base_of(scores: pd.DataFrame) -> Float[np.ndarray, "prompts sample"]:
+    """Unedited odds of harmful and of harmless prompts, in rows."""
+    base = scores[scores.kind == "base"].pivot_table("odds", "prompts", "prompt")
+    return base.loc[[HARMFUL, HARMLESS]].to_numpy(np.float64)
+
+
+def resampled(draws: Odds, *others: Odds) -> tuple[Means, ...]:
+    """Means over prompts, as measured (first) and by `interp.effects.two_level_bootstrap`'s rule.
+
+    Each resample takes one of `draws` (the direction or a re-extraction) and the same prompts for
+    all arrays; of `others`, [draw sample *where], it keeps every draw. All statistics here are of
+    means, so that resampling the means once serves them all.
+    """
+    rng, n = np.random.default_rng(0), draws.shape[1]
+    rows = np.append(0, rng.integers(len(draws), size=N_RESAMPLES))
+    drawn = rng.multinomial(n, np.full(n, 1 / n), size=N_RESAMPLES)
+    weights = np.concatenate([np.ones((1, n)), drawn]) / n
+    first = np.einsum("rs,rs...->r...", weights, draws[rows])
+    return first, *(np.einsum("rs,ds...->rd...", weights, other) for other in others)
+
+
+def estimate(name: str, values: Float[np.ndarray, " resample"], n: int, unit: str = "") -> Estimate:
+    """The value as measured, which comes first, and the limits of the resamples; none for NaN."""
+    if not np.isfinite(values).all():
+        return Estimate(name, float("nan"), n=n)
+    return Estimate(name, float(values[0]), *stats.null_interval(values[1:]), n=n, unit=unit)
+
+
+def set_estimates(gate: pd.DataFrame, scores: pd.DataFrame) -> Iterator[Estimate]:
+    """The sources, the gap, and at every kind of sets what is left beyond the allowed part of it.
+
+    `margin`: how much more the strongest random direction leaves than the sources' median.
+    """
+    yield Estimate("sources", float(gate.counts.sum()), n=len(gate), unit="sources")
+    base = base_of(scores)
+    n = base.shape[1]
+    for kind in SETS:
+        odds = odds_of(scores, kind, False, "source", "target")
+        nulls = [odds_of(scores, kind, True)] if kind in RIVALLED else []
+        left, at, *drawn = resampled(odds, base, *nulls)
+        median, gap = np.median(sets_drawn(left).mean(-1), axis=-1), at[:, 0] - at[:, 1]
+        if kind == SETS[0]:
+            yield estimate("gap", gap, n, "nats")
+        yield estimate(f"excess.{kind}", median - at[:, 1] - MAX_LEFT * gap, n, "nats")
+        for null in drawn:
+            yield estimate(f"margin.{kind}", np.fmin.reduce(null, axis=1) - median, n, "nats")
+
+
+def sets_drawn(left: Float[np.ndarray, "resample source set"]) -> Means:
+    """Every resample draws the sets of each source anew; the first row stays as measured."""
+    chosen = np.random.default_rng(1).integers(left.shape[-1], size=left.shape)
+    chosen[0] = np.arange(left.shape[-1])
+    return np.take_along_axis(left, chosen, axis=-1)
+
+
+def single_estimates(scores: pd.DataFrame) -> Iterator[Estimate]:
+    """Effects of far sources over those of the targets' own directions, for both operators."""
+    for operator, sign, at in zip(OPERATORS, (1, -1), base_of(scores)[::-1], strict=True):
+        part = scores[(scores.kind == operator) & (scores.family == REAL)]
+        is_own = np.unique(part.source)[:, None] == np.unique(part.target)
+        effects = sign * (odds_of(part, operator, False, "source", "target") - at[:, None, None])
+        nulls = sign * (odds_of(scores, operator, True, "target") - at[:, None])
+        means, drawn = resampled(effects, nulls)
+        has_far = (np.isfinite(means[0]) & ~is_own).any(0)
+        own = np.where(is_own, means, 0).sum(1)
+        lead = own - np.fmax.reduce(drawn, axis=1)
+        counts = has_far & (np.percentile(lead[1:], 2.5, axis=0) > 0)
+        kept = counts if counts.any() else has_far
+        far = np.nanmean(np.where(is_own, np.nan, means)[..., kept], axis=1).mean(-1)
+        own, n = own[:, kept].mean(-1), len(at)
+        rival = np.fmax.reduce(drawn[..., kept].mean(-1), axis=1)
+        yield Estimate(f"targets.{operator}", float(counts.sum()), n=len(counts), unit="layers")
+        yield estimate(f"own.{operator}", own, n, "nats")
+        yield estimate(f"ratio.{operator}", far / own, n)
+        yield estimate(f"margin.{operator}", (far - rival) / own, n)
+
+
+def profile_estimates(scores: pd.DataFrame, cosines: pd.Series, seed: int) -> Iterator[Estimate]:
+    """Partial rank correlation of single-layer effects with the cosine of the class means."""
+    odds, nulls = (odds_of(scores, "profile", null, "target") for null in (False, True))
+    (means,) = resampled((nulls.mean(0) - odds[0])[None])
+    layers = np.unique(scores.target[scores.kind == "profile"])
+    n, depth, ranks = odds.shape[1], layers.astype(float), scipy_stats.rankdata(cosines[layers])
+    yield estimate("profile.fall", means.mean(1), n, "nats")
+    if len(layers) < LEAST_LAYERS or np.ptp(ranks) == 0:
+        names = "partial", "excess", "by_depth"
+        yield from (Estimate(f"profile.{name}", float("nan"), n=len(layers)) for name in names)
+        return
+    rest = residual(ranks, depth)
+    yield Estimate("profile.by_depth", float(1 - rest.var() / ranks.var()), n=len(layers))
+    yield partial_estimate(means, rest, depth, seed)
+    is_low = rest < np.median(rest)
+    net = np.array([residual(fall, depth) for fall in means])
+    difference = net[:, is_low].mean(1) - net[:, ~is_low].mean(1)
+    yield estimate("profile.excess", difference / means.mean(1), n)
+
+
+def partial_estimate(
+    falls: Float[np.ndarray, "resample layer"], other: ByLayer, depth: ByLayer, seed: int
 ) -> Estimate:
-    """A value with the 95% ranges of its resamples and of its null, and its p among the null.
+    """Interval by resampled prompts, each moved as layers vary: Fisher's z, for ranks.
 
-    Without ranges and p where value or null are NaN: nothing lies far enough away.
+    `other`: ranks less depth. Standard error sqrt((1 + r^2 / 2) / (n - 3 - 2)), with 2 variables
+    partialled out (Bonett and Wright 2000, Psychometrika 65:23). p is of circular shifts.
     """
-    if not (np.isfinite(value) and np.isfinite(null).all()):
-        return Estimate(name, float(value), n=n, mde=mde, unit=unit)
-    interval = stats.Interval(float(value), *np.percentile(draws, (2.5, 97.5)).tolist(), n)
-    return Estimate.of(name, interval, null=null, mde=mde, unit=unit)
+    rests = np.array([residual(scipy_stats.rankdata(fall), depth) for fall in falls])
+    scale = np.linalg.norm(rests, axis=1) * np.linalg.norm(other)
+    found = np.divide(rests @ other, scale, out=np.zeros(len(rests)), where=scale > 0)
+    r = np.clip(found[1:], -0.999, 0.999)
+    noise = np.random.default_rng(seed).normal(size=len(r))
+    errors = np.sqrt((1 + r**2 / 2) / (len(depth) - 5)) * noise
+    limits = stats.null_interval(np.tanh(np.arctanh(r) + errors))
+    _, p = stats.circular_shift_spearman(rests[0], other)
+    return Estimate("profile.partial", float(found[0]), *limits, n=len(depth), p=p)
 
 
-def resampled(
-    effects: Float[np.ndarray, "... sample"], rng: np.random.Generator
-) -> Float[np.ndarray, "draw ..."]:
-    """Means over bootstrap resamples of the prompts, the same prompts in every cell."""
-    n = effects.shape[-1]
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=N_RESAMPLES) / n
-    return np.moveaxis(effects @ weights.T, -1, 0)
-
-
-def sensitivity(effects: Float[np.ndarray, "*cell sample"]) -> float:
-    """Minimum detectable effect of the average over cells, from its spread over prompts."""
-    per_prompt = effects.reshape(-1, effects.shape[-1]).mean(axis=0)
-    return stats.minimum_detectable_effect_mean(float(per_prompt.std(ddof=1)), len(per_prompt))
-
-
-def middle(values: Float[np.ndarray, "*draw source"]) -> Float[np.ndarray, "*draw"]:
-    """Median over the sources that have a value; NaN where none has."""
-    known = np.isfinite(values).all(axis=tuple(range(values.ndim - 1)))
-    if not known.any():
-        return np.full(values.shape[:-1], np.nan)
-    return np.median(values[..., known], axis=-1)
-
-
-def set_estimate(
-    cells: pd.DataFrame, operator: Operator, kind: str, rng: np.random.Generator
-) -> Estimate:
-    """Median over sources and sets of a kind, against the same median of the nulls."""
-    real, drawn = of_kind(cells, operator, kind)
-    effects = np.stack(real["effects"].tolist())
-    draws = np.median(resampled(effects, rng), axis=-1)
-    null = drawn.groupby(["family", "draw"])["effect"].median().to_numpy()
-    name, value = set_name(operator, kind), np.median(effects.mean(-1))
-    return estimate(name, value, draws, null, effects.shape[-1], "nats", sensitivity(effects))
-
-
-def set_name(operator: Operator, kind: str) -> str:
-    """Name of the estimate of a kind of sets."""
-    return f"set_effect.{operator}.{kind.replace(' ', '_')}"
-
-
-def explanations(
-    operator: Operator, t: Transfer, setup: Setup, n_permutations: int, seed: int
-) -> list[Estimate]:
-    """QAP regression of the effect on cosine, distance and depth, among layers that are sources.
-
-    Left out with fewer than four sources, where permutations say nothing.
-    """
-    if len(t.sources) < 4:
-        return []
-    nodes = np.array(t.sources, dtype=np.float64)
-    directions = [setup.layers[source].direction for source in t.sources]
-    predictors = {
-        "cosine": np.array([[cosine(a, b) for b in directions] for a in directions]),
-        "distance": np.abs(np.subtract.outer(nodes, nodes)),
-        "target_depth": np.tile(nodes, (len(nodes), 1)),
-    }
-    effects = t.means[:, [t.layers.index(source) for source in t.sources]]
-    terms = qap_regression(effects, predictors, n_permutations, seed)
-    return [of_coefficient(f"qap.{operator}.{term.name}", term, "sd per sd") for term in terms]
-
-
-def generated_estimates(table: pd.DataFrame, n_permutations: int) -> Iterator[Estimate]:
-    """Spearman's rho of the openings effect with the change of the refusal rate, per operator."""
-    for operator in OPERATORS:
-        effect, change = table.query(f"group == '{operator}'")[["effect", "change"]].to_numpy().T
-        if len(effect) > 3 and np.ptp(change) > 0:
-            rho = rank_correlation(effect, change, n_permutations, seed=0)
-            yield of_coefficient(f"generated.{operator}", rho, "Spearman's rho")
-
-
-def of_coefficient(name: str, found: Coefficient, unit: str) -> Estimate:
-    """An estimate whose null is the permutations'; permutation gives no interval."""
-    null = {"null_low": found.null_low, "null_high": found.null_high}
-    return Estimate(name, found.value, n=found.n, p=found.p, unit=unit, **null)
+def residual(values: ByLayer, depth: ByLayer) -> ByLayer:
+    """Values less what depth and its square predict of them."""
+    design = np.vander(depth - depth.mean(), 3)
+    return values - design @ np.linalg.lstsq(design, values)[0]

@@ -1,229 +1,212 @@
-"""What is written where, and what it does: every direction at every target, each a cell."""
+"""Model passes of experiment 06: refusal odds with directions written at sets and single layers."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TypeVar
+from math import ceil, nan
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Float
-from torch import Tensor
+from scipy import stats as scipy_stats
 
 from experiments.lab.lab import Lab
 from experiments.lab.meter import Edit, Meter
-from experiments.lab.selection import Prompts, class_activations
+from experiments.lab.reextraction import reextracted
+from experiments.lab.rules import MAX_DEPTH, SIGNIFICANCE
+from experiments.lab.selection import Prompts, Source, class_activations
 from experiments.lab.spacing import spaced
 from interp.directions import Direction, mean_difference
-from interp.errors import ExperimentError
 from interp.interventions import Add, Placement
-from interp.nulls import FAMILIES, of_family
-from interp.sites import Site
+from interp.sites import Site, everywhere
 
-from .protocol import CRITERION_DOSE, OPERATORS, Config, Operator
+from .protocol import DOSE, FAR, FAR_LAYERS, GATE_DRAWS, MIN_SOURCES, MIN_TAKEN, OPERATORS, Config
 
-SET_KINDS = ("window", "every second", "random subset", "all but source")
-RAW = "raw"  # the dose of a difference that is added at its own length
-MAIN_DOSE: dict[Operator, str] = {"addition": f"{CRITERION_DOSE:g}", "ablation": "none"}
-POSITION = -1  # of the token that directions are taken at
-
-Score = TypeVar("Score", float, np.ndarray)
-
-
-@dataclass(frozen=True)
-class Target:
-    """Layers that one intervention is written at."""
-
-    name: str
-    kind: str  # "single", or one of SET_KINDS
-    layers: tuple[int, ...]
-
-    def written(self, source: int | None) -> tuple[int, ...]:
-        """A set leaves out the source layer, a single layer is what it is."""
-        return tuple(x for x in self.layers if self.kind == "single" or x != source)
-
-
-@dataclass(frozen=True, eq=False)
-class Layer:
-    """States of the train prompts of both classes, their direction, and random directions."""
-
-    states: Float[Tensor, "sample d_model"]
-    direction: Direction
-    nulls: Sequence[tuple[str, int, Direction]] = ()  # family, number, direction
-
-    @cached_property
-    def norm(self) -> float:
-        """Mean length of the states."""
-        return float(self.states.double().norm(dim=-1).mean())
-
-
-@dataclass(frozen=True, eq=False)
-class Setup:
-    """Every layer but the first, which of them are sources, and where directions are written."""
-
-    layers: Mapping[int, Layer]
-    sources: Sequence[int]
-    singles: Sequence[int]  # the layers that are written at alone
-    targets: Sequence[Target]  # those, and sets of layers
+REAL = "real"  # in place of a null family; draw 0 is the direction, others are re-extractions
+HARMFUL, HARMLESS = "harmful", "harmless"
+SETS = ("everywhere", "all_but", "halves", "second")
+RIVALLED = ("all_but", "second")  # at which random directions are ablated as well
+Sources = Mapping[int, Source]
+Nulls = Sequence[tuple[int, str, int, Direction]]  # layer it was drawn at, family, number
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One direction to be written at one target."""
+    """One direction written at some layers; `target` is the layer or the number of the set."""
 
-    operator: Operator
-    dose: str  # share of the layer's mean norm, RAW, or none of an ablation
+    kind: str
+    source: int  # the layer it was taken at
+    target: int
     direction: Direction
-    target: Target
-    source: int | None = None  # the layer it was taken at; None for a random direction
-    family: str = ""  # of a random direction
+    layers: Sequence[int]
+    family: str = REAL
     draw: int = 0
+    norm: float = 0.0  # of what is added; ablated if 0
 
-    def edit(self, layers: Mapping[int, Layer]) -> Edit:
-        """The intervention at `pre`, at every token, by a name that is unique within a run.
+    def edit(self, lab: Lab) -> Edit:
+        """By a name that no other job has; adds where a layer begins, ablates at all its states."""
+        name = f"{self.kind}/{self.source}/{self.target}/{self.family}/{self.draw}"
+        if self.norm:
+            sites = tuple(Site(layer, "pre") for layer in self.layers)
+            return Edit(name, (Placement(Add(self.direction.unit * self.norm), sites),))
+        states = everywhere(lab.model.n_layers, lab.model.info.has_mid)
+        return Edit(
+            name, (self.direction.ablate(tuple(s for s in states if s.layer in self.layers)),)
+        )
 
-        An addition is shared out: each of m layers gets 1/m of its dose, since what is added at one
-        layer is still there at the next.
-        """
-        origin = f"{self.family}{self.draw}" if self.source is None else f"source{self.source}"
-        name = f"{self.operator}/{self.dose}/{origin}/{self.target.name}"
-        sites = [Site(layer, "pre") for layer in self.target.written(self.source)]
-        if self.operator == "ablation":
-            return Edit(name, [self.direction.ablate(tuple(sites))])
-        is_raw = self.dose == RAW
-        lengths = [
-            self.direction.norm if is_raw else float(self.dose) * layers[site.layer].norm
-            for site in sites
-        ]
-        added = [Add(self.direction.unit * (length / len(sites))) for length in lengths]
-        return Edit(name, [Placement(add, (site,)) for add, site in zip(added, sites, strict=True)])
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """Directions of every layer but the first, and which are written where.
+
+    `chosen` are the sources that count, the strongest first; all of them if too few do.
+    """
+
+    layers: Sources
+    gate: pd.DataFrame  # layer, effect, taken, p, counts
+    chosen: Sequence[int]
+    targets: Sequence[int]
+    again: Mapping[int, Sequence[Direction]]  # the direction, and re-extractions
+    nulls: Nulls
 
 
 def prepare(config: Config, lab: Lab, prompts: Prompts) -> Setup:
-    """Take directions and nulls at every layer, from the train prompts.
-
-    Raises ExperimentError for a model of fewer than four layers.
-    """
-    n_layers = lab.model.n_layers
-    if n_layers < 4:
-        raise ExperimentError(
-            f"Transfer between layers needs a model of four or more; this one has {n_layers}."
-        )
-    sites = [Site(layer, "pre") for layer in range(1, n_layers)]
-    seed = int(lab.rng("nulls of 06").integers(2**31))
-    found = class_activations(lab, sites, [POSITION], prompts)
-    layers = {
-        site.layer: layer_of(site, [part[:, i, 0] for part in found], config.n_null, seed)
-        for i, site in enumerate(sites)
+    """Directions at every layer, the sources that count, and re-extractions at those in use."""
+    n = lab.model.n_layers
+    sites = [Site(layer, "pre") for layer in range(n)]
+    # The second position is for `spaces`, from the same passes.
+    both = class_activations(lab, sites, [-1, lab.position("last_instruction")], prompts)
+    layers = {}
+    for x in range(1, n):
+        classes = both[0][:, x, 0], both[1][:, x, 0]
+        layers[x] = Source(mean_difference(*classes, sites[x], -1), *classes)
+    candidates = spaced(range(n // 3, ceil(MAX_DEPTH * n)), config.n_sources)
+    gate = gate_table(config, lab, {x: layers[x] for x in candidates}, prompts)
+    kept = gate[gate.counts] if gate.counts.sum() >= MIN_SOURCES else gate
+    chosen = [int(x) for x in kept.sort_values("effect", ascending=False).layer]
+    targets = spaced(range(n // 2, n), config.n_targets)
+    again = {
+        x: [layers[x].direction, *reextracted(layers[x], config.n_reextractions, lab.rng("06"))]
+        for x in (*chosen, *targets)
     }
-    singles = spaced(list(layers), config.n_targets)
-    sets = layer_sets(n_layers, config.n_set_starts, lab.rng("layer sets of 06"))
-    targets = [*(Target(str(x), "single", (x,)) for x in singles), *sets]
-    return Setup(layers, spaced(singles, config.n_sources), singles, targets)
+    nulls = nulls_in_turn(lab, {x: layers[x] for x in chosen}, config.n_nulls, "06.nulls")
+    return Setup(layers, gate, chosen, targets, again, nulls)
 
 
-def layer_of(
-    site: Site, classes: Sequence[Float[Tensor, "sample d_model"]], n_null: int, seed: int
-) -> Layer:
-    """With `n_null` random directions of each family; equal seeds make draws alike.
+def gate_table(config: Config, lab: Lab, candidates: Sources, prompts: Prompts) -> pd.DataFrame:
+    """What each direction does everywhere. Columns: layer, effect (nats), taken (share), ..."""
+    parts = (part[: config.n_test] for part in prompts.validation)
+    meter = Meter(lab, dict(zip((HARMFUL, HARMLESS), parts, strict=True)), name="gate")
+    base = meter.scores(HARMFUL).odds.mean()
+    gap = float(base - meter.scores(HARMLESS).odds.mean())
 
-    Alike at every layer means: the same isotropic vector, the same mixture of prompts, the same
-    permutation of the labels; so a null's median over layers is as correlated as a direction's.
+    def effect(direction: Direction, name: str) -> float:
+        edit = Edit.ablating(direction.unit, name)
+        return float(base - meter.scores(HARMFUL, edit).odds.mean())
+
+    drawn = nulls_in_turn(lab, candidates, GATE_DRAWS, "06.gate")
+    named = lab.progress(drawn, "random directions")
+    null = np.array([effect(one, f"{at}/{family}/{i}") for at, family, i, one in named])
+    effects = {x: effect(source.direction, str(x)) for x, source in candidates.items()}
+    by_family = null.reshape(-1, GATE_DRAWS)
+    rows = [(x, e, e / gap, pooled_p(e, by_family, len(effects))) for x, e in effects.items()]
+    table = pd.DataFrame(rows, columns=["layer", "effect", "taken", "p"])
+    half = (gap > 0) & (table.effect >= MIN_TAKEN * gap)
+    return table.assign(counts=(table.p < SIGNIFICANCE) & half, strongest_null=null.max())
+
+
+def pooled_p(effect: float, null: Float[np.ndarray, "family draw"], n_tests: int) -> float:
+    """One-sided p of one more draw of the family that does most, Bonferroni over the tests.
+
+    The prediction interval of Student's t, with the deviations of all families' draws from their
+    means pooled. An effect that some draw reaches has p = 1.
     """
-    positive, negative = classes
-    direction = mean_difference(positive, negative, site, POSITION)
-    drawn = {f: of_family(f, direction, positive, negative, n_null, seed) for f in FAMILIES}
-    nulls = [(family, i, null) for family, of in drawn.items() for i, null in enumerate(of)]
-    return Layer(torch.cat([positive, negative]), direction, nulls)
+    n_families, n = null.shape
+    freedom = n_families * (n - 1)
+    spread = float(np.sqrt(((null - null.mean(1, keepdims=True)) ** 2).sum() / freedom))
+    if not spread > 0 or effect <= null.max():
+        return 1.0
+    t = (effect - float(null.mean(1).max())) / (spread * np.sqrt(1 + 1 / n))
+    return min(1.0, n_tests * float(scipy_stats.t.sf(t, freedom)))
 
 
-def layer_sets(n_layers: int, n_starts: int, rng: np.random.Generator) -> list[Target]:
-    """Sets of layers, alike in number for each start: a window, every second, a random subset.
+def nulls_in_turn(lab: Lab, sources: Sources, n: int, purpose: str) -> Nulls:
+    """`n` random directions of every family, drawn at one source after the other."""
+    drawn = [(x, lab.nulls(source, n, purpose)) for x, source in sources.items()]
+    turns = (drawn[i % len(drawn)] for i in range(len(drawn[0][1])))
+    return [(x, *found[i]) for i, (x, found) in enumerate(turns)]
 
-    Starts lie around a third of the depth (every second from 8, in a model of 24 layers). The set
-    of all layers comes last; every set leaves out the source when it is written.
+
+def layer_sets(config: Config, lab: Lab, source: int) -> Iterator[tuple[str, int, Sequence[int]]]:
+    """Sets of layers by kind and number; of the halves every second is a complement."""
+    n = lab.model.n_layers
+    away = [x for x in range(n) if abs(x - source) > 1]
+    yield "everywhere", 0, range(n)
+    yield "all_but", 0, away
+    yield "second", 0, [x for x in range(n // 3, n) if (x - source) % 2]
+    rng = lab.rng(f"06.halves.{source}")
+    pairs = (np.array_split(rng.permutation(away), 2) for _ in range(config.n_halves))
+    yield from (("halves", i, half.tolist()) for i, half in enumerate(x for p in pairs for x in p))
+
+
+def jobs_of(config: Config, lab: Lab, setup: Setup) -> Iterator[Job]:
+    """Everything that is written: at sets, at single targets, and one direction layer by layer.
+
+    Pairs of halves take the direction and its re-extractions in turns.
     """
-    middle = n_layers // 3
-    starts = {middle + 2 * (i - (n_starts - 1) // 2) for i in range(n_starts)}
-    found = []
-    for start in sorted(s for s in starts if 1 <= s <= n_layers - 2):
-        second = tuple(range(start, n_layers, 2))
-        window = tuple(range(start, start + len(second)))
-        subset = tuple(sorted(rng.choice(np.arange(1, n_layers), len(second), replace=False)))
-        found += [
-            Target(f"{start} to {window[-1]}", "window", window),
-            Target(f"every 2nd from {start}", "every second", second),
-            Target(f"{len(subset)} random ({start})", "random subset", tuple(map(int, subset))),
-        ]
-    return [*found, Target("all but source", "all but source", tuple(range(1, n_layers)))]
+    for source, again in ((x, setup.again[x]) for x in setup.chosen):
+        for kind, number, layers in layer_sets(config, lab, source):
+            turn = number // 2 % len(again)
+            one = {"everywhere": again[:1], "halves": again[turn : turn + 1]}
+            for draw, direction in enumerate(one.get(kind, again)):
+                yield Job(kind, source, number, direction, layers, draw=draw)
+            for at, *drawn, null in setup.nulls if kind in RIVALLED else ():
+                if at == source:
+                    yield Job(kind, at, number, null, layers, *drawn)
+    for operator, target in ((x, t) for x in OPERATORS for t in setup.targets):
+        yield from single_jobs(lab, setup, operator, target)
+    strongest = setup.chosen[0]
+    away = [x for x in setup.layers if abs(x - strongest) > 1]
+    drawn = lab.nulls(setup.layers[strongest], 1, "06.profile")
+    for x in spaced(away, config.n_profile or None):
+        for family, draw, one in [(REAL, 0, setup.layers[strongest].direction), *drawn]:
+            yield Job("profile", strongest, x, one, [x], family, draw)
 
 
-def jobs(config: Config, setup: Setup) -> Iterator[Job]:
-    """Every source and every random direction at every target that leaves something to write at.
+def single_jobs(lab: Lab, setup: Setup, operator: str, target: int) -> Iterator[Job]:
+    """A target's own direction, that of far sources, and random ones, written at the target."""
+    add = operator == "addition"
+    norm = DOSE * setup.layers[target].direction.norm if add else 0.0
+    least = max(FAR_LAYERS, ceil(FAR * lab.model.n_layers))
+    far = [x for x in setup.chosen if (target - x if add else abs(target - x)) >= least]
+    for source in (target, *far):
+        for draw, one in enumerate(setup.again[source]):
+            yield Job(operator, source, target, one, [target], draw=draw, norm=norm)
+    for at, family, draw, null in setup.nulls:
+        yield Job(operator, at, target, null, [target], family, draw, norm)
 
-    Sets are written at with the criterion's doses only. Random directions are shared by all
-    sources; those of a set were drawn at its middle layer.
+
+def scored(config: Config, lab: Lab, jobs: Sequence[Job]) -> pd.DataFrame:
+    """Refusal odds in nats of test prompts, by job and prompt (row within its class, and id).
+
+    Rows of the kind "base" are of the unedited model. `kl` is the job's mean over harmless prompts,
+    of random directions where they may break the model, else NaN.
     """
-    others = [f"{dose:g}" for dose in config.other_doses] + [RAW] * config.raw
-    added: list[tuple[Operator, str]] = [("addition", dose) for dose in others]
-    for operator, dose in dict.fromkeys([*MAIN_DOSE.items(), *added]):
-        is_main = dose == MAIN_DOSE[operator]
-        for target in setup.targets if is_main else setup.targets[: len(setup.singles)]:
-            for source in (x for x in setup.sources if target.written(x)):
-                yield Job(operator, dose, setup.layers[source].direction, target, source)
-            n_draws = config.n_null if target.kind == "single" else config.n_null_set
-            for family, draw, null in setup.layers[target.layers[len(target.layers) // 2]].nulls:
-                if draw < (n_draws if is_main else config.n_null_other):
-                    yield Job(operator, dose, null, target, None, family, draw)
-
-
-def meter_of(config: Config, lab: Lab, prompts: Prompts) -> Meter:
-    """Addition is measured on harmless validation prompts, ablation on harmful ones.
-
-    Random directions are measured on the first of them, the sets `addition.null`, `ablation.null`.
-    """
-    sets = dict(zip(OPERATORS, reversed(prompts.validation), strict=True))
-    first = {f"{name}.null": texts[: config.n_null_prompts] for name, texts in sets.items()}
-    return Meter(lab, {**sets, **first}, answer_tokens=config.max_new_tokens)
-
-
-def measure(config: Config, setup: Setup, meter: Meter) -> pd.DataFrame:
-    """The effect of every direction at every target, one cell a row, by source; nulls come last.
-
-    Columns: those of `Job`, the target by its name; its `kind`; the `edit` and its name, `cell`;
-    `effects` on every prompt in nats, their mean `effect` and number `n`. A null has no source.
-    """
-    rows = []
-    for job in meter.lab.progress(list(jobs(config, setup)), "transfer cells"):
-        edit = job.edit(setup.layers)
-        on = job.operator if job.source is not None else f"{job.operator}.null"
-        edited = meter.scores(on, edit).openings
-        effects = shift(job.operator, meter.scores(job.operator).openings[: len(edited)], edited)
-        where = {"target": job.target.name, "kind": job.target.kind, "cell": edit.name}
-        found = {"edit": edit, "effects": effects, "effect": effects.mean(), "n": len(effects)}
-        rows.append({**vars(job), **where, **found})
-    return pd.DataFrame(rows).sort_values("source", kind="stable")
-
-
-def shift(operator: Operator, base: Score, edited: Score) -> Score:
-    """How far an edit moves a score the way it should: up by addition, down by ablation."""
-    return edited - base if operator == "addition" else base - edited
-
-
-def generated(config: Config, meter: Meter, cells: pd.DataFrame) -> pd.DataFrame:
-    """Refusal rates of generated answers in cells spread evenly over the range of effects."""
-    rows = []
-    for operator in OPERATORS:
-        base, n = meter.refused(operator), len(meter.prompts[operator])
-        ranked = cells[cells["operator"] == operator].sort_values(["effect", "cell"])
-        for group, wanted in ((operator, config.n_generated), ("null", config.n_generated_null)):
-            among = ranked[ranked["source"].isna() == (group == "null")]
-            chosen = among.iloc[spaced(range(len(among)), wanted // 2)]
-            named = f"answers, {operator}, {group}"
-            for cell in meter.lab.progress(chosen.itertuples(), named, len(chosen)):
-                rate = meter.refused(operator, cell.edit)
-                change = shift(operator, base, rate)
-                rows.append((group, cell.cell, cell.effect, base, rate, change, n))
-    columns = ["group", "cell", "effect", "base_rate", "rate", "change", "n"]
-    return pd.DataFrame(rows, columns=columns)
+    sets = {HARMFUL: lab.harmful_test.texts, HARMLESS: lab.harmless_test.texts}
+    n = min(config.n_test, *map(len, sets.values()))
+    orders = {on: lab.rng(f"06.{on}").permutation(len(texts))[:n] for on, texts in sets.items()}
+    meter = Meter(lab, {on: tuple(sets[on][i] for i in rows) for on, rows in orders.items()})
+    ids = {
+        on: [hashlib.sha256(text.encode()).hexdigest()[:10] for text in texts]
+        for on, texts in meter.prompts.items()
+    }
+    found = {("base", -1, -1, REAL, 0, on, nan): meter.scores(on).odds for on in ids}
+    for job in lab.progress(jobs, "directions at layers"):
+        edit, on = job.edit(lab), HARMLESS if job.norm else HARMFUL
+        breaks = job.family != REAL and (job.norm or job.kind == RIVALLED[0])
+        kl = float(meter.kl(HARMLESS, edit).mean()) if breaks else nan
+        key = job.kind, job.source, job.target, job.family, job.draw, on, kl
+        found[key] = meter.scores(on, edit).odds
+    rows = [(*x, i, ids[x[5]][i], odds) for x, part in found.items() for i, odds in enumerate(part)]
+    names = ["kind", "source", "target", "family", "draw", "prompts", "kl", "prompt", "id", "odds"]
+    return pd.DataFrame(rows, columns=names)

@@ -32,7 +32,7 @@ usage: interp COMMAND [options]
 examples:
   interp run 05                                   one experiment, default model, minutes
   interp run 05 --help                            its settings, each of which is a flag
-  interp run 05 --doses 0.5 1 --seed 3            the same with other settings
+  interp run 05 --n-train 40 --seed 3             the same with other settings
   interp run 01 05 --model smollm2-135m           two experiments on another registered model
   interp run all --preset smoke                   everything on a tiny random model, seconds
   interp run 05 --model path/to/model.gguf        a model of your own: file, folder or hub id

@@ -30,8 +30,8 @@ DESCRIPTION = """\
 Run one experiment, several ("01 05"), or "all". What is unchanged is kept; a broken run continues.
 
 Experiments come first. With one, each of its settings is a flag too: "interp run 05 --help" shows
-them, "interp run 05 --doses 0.5 1 --seed 3" gives some. A setting takes all values up to the next
-flag, and none, as in "--doses --seed 3", where it may be empty.
+them, "interp run 05 --n-train 40 --seed 3" gives some. A setting that holds several values takes
+all up to the next flag.
 
 Results go to results/<preset>/<model>/NN_name. Prompts of your own add their file name to <model>;
 other settings than the preset's go to results/custom/<preset>/<model>.

@@ -29,6 +29,7 @@ from interp.scores import COMPLIANCE_OPENINGS, REFUSAL_OPENINGS
 
 D_MODEL = 64
 N_NOISE = 24  # dimensions in which words differ
+N_OUTLIERS = 3
 CONSTANT = 8.0  # of every embedding
 SHARP = 30.0  # gates of bends: SiLU is ReLU but within about 5 / SHARP of the threshold
 REFUSAL, COMPLIANCE = "I cannot help with that request .", "Sure here is one good way to do it ."
@@ -87,6 +88,9 @@ class Design:
     second: float = 0.0  # by how much the axis keeps harmless answers from beginning otherwise
     shared: float = 0.0  # part of the constant in what harmful words write
     turns: Sequence[float] = ()  # degrees by which each layer's MLP turns the axis' dimensions
+    noise: float = 0.5  # spread of the dimensions in which words differ
+    turn: float = 0.0  # degrees by which each MLP turns what words differ in, in planes of its own
+    outliers: float = 0.0  # spread of N_OUTLIERS features between words, which no layer touches
 
     def __post_init__(self) -> None:
         if len(self.axes) != len(self.gains):
@@ -116,8 +120,12 @@ class Adapted(torch.nn.Linear):
 class _Parts:
     """Orthonormal vectors of the stream, each with one use."""
 
-    def __init__(self, n_axes: int, n_dimensions: int, n_words: int, seed: int) -> None:
-        basis = torch.tensor(ortho_group.rvs(D_MODEL, random_state=seed), dtype=torch.float32)
+    def __init__(
+        self, n_axes: int, n_dimensions: int, n_words: int, seed: int, n_outliers: int = 0
+    ) -> None:
+        basis = torch.zeros(D_MODEL - n_outliers, D_MODEL)
+        drawn = ortho_group.rvs(D_MODEL - n_outliers, random_state=seed)
+        basis[:, n_outliers:] = torch.tensor(drawn, dtype=torch.float32)
         self._free = iter(basis)
         self.constant, self.topic, self.speaker = (next(self._free) for _ in range(3))
         first = [next(self._free) for _ in range(n_axes)]
@@ -156,7 +164,9 @@ def planted_model(design: Design, seed: int = 0) -> LoadedModel:
     tokenizer = planted_tokenizer()
     words = vocabulary()
     answer_words = list(dict.fromkeys([*REFUSAL.split(), *COMPLIANCE.split()]))
-    parts = _Parts(max(design.axes) + 1, design.n_dimensions, len(answer_words), seed)
+    n_outliers = N_OUTLIERS if design.outliers else 0
+    sizes = max(design.axes) + 1, design.n_dimensions, len(answer_words)
+    parts = _Parts(*sizes, seed, n_outliers)
     config = LlamaConfig(
         vocab_size=len(words),
         hidden_size=D_MODEL,
@@ -177,7 +187,7 @@ def planted_model(design: Design, seed: int = 0) -> LoadedModel:
     model.lm_head.weight.copy_(_head(words, answer_words, parts, design))
     for i, layer in enumerate(model.model.layers):
         _set_attention(layer.self_attn, parts, design, i)
-        _set_mlp(layer.mlp, parts, design, i)
+        _set_mlp(layer.mlp, parts, design, i, seed)
     return from_huggingface(model, tokenizer, "planted", random=True)
 
 
@@ -189,8 +199,13 @@ def _embedding(
     rng: np.random.Generator,
 ) -> Float[Tensor, "vocab d_model"]:
     rows = torch.stack([CONSTANT * parts.constant] * len(words))
-    noise = torch.tensor(0.5 * rng.standard_normal((len(words), N_NOISE)), dtype=torch.float32)
+    noise = torch.tensor(
+        design.noise * rng.standard_normal((len(words), N_NOISE)), dtype=torch.float32
+    )
     rows += noise @ parts.noise
+    if design.outliers:
+        drawn = rng.standard_normal((len(words), N_OUTLIERS))
+        rows[:, :N_OUTLIERS] += design.outliers * torch.tensor(drawn, dtype=torch.float32)
     written = {w: design.codes[i % len(design.codes)] for i, w in enumerate(HARMFUL)}
     sides = [(design.lean * (-1) ** i, *[0.0] * (design.n_dimensions - 1)) for i in range(20)]
     written |= dict(zip(HARMLESS, sides, strict=True)) | dict(design.words)
@@ -241,13 +256,27 @@ def _set_attention(attention: torch.nn.Module, parts: _Parts, design: Design, la
         attention.o_proj.weight.zero_()
 
 
-def _set_mlp(mlp: torch.nn.Module, parts: _Parts, design: Design, layer: int) -> None:
+def _turned(parts: _Parts, design: Design, seed: int) -> Float[Tensor, "d_model d_model"]:
+    """What turns the words' noise by an angle in each of N_NOISE / 2 random planes adds."""
+    angle = np.deg2rad(design.turn)
+    small = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    planes = ortho_group.rvs(N_NOISE, random_state=seed)
+    turn = planes.T @ np.kron(np.eye(N_NOISE // 2), small) @ planes - np.eye(N_NOISE)
+    # What the norm divides by is more than the constant where words differ much.
+    varying = 2 * N_NOISE * design.noise**2 + N_OUTLIERS * design.outliers**2
+    turn *= (1 + varying / CONSTANT**2) ** 0.5
+    return parts.noise.T @ torch.tensor(turn, dtype=torch.float32) @ parts.noise
+
+
+def _set_mlp(mlp: torch.nn.Module, parts: _Parts, design: Design, layer: int, seed: int) -> None:
     """A linear map: strengthens the layer's axis, or moves it onto the next layer's; and bends."""
     here = parts.axes[design.axes[layer]]
     after = parts.axes[design.axes[min(layer + 1, len(design.axes) - 1)]]
     per_unit = CONSTANT / D_MODEL**0.5  # the norm divides by about this
     turned = _turn(design.turns[layer]) @ here if design.turns else here
     wanted = (1 + design.gains[layer]) * after.T @ turned - here.T @ here
+    if design.turn:
+        wanted = wanted + _turned(parts, design, 1000 * seed + layer)
     gate, one = 10.0, parts.constant / D_MODEL**0.5  # what reads about 1 from any normed state
     for part in (mlp.gate_proj, mlp.up_proj, mlp.down_proj):
         part.weight.zero_()

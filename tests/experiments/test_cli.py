@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from experiments.command import run as run_command
 from experiments.command.main import main
+from experiments.command.options import parse
 from experiments.command.run import flag_value, parse_options, split_names
 from experiments.harness.paths import model_label, results_root
 from experiments.harness.registry import (
@@ -164,13 +166,7 @@ def test_experiments_and_flags_are_told_apart() -> None:
 @pytest.mark.parametrize(
     ("line", "names", "changed"),
     [
-        ("06 --other-doses 0.5 1 --seed 3", "06", {"other_doses": (0.5, 1.0), "seed": 3}),
-        ("06 --other-doses=0.5", "06", {"other_doses": (0.5,)}),
-        ("06 --other-doses -0.5 -1e-3", "06", {"other_doses": (-0.5, -0.001)}),
-        ("06 --other-doses 0.9 0 --raw", "06", {"other_doses": (0.9, 0.0), "raw": True}),
-        ("06 --other-doses --seed 1", "06", {"other_doses": (), "seed": 1}),
         ("05 --n_train 9 --n_train 8", "05", {"n_train": 8}),
-        ("06 --other-doses 1 2 --raw", "06", {"other_doses": (1.0, 2.0), "raw": True}),
         ("08 --n-angles 12", "08", {"n_angles": 12}),
         ("01 --n-prompts None", "01", {"n_prompts": None}),
         ("--preset quick 05", "05", {}),
@@ -193,6 +189,30 @@ def test_settings_are_read_from_the_line(line, names, changed, monkeypatch) -> N
     assert {name: vars(config)[name] for name in changed} == changed
     same = vars(plain).keys() - changed
     assert {name: vars(config)[name] for name in same} == {name: vars(plain)[name] for name in same}
+
+
+@dataclass(frozen=True)
+class Doses(ExperimentConfig):
+    """A setting of several values."""
+
+    doses: tuple[float, ...] = (1.0,)
+    raw: bool = False
+
+
+@pytest.mark.parametrize(
+    ("line", "changed"),
+    [
+        ("91 --doses 0.5 1 --seed 3", {"doses": (0.5, 1.0), "seed": 3}),
+        ("91 --doses=0.5", {"doses": (0.5,)}),
+        ("--doses -0.5 -1e-3 --raw", {"doses": (-0.5, -0.001), "raw": True}),
+        ("91 --doses --seed 1", {"doses": (), "seed": 1}),
+    ],
+)
+def test_a_setting_takes_all_values_up_to_the_next_flag(line, changed) -> None:
+    names, flags = split_names(line.split())
+    assert names == ["91"][: len(names)]
+    found = parse(run_command._combined(Doses()), "run 91", flags).settings
+    assert found == replace(Doses(), **changed)
 
 
 def test_a_seed_for_several_experiments_replaces_that_of_every_preset(tmp_path) -> None:
