@@ -91,10 +91,11 @@ def is_by_present_code(row: Summary, experiment: Experiment) -> bool:
 
 
 def earlier_statement(row: Summary, key: str, experiment: Experiment) -> str:
-    """What a verdict says, where the claim has been stated anew since; else empty."""
-    stated = {claim.key: claim.statement for claim in experiment.claims}
-    then = next(claim["statement"] for claim in row.claims if claim["key"] == key)
-    return "" if stated.get(key, then) == then else then
+    """What a verdict says, where claim or criterion have been stated anew since; else empty."""
+    stated = {claim.key: (claim.statement, claim.criterion) for claim in experiment.claims}
+    found = next(claim for claim in row.claims if claim["key"] == key)
+    then = found["statement"], found["criterion"]
+    return "" if stated.get(key, then) == then else then[0]
 
 
 def sign(row: Summary | None, key: str, experiment: Experiment) -> str:
@@ -230,7 +231,7 @@ def _row(row: Summary, key: str, experiment: Experiment, seeds: Sequence[Replica
     deciding = "<br>".join(f"{e.name} {_number(e)}" for e in row.deciding(key))
     verdict = f"{sign(row, key, experiment)} **{row.verdicts[key]}**".lstrip()
     then = earlier_statement(row, key, experiment)
-    note = f' on an earlier claim, "{_cell(then)}"' if then else ""
+    note = f' by an earlier criterion, "{_cell(then)}"' if then else ""
     agreed = agreement(seeds, experiment, row, key)
     return f"| {row.title} | {verdict}{note} | {deciding} | {agreed}".rstrip() + " |"
 

@@ -158,7 +158,7 @@ def test_a_claim_is_shown_as_present_code_states_it(root, experiments_folder) ->
     text = write_report(root, "full", experiments_folder).read_text()
     assert "Norms are positive." in text
     assert "| [91a](#91a) | ✓ |  |" in text
-    assert '| b | **rejected** on an earlier claim, "As it was."' in text
+    assert '| b | **rejected** by an earlier criterion, "As it was."' in text
 
 
 def test_how_often_a_verdict_is_right_stands_with_its_claim(root, experiments_folder) -> None:
