@@ -1,13 +1,14 @@
 """A hash of the code that measures: what its numbers depend on, and nothing else.
 
-It covers the modules that an experiment reaches by its imports, relative, late and through packages
-that pass names on. Of each it takes the statements as `ast.unparse` writes them, without docstrings
-and comments, and of each imported name what it is called in its module and the code of that module;
-never the name or the place of a file. So a hash stays as it is when modules are moved, renamed,
-reflowed, or take the same things by another way.
+It covers the definitions that an experiment reaches by the names that it uses, through imports that
+are relative or late and packages that pass names on, and what the modules that hold them run on
+import. Of each it takes the statement as `ast.unparse` writes it, without docstrings and comments,
+and of each name in it what it is called there and the code that it stands for; never the name or
+the place of a file. So a hash stays as it is when things are moved, renamed with their module,
+reflowed or taken by another way, and when something is added or removed that nothing reaches.
 
-Of a package's __init__.py only statements that do something count, as they run on import; those
-that pass names on do not: the names are followed to their modules.
+A module that is handed on as a whole counts as a whole. Of a package's __init__.py statements that
+pass names on do not count: the names are followed to their modules.
 """
 
 from __future__ import annotations
@@ -45,13 +46,22 @@ DRAWING = re.compile(r"(.+\.)?(plots(\..+)?|figures)")
 DRAWING_FUNCTION = re.compile(r"_?plot(_\w+)?|\w+_figure")
 # What is judged and how long it takes, and presets, whose values count by themselves.
 JUDGING = {"CLAIMS", "MINUTES", "PRESETS", "verdicts"}
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
 NAMES = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")  # with the attributes that are taken from them
 
-Origin = tuple[str, str]  # a module and a name of it, "" for the module itself
+ALL = "*"  # in place of a name: every statement of a module
+
+
+@dataclass(frozen=True)
+class Part:
+    """The definitions of a name in a module, "" for what the module runs on import, or ALL."""
+
+    module: str
+    name: str
 
 
 def code_hash(start: Path, root: Path = ROOT, *, drawing: bool = True) -> str:
-    """sha256 of the code in `start` and of all that it imports from the project.
+    """sha256 of the code in `start` and of all that it reaches in the project.
 
     Without `drawing`, what only judges or draws does not count either: CLAIMS, verdicts and the
     like, packages called plots, modules called figures, functions called plot, plot_x, _plot_x or
@@ -60,36 +70,31 @@ def code_hash(start: Path, root: Path = ROOT, *, drawing: bool = True) -> str:
     return _sha256("\n".join(sorted(set(counted(start, root, drawing=drawing).values()))))
 
 
-def counted(start: Path, root: Path = ROOT, *, drawing: bool = True) -> dict[str, str]:
-    """The modules that count towards `code_hash`, each with the hash of its part."""
+def counted(start: Path, root: Path = ROOT, *, drawing: bool = True) -> dict[Part, str]:
+    """The parts of modules that count towards `code_hash`, each with its hash."""
     project, name = project_of(start, root)
     reach = _Reach(project, drawing)
-    parts: dict[str, str] = {}
-    waiting = [name]
+    found: dict[Part, str] = {}
+    waiting = [Part(name, ALL)]
     while waiting:
-        module = waiting.pop()
-        if module and module not in parts and reach.counts(module):
-            origins = reach.origins(module)
-            parts[module] = "\n".join([reach.bare(module).text, *sorted({o[0] for o in origins})])
-            waiting += [module.rpartition(".")[0], *(origin for _, origin in origins)]
-    return {module: _sha256(part) for module, part in parts.items() if part.strip()}
+        part = waiting.pop()
+        if part.module and part not in found and reach.counts(part.module):
+            uses = reach.uses(part)
+            found[part] = "\n".join([reach.text(part), *sorted({use for use, _ in uses})])
+            above = part.module.rpartition(".")[0]
+            waiting += [Part(part.module, ""), Part(above, ""), *(other for _, other in uses)]
+    return {part: _sha256(text) for part, text in found.items() if text.strip()}
 
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class _Bare:
-    """Code without docstrings, comments and imports; the imports; the names that it uses."""
-
-    text: str
-    imports: Sequence[Import]
-    names: dict[str, list[Sequence[str]]]  # attributes that are taken, by name
+Use = tuple[str, Part]  # a name and the code that it stands for, as text, and where that lies
 
 
 class _Reach:
-    """The modules of a project, and what they take from each other."""
+    """The parts of a project's modules, and what they take from each other."""
 
     def __init__(self, project: Project, drawing: bool) -> None:
         self._project = project
@@ -100,72 +105,101 @@ class _Reach:
         drawn = DRAWING.fullmatch(module) and not self._drawing
         return not drawn and not LEFT_OUT.fullmatch(module)
 
-    def bare(self, module: str) -> _Bare:
-        """What counts of a module."""
-        source = self._project.module(module)
-        return _EMPTY if source is None else _bare(source.text, source.is_package, self._drawing)
+    def text(self, part: Part) -> str:
+        """The code of a part."""
+        return "\n".join(kept.text for kept in self._statements(part) if kept.text)
 
-    def origins(self, module: str) -> list[tuple[str, str]]:
-        """Every name that a module imports and uses: as text, and its module; "" for a library."""
-        source, bare = self._project.module(module), self.bare(module)
+    def _statements(self, part: Part) -> list[_Statement]:
+        source = self._project.module(part.module)
         if source is None:  # a folder without an __init__.py
             return []
         return [
-            origin
-            for found in bare.imports
-            if found.bound in bare.names or found.bound in ("", "*")
-            for origin in self._origins_of(found, source, bare.names.get(found.bound, []))
+            kept
+            for kept in _statements(source.text, source.is_package)
+            if (self._drawing or not kept.draws) and kept.belongs_to(part.name)
         ]
 
-    def _origins_of(
+    def uses(self, part: Part) -> list[Use]:
+        """Every name that a part uses and that its module imports or defines."""
+        source = self._project.module(part.module)
+        if source is None:
+            return []
+        whole = _statements(source.text, source.is_package)
+        used = _names(self.text(part))
+        if part.name not in ("", ALL):
+            used.setdefault(part.name, [])  # a library's name that the module passes on
+        bound = [found for kept in whole for found in kept.imports]
+        uses = [
+            use
+            for found in bound
+            if found.bound in used or (found.bound in ("", ALL) and part.name in ("", ALL))
+            for use in self._uses_of(found, source, used.get(found.bound, []))
+        ]
+        own = {name for kept in whole for name in kept.defines} & set(used) - {part.name}
+        if part.name != ALL:
+            uses += [self._use(name, Part(part.module, name)) for name in own]
+        return uses
+
+    def _uses_of(
         self, found: Import, source: Module, taken: Sequence[Sequence[str]]
-    ) -> Iterator[tuple[str, str]]:
+    ) -> Iterator[Use]:
         module = found.origin(source.package)
         if not self._project.owns(module):
             if found.bound:
-                yield f"{found.bound} is {found.name} of {module}", ""
-        elif found.name in ("", "*"):
-            yield from self._followed(found.bound, (module, ""), taken)
+                yield f"{found.bound} is {found.name} of {module}", Part("", "")
+        elif found.bound in ("", ALL):
+            yield from self._followed(found.bound, Part(module, found.bound), [])
+        elif found.name:
+            yield from self._followed(
+                found.bound, Part(*self._project.resolve(module, found.name)), taken
+            )
         else:
-            yield from self._followed(found.bound, self._project.resolve(module, found.name), taken)
+            yield from self._followed(found.bound, Part(module, ""), taken)
 
-    def _followed(
-        self, bound: str, origin: Origin, taken: Iterable[Sequence[str]]
-    ) -> Iterator[tuple[str, str]]:
-        """A name and, where it is a module, what is taken from that and lies elsewhere."""
-        module, name = origin
-        if self.counts(module):
-            yield f"{bound} is {name} of {_sha256(self.bare(module).text)}", module
-        if not name:
-            for first in sorted({attributes[0] for attributes in taken if attributes}):
-                deeper = [attributes[1:] for attributes in taken if attributes[:1] == (first,)]
-                try:
-                    further = self._project.resolve(module, first)
-                except ExperimentError:  # an attribute that every module has
-                    continue
-                if further != (module, first):
-                    yield from self._followed(f"{bound}.{first}", further, deeper)
+    def _followed(self, bound: str, part: Part, taken: Iterable[Sequence[str]]) -> Iterator[Use]:
+        """A name and, where it is a module, what is taken from that."""
+        if part.name or not bound:
+            yield self._use(bound, part)
+            return
+        for first in sorted({(attributes or ("",))[0] for attributes in taken}):
+            deeper = [attributes[1:] for attributes in taken if attributes[:1] == (first,)]
+            if not first:
+                yield self._use(bound, Part(part.module, ALL))
+                continue
+            try:
+                further = Part(*self._project.resolve(part.module, first))
+            except ExperimentError:  # an attribute that every module has
+                continue
+            yield from self._followed(f"{bound}.{first}", further, deeper)
 
-
-@dataclass(frozen=True)
-class _Statement:
-    text: str
-    imports: Sequence[Import]
-    draws: bool
+    def _use(self, bound: str, part: Part) -> Use:
+        if not self.counts(part.module):
+            return "", Part("", "")
+        return f"{bound} is {part.name} of {_sha256(self.text(part))}", part
 
 
-@functools.cache
-def _bare(text: str, is_package: bool, drawing: bool) -> _Bare:
-    kept = [part for part in _statements(text, is_package) if drawing or not part.draws]
-    code = "\n".join(part.text for part in kept if part.text)
+def _names(code: str) -> dict[str, list[Sequence[str]]]:
+    """The names in a code, each with the attributes that are taken from it."""
     names: dict[str, list[Sequence[str]]] = {}
     for chain in set(NAMES.findall(code)):
         name, *attributes = chain.split(".")
         names.setdefault(name, []).append(tuple(attributes))
-    return _Bare(code, [found for part in kept for found in part.imports], names)
+    return names
 
 
-_EMPTY = _Bare("", [], {})
+@dataclass(frozen=True)
+class _Statement:
+    """A top-level statement without docstrings, comments and imports, which stand beside it."""
+
+    text: str
+    imports: Sequence[Import]
+    defines: frozenset[str]
+    runs: bool  # does more than to define names
+    draws: bool
+
+    def belongs_to(self, name: str) -> bool:
+        """Whether it belongs to the part of that name."""
+        return name == ALL or (self.runs if not name else name in self.defines)
 
 
 @functools.cache
@@ -175,9 +209,12 @@ def _statements(text: str, is_package: bool) -> Sequence[_Statement]:
     for node in Module("", is_package, text).body:
         taken: list[Import] = []
         left = [] if is_package and _passes_names_on(node) else _stripped([node], taken.append)
+        names = frozenset(defined(node))
         draws = isinstance(node, ast.FunctionDef) and DRAWING_FUNCTION.fullmatch(node.name)
-        draws = draws or not JUDGING.isdisjoint(defined(node))
-        found.append(_Statement("\n".join(map(ast.unparse, left)), taken, bool(draws)))
+        draws = bool(draws) or not JUDGING.isdisjoint(names)
+        text = "\n".join(map(ast.unparse, left))
+        runs = not (names and isinstance(node, DEFINITIONS))
+        found.append(_Statement(text, taken, names if text else frozenset(), runs, draws))
     return found
 
 

@@ -161,10 +161,26 @@ def sources(tmp_path: Path) -> Sources:
 
 def test_what_counts_is_what_measures(sources) -> None:
     found = counted(sources.root / sources.start, sources.root, drawing=False)
-    assert set(found) == COUNTED
+    assert {part.module for part in found} == COUNTED
     drawn = counted(sources.root / sources.start, sources.root)
     # figures imports the harness too, but uses nothing of it.
-    assert set(drawn) - COUNTED == {"interp.plots.bars", "experiments.figures"}
+    added = {part.module for part in drawn} - COUNTED
+    assert added == {"interp.plots.bars", "experiments.figures"}
+
+
+def test_of_a_module_what_is_reached_counts(sources) -> None:
+    text = """
+        import os
+        LIMIT = low()
+        def low(): return HALF / 2
+        HALF = 1.0
+        def never(): return HALF
+        os.environ["X"] = "1"
+    """
+    sources.write("experiments/lab/limits.py", text)
+    found = counted(sources.root / sources.start, sources.root, drawing=False)
+    names = {part.name for part in found if part.module == "experiments.lab.limits"}
+    assert names == {"", "LIMIT", "low", "HALF"}
 
 
 def reflow_imports(sources: Sources) -> None:
@@ -238,6 +254,17 @@ def claim_and_judge_otherwise(sources: Sources) -> None:
     sources.replace("experiments/lab/claims.py", "return x", "return not x")
 
 
+def define_what_nothing_reaches(sources: Sources) -> None:
+    sources.replace("interp/stats.py", "import numpy as np", "import numpy as np\nimport scipy")
+    with (sources.root / "interp/stats.py").open("a") as file:
+        file.write("\nLIMIT = 1\ndef variance(x):\n    return scipy.var(x) * LIMIT\n")
+
+
+def move_a_function_out_of_its_module(sources: Sources) -> None:
+    sources.write("interp/sums.py", SOURCES["interp/stats.py"])
+    sources.write("interp/stats.py", "from interp.sums import mean")
+
+
 def import_for_type_checking(sources: Sources) -> None:
     sources.replace("interp/typed.py", "pass", "x = 1")
     sources.replace(
@@ -269,6 +296,8 @@ def list_another_name(sources: Sources) -> None:
         edit_docstrings_and_comments,
         edit_plots,
         claim_and_judge_otherwise,
+        define_what_nothing_reaches,
+        move_a_function_out_of_its_module,
         import_for_type_checking,
         list_another_name,
     ],
@@ -289,6 +318,7 @@ def test_it_stays_when_nothing_else_is_computed(sources, change: Callable[[Sourc
         ("interp/engine/body.py", "2 * x", "3 * x"),  # through a package
         ("interp/stats.py", "np.mean(x)", "np.median(x)"),  # an attribute of a package
         ("interp/stats.py", "import numpy", "import scipy"),  # another library
+        ("interp/stats.py", "def mean", "print(1)\ndef mean"),  # what a module runs
         ("interp/__init__.py", '"1"', '"2"'),  # what a package runs
         ("interp/__init__.py", "interp.engine.capture", "interp.other"),
         ("interp/engine/__init__.py", ".body", ".other"),
@@ -306,6 +336,16 @@ def test_taking_another_thing_by_the_same_name_changes_it(sources) -> None:
     sources.write("experiments/lab/limits.py", "LIMIT = 0.5\nOTHER = 0.6")
     before = sources.hash()
     sources.replace("experiments/lab/estimates.py", "import LIMIT", "import OTHER as LIMIT")
+    assert sources.hash() != before
+
+
+def test_a_module_that_is_handed_on_counts_as_a_whole(sources) -> None:
+    sources.replace(
+        sources.start, "estimate(interp.stats", "estimate(interp.stats) and (interp.stats"
+    )
+    before = sources.hash()
+    with (sources.root / "interp/stats.py").open("a") as file:
+        file.write("\nLIMIT = 1")
     assert sources.hash() != before
 
 
@@ -365,7 +405,8 @@ def test_a_name_that_nothing_gives_is_an_error(sources) -> None:
 
 @pytest.mark.parametrize("experiment", experiments_in(), ids=lambda one: one.name)
 def test_no_experiment_depends_on_plots_assets_or_the_harness(experiment) -> None:
-    modules = set(counted(experiment.path / "run.py", drawing=False))
+    parts = counted(experiment.path / "run.py", drawing=False)
+    modules = {part.module for part in parts}
     assert {"interp.activations", "interp.stats", "experiments.lab.lab"} <= modules
     out = re.compile(r".*\b(plots|figures|assets|harness|command|notebook|progress|claims)\b.*")
     assert not [module for module in modules if out.match(module)]
