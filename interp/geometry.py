@@ -56,22 +56,6 @@ def without_dimensions(
     return activations[:, keep].reshape(len(activations), n_sites, -1)
 
 
-def log_slope(
-    values: Float[np.ndarray, "*draw site"], depth: Float[np.ndarray, " site"]
-) -> Float[np.ndarray, "*draw"]:
-    """Least-squares slope of ln(values) over depth: growth rate per block.
-
-    Raises ActivationError when a value is not positive; leave such sites out before.
-    """
-    if not (np.isfinite(values).all() and (values > 0).all()):
-        raise ActivationError(
-            "A growth rate needs positive values at every site; leave out sites where the "
-            "activations do not vary, such as 0.pre under a chat template."
-        )
-    centred = depth - depth.mean()
-    return np.log(values) @ centred / (centred @ centred)
-
-
 # Variance over squared norm below which differences between samples are rounding.
 _ROUNDING = 1e-10
 

@@ -105,60 +105,6 @@ class RotateTo:
 
 
 @dataclass(frozen=True, eq=False)
-class RotateBy:
-    """Relative rotation: turn the component in span(b1, b2) by t, from b1 towards b2."""
-
-    b1: Float[Tensor, " d_model"]
-    b2: Float[Tensor, " d_model"]
-    degrees: float
-
-    def __call__(self, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        plane = torch.stack([self.b1, self.b2]).to(h.device, torch.float32)
-        angle = radians(self.degrees)
-        state = h.float()
-        x, y = (state @ plane.T).unbind(-1)
-        moved = torch.stack(
-            [cos(angle) * x - sin(angle) * y - x, sin(angle) * x + cos(angle) * y - y], dim=-1
-        )
-        return (state + moved @ plane).to(h.dtype)
-
-
-@dataclass(frozen=True, eq=False)
-class Interpolate:
-    """Spherical interpolation of h/|h| towards a unit vector by a fraction, keeping |h|.
-
-    slerp(a, u; f) = [sin((1-f)w) a + sin(f w) u] / sin w, cos w = a.u (Shoemake 1985). Where a
-    and u are parallel (sin w < 1e-6) no great circle is singled out, and the state stays.
-    """
-
-    unit: Float[Tensor, " d_model"]
-    fraction: float
-
-    def __call__(self, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        unit = self.unit.to(h.device, torch.float32)
-        state = h.float()
-        norm = state.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
-        omega = torch.arccos((state @ unit)[..., None].div(norm).clamp(-1, 1))
-        denominator = torch.sin(omega)
-        keep = torch.sin((1 - self.fraction) * omega) / denominator
-        gain = torch.sin(self.fraction * omega) / denominator
-        moved = keep * state + gain * norm * unit
-        return torch.where(denominator < 1e-6, state, moved).to(h.dtype)
-
-
-@dataclass(frozen=True, eq=False)
-class Adaptive:
-    """Apply another intervention only where h.u > 0: states that already carry the feature."""
-
-    unit: Float[Tensor, " d_model"]
-    inner: Intervention
-
-    def __call__(self, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        carries = (h.float() @ self.unit.to(h.device, torch.float32)) > 0
-        return torch.where(carries[..., None], self.inner(h), h)
-
-
-@dataclass(frozen=True, eq=False)
 class Compose:
     """Apply interventions one after another, the first one first."""
 

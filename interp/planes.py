@@ -1,5 +1,4 @@
-"""Steering planes: two orthonormal axes in the residual stream, random planes to compare them with,
-and the first harmonic of a behaviour measured around one.
+"""Steering planes: two orthonormal axes in the residual stream, and random planes beside them.
 
 A plane is read as in Vu and Nguyen 2025 (arXiv 2510.26243): b1 is the behaviour's direction, b2 the
 axis along which that direction varies over layers. The angle runs from b1 (0 degrees) to b2 (90).
@@ -26,30 +25,6 @@ class Plane:
     b1: Float[Tensor, " d_model"]
     b2: Float[Tensor, " d_model"]
     family: str
-
-
-@dataclass(frozen=True)
-class Harmonic:
-    """Least-squares fit mean + cosine cos t + sine sin t, in the units of the values.
-
-    `r_squared` is the share of the values' variance over angles that the fit explains; 0 for values
-    that do not vary.
-    """
-
-    mean: float
-    cosine: float
-    sine: float
-    r_squared: float
-
-    @property
-    def amplitude(self) -> float:
-        """Half the distance between the fit's largest and smallest value."""
-        return float(np.hypot(self.cosine, self.sine))
-
-    @property
-    def peak_degrees(self) -> float:
-        """Angle at which the fit is largest, in [0, 360)."""
-        return float(np.degrees(np.arctan2(self.sine, self.cosine)) % 360)
 
 
 @dataclass(frozen=True)
@@ -137,28 +112,6 @@ def covariance_planes(
     weights = _normal((2 * n, len(values)), seed)
     draws = _outside(weights @ (values - values.mean(0)) / np.sqrt(len(values) - 1), plane)
     return [plane_from(a, b, "covariance") for a, b in zip(draws[::2], draws[1::2], strict=True)]
-
-
-def first_harmonic(
-    degrees: Float[np.ndarray, " angle"], values: Float[np.ndarray, " angle"]
-) -> Harmonic:
-    """Fit mean + cosine cos t + sine sin t by least squares, in float64.
-
-    Raises ActivationError with fewer than four angles: three points fit any such curve exactly.
-    """
-    angles = np.radians(np.asarray(degrees, dtype=np.float64))
-    values = np.asarray(values, dtype=np.float64)
-    if len(angles) < 4 or len(angles) != len(values):
-        raise ActivationError(
-            f"A harmonic needs four or more angles with a value each; got {len(angles)} angles and "
-            f"{len(values)} values."
-        )
-    design = np.stack([np.ones_like(angles), np.cos(angles), np.sin(angles)], axis=1)
-    coefficients = np.linalg.lstsq(design, values, rcond=None)[0]
-    total = float(((values - values.mean()) ** 2).sum())
-    residual = float(((values - design @ coefficients) ** 2).sum())
-    explained = 1 - residual / total if total > 0 else 0.0
-    return Harmonic(*(float(c) for c in coefficients), r_squared=explained)
 
 
 def _normal(shape: tuple[int, int], seed: int) -> Float[Tensor, "draw d_model"]:

@@ -137,40 +137,6 @@ def log_odds(
     return _odds(log_probs[:, list(token_ids)].double().exp().sum(1))
 
 
-def learn_refusal_tokens(
-    log_probs: Float[Tensor, "sample vocab"],
-    refused: Bool[Tensor, " sample"],
-    minimum_ratio: float = 2.0,
-    minimum_probability: float = 0.01,
-    minimum_share: float = 0.3,
-) -> list[int]:
-    """First tokens that are much likelier where the answer was refused, best ratio first.
-
-    Per token, the mean probability over refused prompts against that over the others, kept from
-    a likelihood ratio of `minimum_ratio` on. So that one prompt's own topic word is not taken for
-    a refusal, the token must also reach `minimum_probability` in at least `minimum_share` of the
-    refused prompts. To be learnt on train prompts. Raises DataError when one class is missing or
-    no token qualifies.
-    """
-    refused = refused.bool()
-    if not 0 < int(refused.sum()) < len(refused):
-        raise DataError(
-            f"Learning refusal tokens needs refused and other answers; got {int(refused.sum())} "
-            f"refused of {len(refused)}."
-        )
-    probabilities = log_probs.double().exp()
-    under_refusal, otherwise = probabilities[refused].mean(0), probabilities[~refused].mean(0)
-    ratio = under_refusal / otherwise.clamp_min(EPSILON)
-    share = (probabilities[refused] >= minimum_probability).double().mean(0)
-    kept = (ratio >= minimum_ratio) & (share >= minimum_share)
-    if not kept.any():
-        raise DataError(
-            f"No first token is {minimum_ratio:g} times likelier in refused answers than in the "
-            "others; this model's refusals do not show in their first token."
-        )
-    return sorted(kept.nonzero()[:, 0].tolist(), key=lambda token: -float(ratio[token]))
-
-
 def auroc(scores: Float[np.ndarray, " sample"], positive: Bool[np.ndarray, " sample"]) -> float:
     """Probability that a positive scores above a negative, ties counting half.
 
@@ -181,25 +147,6 @@ def auroc(scores: Float[np.ndarray, " sample"], positive: Bool[np.ndarray, " sam
     n_positive, n_negative = int(positive.sum()), int((~positive).sum())
     above = rankdata(scores)[positive].sum() - n_positive * (n_positive + 1) / 2
     return float(above / (n_positive * n_negative))
-
-
-def threshold_for(
-    scores: Float[np.ndarray, " sample"], positive: Bool[np.ndarray, " sample"]
-) -> float:
-    """The threshold of best balanced accuracy for calling a score above it positive.
-
-    Midway between two neighbouring scores; of equally good ones the middle one. To be chosen on
-    validation prompts. Raises DataError as `auroc` does, and when all scores are equal.
-    """
-    scores, positive = _two_classes(scores, positive)
-    levels = np.unique(scores)
-    if len(levels) == 1:
-        raise DataError(f"All {len(scores)} scores are {levels[0]:g}; no threshold divides them.")
-    candidates = (levels[1:] + levels[:-1]) / 2
-    above = scores[None, :] > candidates[:, None]
-    balanced = above[:, positive].mean(1) + (~above[:, ~positive]).mean(1)
-    best = candidates[balanced >= balanced.max() - 1e-12]
-    return float(best[(len(best) - 1) // 2])
 
 
 def kl_divergence(

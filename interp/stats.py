@@ -189,34 +189,6 @@ def holm(p_values: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
     )
 
 
-def minimum_detectable_effect_rate(n: int, base: float) -> float:
-    """Smallest change of a rate found with 80% power at two-sided 5%, `n` prompts per condition.
-
-    Arcsine approximation (Cohen 1988, ch. 6) for independent conditions: conservative for paired
-    answers, which correlate. Where both directions have room the larger change is given; 1.0 when
-    no change would be found.
-    """
-    if n < 1 or not 0 <= base <= 1:
-        raise DataError(
-            f"A detectable rate needs n >= 1 and a base in [0, 1]; got n={n}, base={base}."
-        )
-    angle = 2 * np.arcsin(np.sqrt(base))
-    step = _normal_quantiles() * np.sqrt(2 / n)
-    reachable = [target for target in (angle - step, angle + step) if 0 <= target <= np.pi]
-    return max((abs(float(np.sin(t / 2) ** 2) - base) for t in reachable), default=1.0)
-
-
-def minimum_detectable_effect_mean(sd: float, n: int) -> float:
-    """Smallest mean of n values (paired differences, say) found with 80% power by a t test at 5%.
-
-    (t[.975] + t[.80]) sd / sqrt(n) with n - 1 degrees of freedom; in the units of `sd`.
-    """
-    if n < 2 or not sd >= 0:
-        raise DataError(f"A detectable mean needs n >= 2 and sd >= 0; got n={n}, sd={sd}.")
-    quantiles = scipy_stats.t.ppf([(1 + CONFIDENCE) / 2, POWER], n - 1)
-    return float(quantiles.sum() * sd / np.sqrt(n))
-
-
 def minimum_detectable_effect_interval(interval: Interval) -> float:
     """Smallest effect found with 80% power at two-sided 5%, from a measured 95% interval.
 

@@ -30,7 +30,6 @@ class Except:
 Count = Annotated[int, Ge(1)]
 CountOrZero = Annotated[int, Ge(0)]
 Several = Annotated[int, Ge(2)]  # of what must have a spread
-SeveralOrZero = Annotated[int, Ge(0), Except(1)]
 Negative = Annotated[int, Le(-1)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 Share = Annotated[float, Gt(0), Le(1)]

@@ -69,21 +69,6 @@ def test_largest_dimensions_and_leaving_them_out(classes):
     assert torch.equal(kept[:, 0], pooled[:, 0, rest])
 
 
-@given(st.floats(-0.5, 0.5), st.floats(0.01, 100))
-def test_log_slope_finds_the_rate_of_an_exponential(rate, scale):
-    depth = np.arange(0, 12, 0.5)
-    values = scale * np.exp(rate * depth)
-    assert geometry.log_slope(values, depth) == pytest.approx(rate, abs=1e-10)
-    both = geometry.log_slope(np.stack([values, values**2]), depth)
-    assert_allclose(both, [rate, 2 * rate], atol=1e-10)
-
-
-@pytest.mark.parametrize("bad", [0.0, -1.0, np.nan])
-def test_log_slope_refuses_what_has_no_logarithm(bad):
-    with pytest.raises(ActivationError, match=r"0\.pre"):
-        geometry.log_slope(np.array([1.0, bad, 3.0]), np.arange(3.0))
-
-
 def test_gram_path_equals_the_definitions(classes):
     positive, negative = classes
     weights = geometry.true_weights(N_POSITIVE, N_NEGATIVE)

@@ -12,7 +12,6 @@ from interp.planes import (
     Plane,
     ScaleState,
     covariance_planes,
-    first_harmonic,
     isotropic_planes,
     plane_from,
     random_second_axis,
@@ -171,33 +170,3 @@ def test_scale_state_keeps_the_number_type_and_the_input():
     before = h.clone()
     assert ScaleState(2.0)(h).dtype == torch.bfloat16
     assert torch.equal(h, before)
-
-
-@pytest.mark.parametrize("n_angles", [4, 8, 36])
-def test_first_harmonic_recovers_a_planted_wave(n_angles: int):
-    degrees = np.arange(n_angles) * 360 / n_angles
-    fit = first_harmonic(degrees, 2 + 3 * np.cos(np.radians(degrees - 40)))
-    assert fit.mean == pytest.approx(2)
-    assert fit.amplitude == pytest.approx(3)
-    assert fit.peak_degrees == pytest.approx(40)
-    assert fit.r_squared == pytest.approx(1)
-
-
-def test_first_harmonic_explains_little_of_noise_and_none_of_the_second_harmonic():
-    degrees = np.arange(36) * 10.0
-    noise = np.random.default_rng(0).standard_normal((200, 36))
-    explained = [first_harmonic(degrees, row).r_squared for row in noise]
-    # Two of 35 degrees of freedom.
-    assert np.mean(explained) == pytest.approx(2 / 35, abs=0.02)
-    twice = first_harmonic(degrees, np.cos(np.radians(2 * degrees)))
-    assert twice.r_squared == pytest.approx(0, abs=1e-9)
-
-
-def test_first_harmonic_of_constant_values_explains_nothing():
-    fit = first_harmonic(np.arange(8) * 45.0, np.full(8, 1.5))
-    assert (fit.r_squared, fit.amplitude) == (pytest.approx(0), pytest.approx(0, abs=1e-12))
-
-
-def test_first_harmonic_needs_four_angles():
-    with pytest.raises(ActivationError, match="four or more angles"):
-        first_harmonic(np.arange(3) * 120.0, np.zeros(3))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.metrics import roc_auc_score
 
 from interp import generation, scores
 from interp.data import sets as data
@@ -141,48 +141,11 @@ def test_auroc_equals_sklearn(seed, n, rounded):
     assert scores.auroc(values, positive) == pytest.approx(roc_auc_score(positive, values))
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10**6), st.integers(4, 30))
-def test_no_threshold_is_better(seed, n):
-    rng = np.random.default_rng(seed)
-    positive = rng.permutation(np.arange(n) < rng.integers(1, n))
-    values = rng.normal(size=n) + positive
-    found = balanced_accuracy_score(positive, values > scores.threshold_for(values, positive))
-    best = max(balanced_accuracy_score(positive, values > v) for v in sorted(values)[:-1])
-    assert found >= best - 1e-12
-
-
-def test_threshold_lies_between_separated_classes():
-    positive = np.array([False, False, True, True])
-    assert scores.threshold_for(np.array([0.0, 1.0, 3.0, 4.0]), positive) == 2.0
-
-
-@pytest.mark.parametrize("function", [scores.auroc, scores.threshold_for])
-def test_one_class_and_bad_scores_are_errors(function):
+def test_one_class_and_bad_scores_are_errors():
     with pytest.raises(DataError, match="Both classes"):
-        function(np.array([1.0, 2.0]), np.array([True, True]))
+        scores.auroc(np.array([1.0, 2.0]), np.array([True, True]))
     with pytest.raises(DataError, match="finite"):
-        function(np.array([1.0, np.nan]), np.array([True, False]))
-
-
-def test_equal_scores_have_no_threshold():
-    with pytest.raises(DataError, match="no threshold"):
-        scores.threshold_for(np.ones(4), np.array([True, False, True, False]))
-
-
-def test_refusal_tokens_are_those_that_were_planted():
-    refused = torch.arange(20) < 8
-    probabilities = torch.full((20, 6), 0.005)
-    probabilities[refused, 3], probabilities[~refused, 3] = 0.5, 0.05
-    probabilities[refused, 1], probabilities[~refused, 1] = 0.3, 0.005
-    probabilities[refused, 5], probabilities[~refused, 5] = 0.001, 1e-6
-    probabilities[:, 0] = 0.3
-    probabilities[0, 4] = 0.9
-    assert scores.learn_refusal_tokens(probabilities.log(), refused) == [1, 3]
-    with pytest.raises(DataError, match="do not show in their first token"):
-        scores.learn_refusal_tokens(torch.full((20, 6), 1 / 6).log(), refused)
-    with pytest.raises(DataError, match="needs refused and other"):
-        scores.learn_refusal_tokens(probabilities.log(), torch.zeros(20, dtype=torch.bool))
+        scores.auroc(np.array([1.0, np.nan]), np.array([True, False]))
 
 
 def test_answers_are_decoded_in_prompt_order(tiny_model):
