@@ -36,40 +36,30 @@ PLACES = {"last": "last token", "last_instruction": "end of instruction"}
 def plot(result: Result) -> dict[str, Figure]:
     """The notes' graphs, the same on logarithmic axes, and what they hide."""
     shown = {name: plot_profiles(result, name) for name in WHERE}
-    shown |= {f"{name}.log": plot_growth(result, name) for name in WHERE}
+    shown |= {f"{name}.log": plot_profiles(result, name, log=True) for name in WHERE}
     return shown | {"excess": plot_excess(result), "common_mean": plot_common_mean(result)}
 
 
-def plot_profiles(result: Result, name: str) -> Figure:
-    """The three graphs of the notes: cosine, mean and largest variance over depth."""
+def plot_profiles(result: Result, name: str, *, log: bool = False) -> Figure:
+    """The notes' graphs ; with `log`, beside the share of the squared norm that varies."""
     table = result.tables[name]
-    cosine = table[table["panel"] == "cosine"]
-    lowest = cosine.loc[cosine["value"].idxmin()]
-    return plots.profiles(
-        table,
-        title=f"The class means are least alike at a depth of {lowest['depth']:g} blocks, "
-        f"with a cosine of {lowest['value']:.3f}",
-        caption=caption(result, WHERE[name], counts(result, name)),
-        y_labels=NOTES,
-        labels=LABELS,
-        null_label=PERMUTED,
+    values = table[table["panel"] == ("share" if log else "cosine")].groupby("depth")["value"]
+    ends, lowest = values.mean().dropna().iloc[[0, -1]], values.min()
+    title = (
+        f"The share of the squared norm that varies ends {ends.iloc[1] / ends.iloc[0]:.3g} times "
+        "as large as it begins"
+        if log
+        else f"The class means are least alike at a depth of {lowest.idxmin():g} blocks, "
+        f"with a cosine of {lowest.min():.3f}"
     )
-
-
-def plot_growth(result: Result, name: str) -> Figure:
-    """The same with logarithmic variances, and the share of the squared norm that varies."""
-    table = result.tables[name]
-    share = table[table["panel"] == "share"].groupby("depth")["value"].mean().dropna()
-    growth = share.iloc[-1] / share.iloc[0]
     return plots.profiles(
         table,
-        title=f"The share of the squared norm that varies ends {growth:.3g} times as large as it "
-        "begins",
+        title=title,
         caption=caption(result, WHERE[name], counts(result, name)),
-        y_labels=GROWTH,
+        y_labels=GROWTH if log else NOTES,
         labels=LABELS,
         null_label=PERMUTED,
-        log=("mean_variance", "max_variance", "share"),
+        log=("mean_variance", "max_variance", "share") if log else (),
     )
 
 

@@ -14,8 +14,7 @@ Slopes: percentile bootstrap. Streams: Wilson, with layers as the unit.
 
 Seen before these criteria were set, full, last token, raw: falls of .018 and .087 (the two Qwen
 models), .009 and .002 (smollm2, gemma3); slopes of the share over all layers .11 to .22 per block.
-Not seen: the other position, topics, random weights, halves, streams, and any fall or slope
-without the largest dimensions.
+Not seen: the other position, controls, halves, streams, and anything without those dimensions.
 
 Objections, and what was done:
 - Any two topics part with depth: five pairs of harmless topics, of which the most parted counts;
@@ -23,12 +22,11 @@ Objections, and what was done:
 - Prompts that end in different characters differ at the instruction's last token by that alone:
   only those count that end in the commonest one, where two thirds of both classes do.
 - A layer whose streams are not resolved counted as "not separate", so few prompts gave
-  "rejected": unresolved layers now count against both verdicts.
-- Overshoot is not separation: a gap to the curve of `pre`, of one sign and a set size, is.
+  "rejected": unresolved layers now count against both verdicts. Overshoot is not separation: a gap
+  to the curve of `pre`, of one sign and a set size, is.
 - One site at an end outweighs a margin on a least-squares slope: Theil-Sen, without the first and
   the last block, and the margin is on the change over a half, whatever the number of layers.
-- Length and form of the prompts may differ between classes: documented, not cured; the twins of
-  03_untangling are matched in wording.
+- Length and form of prompts may differ between classes: not cured; the twins of 03 are matched.
 """
 
 from collections.abc import Mapping

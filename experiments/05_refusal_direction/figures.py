@@ -49,11 +49,10 @@ def plot_rates(result: Result) -> Figure:
     rates = table.set_index(["label", "group"])["value"]
     harmful, harmless = rates["harmful"], rates["harmless"]
     return plots.intervals(
-        table,
+        table, x_label="Share of answers that decline", labels=LABELS,
         title=f"Harmful prompts refused: {harmful['base']:.0%}, {harmful['ablated']:.0%} without "
         f"the direction; harmless tasks: {harmless['base']:.0%}, {harmless['added']:.0%} with it",
         caption=caption(result, f"n = {table.n.min()} test prompts per class", "Wilson 95%"),
-        x_label="Share of answers that decline", labels=LABELS,
     )  # fmt: skip
 
 

@@ -1,10 +1,9 @@
 """Does one direction decide whether the model refuses?
 
 A difference of class means is chosen on validation prompts (`experiments.lab.selection`, after
-Arditi et al. 2024, arXiv 2406.11717, with an induce rule of +1 nat) and tested on others: AdvBench
-and harmless tasks, one prompt per near-duplicate cluster. A rate counts answers that decline; odds
-are the log odds of any refusal opening, in nats; nobody judges harm. Intervals: Wilson and Newcombe
-for rates; for odds and KL a bootstrap over prompts and re-extractions together.
+Arditi et al. 2024, arXiv 2406.11717, with an induce rule of +1 nat) and tested on others, one per
+near-duplicate cluster. A rate counts answers that decline; odds are the log odds of any refusal
+opening, in nats. Their bootstrap is over prompts and re-extractions; rates: Wilson, Newcombe.
 
 Objections, and what was done:
 - An edit that breaks the model ends refusals too, and any push may bring some: 05a and 05b have
