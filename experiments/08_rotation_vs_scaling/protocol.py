@@ -31,6 +31,9 @@ Objections, and what was done:
   08e is nearly algebra. Rejection means that they do, or write the refusal anew. Where a longer
   state alone has no gap left, it has none to lose: the loss is counted from the larger gap. An
   overdose, which leaves no gap to keep, is no test.
+- 08c is not registered: in a planted model that refuses at either sign of the axis, 3 of 60 draws
+  come near a half by chance. Neither the limit on the KL (there all of the turn is usable) nor the
+  fit of two harmonics keeps them out; asking for a first harmonic is 08d, and not what is claimed.
 - A third axis (a sphere in place of the circle) is left out: it takes as many passes again.
 """
 
