@@ -1,0 +1,69 @@
+"""The registered behaviours, each with the openings or the choice that it is measured by."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from interp.assets.registry import data_asset
+from interp.behaviours.behaviour import PLACE, Behaviour, framed
+from interp.data import sets
+from interp.data.prompt_sets import contrast
+from interp.scores import REFUSAL_OPENINGS
+
+
+def _words(name: str, frame: str, shows: Sequence[str], others: Sequence[str]) -> Behaviour:
+    """A registered contrast set of plain text, by how it is gone on with."""
+    found = framed(sets.contrast_set(name), frame)
+    return Behaviour(name, found, tuple(shows), tuple(others), style="none")
+
+
+def _refusal() -> Behaviour:
+    return Behaviour("refusal", sets.contrast_set("refusal"), REFUSAL_OPENINGS)
+
+
+def _sentiment() -> Behaviour:
+    frame = f"{PLACE}. All in all, this was"
+    return _words("sentiment", frame, (" great", " good", " excellent", " wonderful"),
+                  (" terrible", " bad", " awful", " poor"))  # fmt: skip
+
+
+def _register() -> Behaviour:
+    frame = f"Sentence: {PLACE}\nThe tone of this sentence is"
+    return _words("register", frame, (" formal", " professional"), (" informal", " casual"))
+
+
+def _persona() -> Behaviour:
+    frame = f"{PLACE}\nThe moral character of the speaker is"
+    return _words("persona", frame, (" evil", " bad", " questionable", " dark"),
+                  (" good", " kind", " honest", " positive"))  # fmt: skip
+
+
+def _syntax() -> Behaviour:
+    frame = f"Sentence: {PLACE}.\nIs this sentence grammatically correct, Yes or No? Answer:"
+    return _words("syntax", frame, (" Yes",), (" No",))
+
+
+def _truth() -> Behaviour:
+    """BoolQ: a question with the true answer, and with the other one."""
+    rows = sets.boolq()
+    stems = [f"{row.passage}\nQuestion: {row.question}?\nAnswer:" for row in rows]
+    answers = [(" yes", " no") if row.answer else (" no", " yes") for row in rows]
+    positive, negative = (
+        [stem + pair[side] for stem, pair in zip(stems, answers, strict=True)] for side in (0, 1)
+    )
+    licence = data_asset("boolq").licence
+    return Behaviour("truth", contrast("truth", positive, negative, licence, paired=True),
+                     choice=True, style="none")  # fmt: skip
+
+
+def _sycophancy() -> Behaviour:
+    return Behaviour("sycophancy", sets.contrast_set("sycophancy"), choice=True, style="none")
+
+
+REGISTERED: Mapping[str, Callable[[], Behaviour]] = {
+    "refusal": _refusal,
+    "sentiment": _sentiment,
+    "register": _register,
+    "persona": _persona,
+    "syntax": _syntax,
+    "truth": _truth,
+    "sycophancy": _sycophancy,
+}
