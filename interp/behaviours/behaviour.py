@@ -132,7 +132,8 @@ def question_of(positive: str, negative: str, style: Style) -> Question:
     answers = positive[cut:], negative[cut:]
     if style == "template":
         answers = answers[0].strip(), answers[1].strip()
-    if cut < 1 or not all(answer.strip() for answer in answers):
+    one, other = (answer.strip() for answer in answers)
+    if cut < 1 or not (one and other) or one.startswith(other) or other.startswith(one):
         raise DataError(
             f"A choice needs one question with two answers; got {positive[:60]!r} and "
             f"{negative[:60]!r}."
