@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.data.prompt_sets import ContrastSet, contrast
+from interp.data.prompt_sets import ContrastSet, contrast, texts_sha256
 from interp.errors import DataError, PromptError
 from interp.interventions import Placement
 from interp.models import LoadedModel
@@ -52,6 +52,12 @@ class Behaviour:
             )
         if not self.choice and not self.shows:
             raise DataError(f"{self.name}: name openings that show it (shows), or say choice.")
+
+    @property
+    def sha256(self) -> str:
+        """Of the prompts and of what their answers are scored by."""
+        how = self.shows, self.others, ["choice"] if self.choice else []
+        return texts_sha256(self.contrast.positive, self.contrast.negative, *how)
 
     def asked(self, prompts: Sequence[str]) -> list[str]:
         """What the model is asked for a score of these prompts: themselves, or their questions."""
@@ -90,25 +96,20 @@ class Behaviour:
         shows, other = found.continuations.gather(1, pairs).T
         return shows - other
 
-    def validity(self, model: LoadedModel, rows: Sequence[int] | None = None) -> Interval:
-        """How well the score tells prompts apart: those of `rows`, or all; with its interval.
+    def validity(
+        self, model: LoadedModel, positive: Sequence[str] = (), negative: Sequence[str] = ()
+    ) -> Interval:
+        """How well the score tells prompts apart, by default all; with its 95% interval.
 
         The probability that a prompt which shows the behaviour scores above one that does not
         (AUROC; bootstrap over prompts); of a choice the share of questions that the model answers
         with the behaviour (Wilson).
         """
-        chosen = range(len(self.contrast.positive)) if rows is None else rows
-        positive = self._scores_of(model, self.contrast.positive, chosen)
+        shown = self.scores(model, positive or self.contrast.positive).numpy()
         if self.choice:
-            return wilson(int((positive > 0).sum()), len(positive))
-        chosen = range(len(self.contrast.negative)) if rows is None else rows
-        negative = self._scores_of(model, self.contrast.negative, chosen)
-        return bootstrap(_auroc, [positive, negative], paired=False)
-
-    def _scores_of(
-        self, model: LoadedModel, prompts: Sequence[str], rows: Sequence[int]
-    ) -> Float[np.ndarray, " sample"]:
-        return self.scores(model, [prompts[row] for row in rows]).numpy()
+            return wilson(int((shown > 0).sum()), len(shown))
+        others = self.scores(model, negative or self.contrast.negative).numpy()
+        return bootstrap(_auroc, [shown, others], paired=False)
 
 
 @dataclass(frozen=True)

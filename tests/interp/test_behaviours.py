@@ -88,7 +88,7 @@ def test_validity_is_the_auroc_of_the_classes(tiny_model):
     found = one.validity(tiny_model)
     assert found.value == pytest.approx(expected)
     assert found.low <= found.value <= found.high
-    assert one.validity(tiny_model, [0, 1]).n <= found.n
+    assert one.validity(tiny_model, GOOD[:2], BAD[:2]).value in (0, 0.25, 0.5, 0.75, 1)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +103,14 @@ def test_what_cannot_be_scored_is_refused(change, message):
     given = {"name": "mood", "contrast": PAIRS, "shows": (" a",)} | change
     with pytest.raises(DataError, match=message):
         Behaviour(**given)
+
+
+def test_what_it_is_measured_by_changes_its_sha256():
+    found = [Behaviour("a", PAIRS, (" a",)), Behaviour("a", PAIRS, (" a",), (" b",)),
+             Behaviour("a", PAIRS, (" a", " b")),
+             Behaviour("a", framed(PAIRS, "-{prompt}"), (" a",)),
+             Behaviour("a", PAIRS, choice=True)]  # fmt: skip
+    assert len({one.sha256 for one in found}) == len(found)
 
 
 def test_openings_have_to_exclude_each_other(tiny_model):
