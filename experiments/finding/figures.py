@@ -32,8 +32,8 @@ def plot_doses(result: Result) -> Figure:
     span = abs(table.score.iloc[-1] - table.score.iloc[0])
     return plots.profiles(
         long.rename(columns={"coefficient": "depth"}),
-        title=f"From coefficient {table.coefficient.min():g} to {table.coefficient.max():g} the score "
-        f"moves by {span:.2g} nats",
+        title=f"From coefficient {table.coefficient.min():g} to {table.coefficient.max():g} "
+        f"the score moves by {span:.2g} nats",
         caption=caption(result, "prompts that do not show the behaviour; KL on ordinary text"),
         x_label="Coefficient of the raw difference",
         y_labels={"score": "Score (nats)", "kl": "KL on text\n(nats per token)"},

@@ -19,7 +19,7 @@ from interp.errors import ExperimentError
 from interp.interventions import Placement
 from interp.sites import Site
 
-from .protocol import COEFFICIENTS, Config
+from .protocol import BREAKING, COEFFICIENTS, Config
 
 TEXT_TOKENS = 32
 SIDES = ("positive", "negative")
@@ -99,7 +99,8 @@ def candidates(scale: Scale, found: Sequence[Source]) -> pd.DataFrame:
         rows.append((site, Site.parse(site).depth, removed, brought, (removed + brought) / 2, kl))
     columns = ["site", "depth", "removed", "brought", "effect", "kl"]
     table = pd.DataFrame(rows, columns=columns)
-    strong = table[table.effect >= min(HALF * table.effect.max(), table.effect.max())]
+    whole = table[table.kl <= BREAKING] if (table.kl <= BREAKING).any() else table
+    strong = whole[whole.effect >= min(HALF * whole.effect.max(), whole.effect.max())]
     return table.assign(chosen=table.index == strong.kl.idxmin())
 
 

@@ -2,11 +2,13 @@
 
 Candidates are mean differences of train prompts. On validation prompts a candidate is ablated
 everywhere, where the behaviour shows, and added at its own site, where it does not; its effect is
-the mean of what the score falls by and of what it rises by. Of those with at least half of the
-largest effect the one that does least damage (KL on ordinary text, ablated) is taken. It counts if
-it beats random directions of three families at its site, corrected for the search, and if on test
-prompts its effect is above that of every random direction, and removing and adding each have one
-whose interval lies above 0.
+the mean of what the score falls by and of what it rises by. One that breaks the model when it is
+ablated (KL on ordinary text above 1 nat per token) does not count, unless there are no others. Of
+those with at least half of the largest effect the one that does least damage is taken.
+
+It is a direction for the behaviour if it does not break the model, if it beats random directions of
+three families at its site, corrected for the search, and if on test prompts its effect is above
+that of every random direction, with intervals above 0 both for removing and for adding.
 """
 
 from collections.abc import Mapping
@@ -17,6 +19,7 @@ from experiments.lab.config import CountOrZero, ExperimentConfig, Several
 from experiments.lab.estimate import Estimate
 from experiments.lab.rules import SIGNIFICANCE
 
+BREAKING = 1.0  # nats per token
 COEFFICIENTS = (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0)  # of the raw difference, for the dose curve
 
 CLAIMS = ()
@@ -56,4 +59,5 @@ def found(estimates: Mapping[str, Estimate]) -> bool:
     p, effect = estimates["selection.p"].p, estimates["test.effect"]
     beats = effect.value > estimates["test.strongest_null"].value
     both = all(estimates[f"test.{edit}"].above(0) for edit in ("removed", "brought"))
-    return p is not None and p < SIGNIFICANCE and beats and both
+    whole = estimates["text.kl"].value <= BREAKING
+    return whole and p is not None and p < SIGNIFICANCE and beats and both

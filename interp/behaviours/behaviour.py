@@ -89,12 +89,16 @@ class Behaviour:
     def _choices(
         self, model: LoadedModel, prompts: Sequence[str], tokens: Tokens, edits: Sequence[Placement]
     ) -> Float[Tensor, " sample"]:
-        questions = [self._questions[prompt] for prompt in prompts]
-        answers = sorted({answer for q in questions for answer in (q.shows, q.other)})
-        found = readout(model, tokens, edits, continuations=_exclusive(model, answers))
-        pairs = torch.tensor([[answers.index(q.shows), answers.index(q.other)] for q in questions])
-        shows, other = found.continuations.gather(1, pairs).T
-        return shows - other
+        groups: dict[tuple[str, str], list[int]] = {}
+        for row, prompt in enumerate(prompts):
+            question = self._questions[prompt]
+            groups.setdefault((question.shows, question.other), []).append(row)
+        scores = torch.empty(len(prompts), dtype=torch.float64)
+        for answers, rows in groups.items():
+            ids = [model.tokenizer.encode(answer, add_special_tokens=False) for answer in answers]
+            shows, other = readout(model, tokens[rows], edits, continuations=ids).continuations.T
+            scores[rows] = shows - other
+        return scores
 
     def validity(
         self, model: LoadedModel, positive: Sequence[str] = (), negative: Sequence[str] = ()
@@ -140,6 +144,15 @@ def question_of(positive: str, negative: str, style: Style) -> Question:
             f"{negative[:60]!r}."
         )
     return Question(positive[:cut], *answers)
+
+
+def is_question(positive: str, negative: str, style: Style) -> bool:
+    """Whether a pair is one question with two answers."""
+    try:
+        question_of(positive, negative, style)
+    except DataError:
+        return False
+    return True
 
 
 def _auroc(positive: Float[np.ndarray, " p"], negative: Float[np.ndarray, " n"]) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from interp.assets.registry import data_asset
-from interp.behaviours.behaviour import PLACE, Behaviour, framed
+from interp.behaviours.behaviour import PLACE, Behaviour, framed, is_question
 from interp.data import sets
 from interp.data.prompt_sets import contrast
 from interp.scores import REFUSAL_OPENINGS
@@ -26,19 +26,23 @@ def _sentiment() -> Behaviour:
 
 
 def _register() -> Behaviour:
-    frame = f"Sentence: {PLACE}\nThe tone of this sentence is"
-    return _words("register", frame, (" formal", " professional"), (" informal", " casual"))
+    """Formal texts go on without contractions."""
+    return _words("register", f"{PLACE} They", (" are", " will", " have"), ("'re", "'ll", "'ve"))
 
 
 def _persona() -> Behaviour:
-    frame = f"{PLACE}\nThe moral character of the speaker is"
-    return _words("persona", frame, (" evil", " bad", " questionable", " dark"),
-                  (" good", " kind", " honest", " positive"))  # fmt: skip
+    return _words("persona", f"{PLACE} It was a", (" dark", " cruel", " brutal", " terrible"),
+                  (" good", " beautiful", " great", " peaceful"))  # fmt: skip
 
 
 def _syntax() -> Behaviour:
-    frame = f"Sentence: {PLACE}.\nIs this sentence grammatically correct, Yes or No? Answer:"
-    return _words("syntax", frame, (" Yes",), (" No",))
+    """A sentence goes on by its grammatical end, or by the other one of its pair."""
+    found = sets.contrast_set("syntax")
+    pairs = zip(found.positive, found.negative, strict=True)
+    kept = [pair for pair in pairs if is_question(*pair, "none")]
+    positive, negative = zip(*kept, strict=True)
+    found = contrast("syntax", positive, negative, found.licence, paired=True)
+    return Behaviour("syntax", found, choice=True, style="none")
 
 
 def _truth() -> Behaviour:
