@@ -8,7 +8,8 @@ those with at least half of the largest effect the one that does least damage is
 
 It is a direction for the behaviour if it does not break the model, if it beats random directions of
 three families at its site, corrected for the search, and if on test prompts its effect is above
-that of every random direction, with intervals above 0 both for removing and for adding.
+that of every random direction, by an interval above half a nat, with intervals above 0 both for
+removing and for adding.
 """
 
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from experiments.lab.estimate import Estimate
 from experiments.lab.rules import SIGNIFICANCE
 
 BREAKING = 1.0  # nats per token
+MIN_EFFECT = 0.5  # nats
 COEFFICIENTS = (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0)  # of the raw difference, for the dose curve
 
 CLAIMS = ()
@@ -57,7 +59,7 @@ def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:
 def found(estimates: Mapping[str, Estimate]) -> bool:
     """Whether there is a direction, by the rule at the top of this file."""
     p, effect = estimates["selection.p"].p, estimates["test.effect"]
-    beats = effect.value > estimates["test.strongest_null"].value
+    beats = effect.value > estimates["test.strongest_null"].value and effect.above(MIN_EFFECT)
     both = all(estimates[f"test.{edit}"].above(0) for edit in ("removed", "brought"))
     whole = estimates["text.kl"].value <= BREAKING
     return whole and p is not None and p < SIGNIFICANCE and beats and both
