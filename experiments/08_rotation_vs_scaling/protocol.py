@@ -170,11 +170,11 @@ class Config(ExperimentConfig):
     n_text: Several = 2  # Wikipedia leads, their first 32 tokens
 
 
-MINUTES = {"smoke": 0.1, "quick": 1.5, "full": 20}
+MINUTES = {"smoke": 0.1, "quick": 1.3, "full": 16}
 PRESETS = {
     "smoke": Config(n_sites=2, n_train=12, n_validation=3, n_test=4, n_others=1,
                     n_reextractions=1, n_answered=2),
-    "quick": Config(),
+    "quick": Config(n_train=24, n_validation=7, n_test=6),  # prompts as in 05, whose answers serve
     "full": Config(n_sites=8, n_train=64, n_validation=10, n_test=24, n_angles=12, n_turns=4,
                    n_planes=4, n_others=4, n_reextractions=4, n_answered=24, n_text=8),
 }  # fmt: skip

@@ -47,7 +47,6 @@ DRAWING_FUNCTION = re.compile(r"_?plot(_\w+)?|\w+_figure")
 # What is judged and how long it takes, and presets, whose values count by themselves.
 JUDGING = {"CLAIMS", "MINUTES", "PRESETS", "verdicts"}
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
-NAMES = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")  # with the attributes that are taken from them
 
 ALL = "*"  # in place of a name: every statement of a module
 
@@ -125,7 +124,9 @@ class _Reach:
         if source is None:
             return []
         whole = _statements(source.text, source.is_package)
-        used = _names(self.text(part))
+        used: dict[str, list[Sequence[str]]] = {}
+        for name, *attributes in {n for kept in self._statements(part) for n in kept.names}:
+            used.setdefault(name, []).append(tuple(attributes))
         if part.name not in ("", ALL):
             used.setdefault(part.name, [])  # a library's name that the module passes on
         bound = [found for kept in whole for found in kept.imports]
@@ -178,13 +179,31 @@ class _Reach:
         return f"{bound} is {part.name} of {_sha256(self.text(part))}", part
 
 
-def _names(code: str) -> dict[str, list[Sequence[str]]]:
-    """The names in a code, each with the attributes that are taken from it."""
-    names: dict[str, list[Sequence[str]]] = {}
-    for chain in set(NAMES.findall(code)):
-        name, *attributes = chain.split(".")
-        names.setdefault(name, []).append(tuple(attributes))
-    return names
+class _Names(ast.NodeVisitor):
+    """Collects names in code, each with the attributes that are taken from it."""
+
+    def __init__(self) -> None:
+        self.found: list[Sequence[str]] = []
+
+    def visit_Name(self, node: ast.Name) -> None:
+        self.found.append((node.id,))
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        chain, below = [node.attr], node.value
+        while isinstance(below, ast.Attribute):
+            chain.append(below.attr)
+            below = below.value
+        if isinstance(below, ast.Name):
+            self.found.append((below.id, *reversed(chain)))
+        else:
+            self.visit(below)
+
+
+def _names(body: Iterable[ast.stmt]) -> frozenset[Sequence[str]]:
+    names = _Names()
+    for node in body:
+        names.visit(node)
+    return frozenset(names.found)
 
 
 @dataclass(frozen=True)
@@ -193,6 +212,7 @@ class _Statement:
 
     text: str
     imports: Sequence[Import]
+    names: frozenset[Sequence[str]]  # that it uses, each with the attributes taken from it
     defines: frozenset[str]
     runs: bool  # does more than to define names
     draws: bool
@@ -214,7 +234,8 @@ def _statements(text: str, is_package: bool) -> Sequence[_Statement]:
         draws = bool(draws) or not JUDGING.isdisjoint(names)
         text = "\n".join(map(ast.unparse, left))
         runs = not (names and isinstance(node, DEFINITIONS))
-        found.append(_Statement(text, taken, names if text else frozenset(), runs, draws))
+        defines = names if text else frozenset()
+        found.append(_Statement(text, taken, _names(left), defines, runs, draws))
     return found
 
 
