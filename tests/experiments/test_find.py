@@ -76,8 +76,8 @@ def test_numbers_follow_from_the_prompts(capsys) -> None:
         {"selection.p": {"p": 0.2}},
         {"test.effect": {"value": 0.1, "low": 0.05}},
         {"test.effect": {"low": 0.4}},
-        {"test.removed": {"low": -0.1}},
-        {"test.brought": {"low": -0.1}},
+        {"test.removed": {"value": -0.1}},
+        {"test.brought": {"value": -0.1}},
         {"text.kl": {"value": 1.5}},
     ],
 )
