@@ -24,6 +24,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if TYPE_CHECKING:
     from interp.activations import Moments, capture, capture_moments
+    from interp.behaviours import Behaviour, behaviour
     from interp.directions import Direction, extract, load_directions, save_directions
     from interp.errors import InterpError
     from interp.generation import answers, generate
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from interp.writes import hooks
 
 _FACE = {
+    "Behaviour": "interp.behaviours",
     "Direction": "interp.directions",
     "InterpError": "interp.errors",
     "LoadedModel": "interp.models",
@@ -47,6 +49,7 @@ _FACE = {
     "Tokens": "interp.prompts",
     "ablate": "interp.interventions",
     "answers": "interp.generation",
+    "behaviour": "interp.behaviours",
     "capture": "interp.activations",
     "capture_moments": "interp.activations",
     "extract": "interp.directions",

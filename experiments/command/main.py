@@ -21,6 +21,7 @@ usage: interp COMMAND [options]
 
   list        experiments, their claims, and the verdicts so far per model
   run         run one experiment, several, or all
+  find        a direction for a behaviour, registered or your own, and a page about it
   report      rebuild the table of verdicts of the results, and print it
   notebooks   execute copies of the notebooks beside the results
   calibrate   how often each verdict is right, on planted worlds
@@ -37,6 +38,7 @@ examples:
   interp run all --preset smoke                   everything on a tiny random model, seconds
   interp run 05 --model path/to/model.gguf        a model of your own: file, folder or hub id
   interp run 05 --positive A.txt --negative B.txt --out mine     prompts of your own
+  interp find --behaviour sentiment               a direction for another behaviour
   interp run speed                                the engine beside plain ways of doing the same
   interp --version                                versions of this project, Python and its packages
 
@@ -175,6 +177,13 @@ def notebooks(words: Sequence[str], folder: Path) -> int:
     return 0
 
 
+def find(words: Sequence[str], folder: Path) -> int:
+    """`interp find`."""
+    from experiments.command.find import find
+
+    return find(words)
+
+
 def calibrate(words: Sequence[str], folder: Path) -> int:
     """`interp calibrate`."""
     from experiments.command.calibrate import Options, calibrate
@@ -237,6 +246,7 @@ def data(words: Sequence[str], folder: Path) -> int:
 COMMANDS: dict[str, Callable[[Sequence[str], Path], int]] = {
     "list": list_experiments,
     "run": run,
+    "find": find,
     "report": report,
     "notebooks": notebooks,
     "calibrate": calibrate,

@@ -112,15 +112,15 @@ def parse_options(
     else:
         default, about = SharedSettings(), DESCRIPTION
         program, hint = "run EXPERIMENTS", " Other settings are options of one experiment alone."
-    both = parse(_combined(default), program, flags, hint, description=about)
+    both = parse(combined(default), program, flags, hint, description=about)
     shared = {f.name: getattr(both, f.name) for f in dataclasses.fields(RunOptions)}
     return RunOptions(**shared), both.settings
 
 
-def _combined(default: Settings) -> type:
-    """RunOptions with the settings of an experiment, whose flags carry no prefix."""
+def combined(default: Settings, options: type = RunOptions) -> type:
+    """Options with the settings of an experiment, whose flags carry no prefix."""
     annotation: Any = Annotated[type(default), tyro.conf.OmitArgPrefixes]
     field = dataclasses.field(default=default)
     return dataclasses.make_dataclass(
-        "Run", [("settings", annotation, field)], bases=(RunOptions,), frozen=True
+        "Run", [("settings", annotation, field)], bases=(options,), frozen=True
     )

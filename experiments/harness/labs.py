@@ -71,7 +71,11 @@ def _unseen(texts: TextSet, contrast: ContrastSet, seed: int) -> TextSet:
 
 def custom_data(positive: Path, negative: Path, name_of_field: str | None = None) -> LabData:
     """A contrast set from the user's files; it is tested on its own test split."""
-    contrast = contrast_from_files(positive, negative, name_of_field)
+    return tested_on_itself(contrast_from_files(positive, negative, name_of_field))
+
+
+def tested_on_itself(contrast: ContrastSet) -> LabData:
+    """A contrast set whose own test split has the test prompts."""
 
     def test(side: str, seed: int) -> TextSet:
         texts = getattr(split(contrast, seed).test, side)

@@ -39,7 +39,7 @@ def read_prompts(path: str | Path, field: str | None = None) -> tuple[str, ...]:
     entry, for .json) when something is wrong.
     """
     path = Path(os.path.expanduser(path))
-    text = _file_text(path)
+    text = file_text(path)
     readers = {".txt": _txt, ".jsonl": _jsonl, ".json": _json, ".csv": _csv}
     if path.suffix.lower() not in readers:
         raise DataError(f"{path}: unknown kind of file; give one of {', '.join(readers)}.")
@@ -49,7 +49,7 @@ def read_prompts(path: str | Path, field: str | None = None) -> tuple[str, ...]:
     return tuple(_entry_texts(path, entries, field))
 
 
-def _file_text(path: Path) -> str:
+def file_text(path: Path) -> str:
     """The whole text, with every kind of line end as a line feed."""
     if found := unreadable_character(str(path)):
         raise DataError(f"The file name {str(path)!a} holds {found}. Rename the file.")

@@ -211,7 +211,7 @@ class Doses(ExperimentConfig):
 def test_a_setting_takes_all_values_up_to_the_next_flag(line, changed) -> None:
     names, flags = split_names(line.split())
     assert names == ["91"][: len(names)]
-    found = parse(run_command._combined(Doses()), "run 91", flags).settings
+    found = parse(run_command.combined(Doses()), "run 91", flags).settings
     assert found == replace(Doses(), **changed)
 
 

@@ -1,0 +1,127 @@
+"""`interp find`: a direction for a behaviour, and a page that says what it does."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from experiments.command.options import parse
+from experiments.command.run import combined, flag_value
+from experiments.finding import protocol
+from experiments.harness.durations import announce
+from experiments.harness.paths import TINY, default_model, model_label, results_root
+from experiments.harness.registry import FOLDER, Experiment, check_preset
+from experiments.harness.run import Dtype, Folder, Name, Style, exit_code, shown_as
+from experiments.harness.saving import check_writable
+from experiments.lab.progress import ProgressLog, progress_log
+from interp.assets.files import replace_file
+
+if TYPE_CHECKING:
+    from experiments.lab.results import Result
+
+EXPERIMENT = Experiment("find", "finding", FOLDER / "finding")
+REPORT = "report.md"
+
+
+@dataclass(frozen=True)
+class FindOptions:
+    """Find a direction for a behaviour."""
+
+    model: Name = None
+    """A registered name (interp models), a hub id, a folder or a .gguf file."""
+    preset: Literal["smoke", "quick", "full"] = "quick"
+    """smoke: random weights, seconds. quick: minutes. full: all layers, more prompts."""
+    style: Annotated[Style | None, shown_as("STYLE")] = None
+    """How a prompt is put to the model: template, none or newline. The behaviour says which."""
+    device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
+    dtype: Dtype = "auto"
+    out: Folder = None
+    """Folder of the direction; results/found/MODEL/BEHAVIOUR if not given."""
+    force: bool = False
+    """Measure again even if nothing has changed."""
+
+
+DESCRIPTION = f"""\
+{protocol.__doc__}
+A behaviour is one of: refusal, sentiment, register, persona, syntax, truth, sycophancy; or a file:
+
+    positive: polite.txt        # prompts that show it, one per line; also .jsonl, .json, .csv
+    negative: rude.txt          # prompts that do not
+    frame: "{{prompt}} That was"  # optional: what the model is given
+    shows: [" kind", " polite"] # how an answer begins that shows it
+    others: [" rude"]           # optional: against these, not against everything else
+    style: none                 # optional: template (default), none or newline
+
+In place of shows it may say `choice: true`: the prompts of a pair then end in their answers.
+"""
+
+
+def find(words: Sequence[str]) -> int:
+    """Parse, find, print the page; the exit code is 0 whether or not there is a direction."""
+    preset = flag_value(words, "--preset") or "quick"
+    check_preset(preset)
+    default = EXPERIMENT.preset(preset)
+    parsed = parse(combined(default, FindOptions), "find", words, description=DESCRIPTION)
+    shared = {f.name: getattr(parsed, f.name) for f in dataclasses.fields(FindOptions)}
+    with progress_log() as progress:
+        folder = measure(FindOptions(**shared), parsed.settings, progress)
+    sys.stdout.write((folder / REPORT).read_text(encoding="utf-8"))
+    return 0
+
+
+def measure(options: FindOptions, config: protocol.Config, progress: ProgressLog) -> Path:
+    """Find a direction unless an unchanged result is saved, write the page, return the folder."""
+    from experiments.harness.labs import ModelBench, tested_on_itself
+    from experiments.harness.runner import Plan, run_plans
+    from experiments.harness.store import load_result
+    from interp.assets.folders import identity
+    from interp.behaviours import behaviour
+
+    found = behaviour(config.behaviour)
+    # By a name of its own: the prompts are framed, and the sha256 holds the openings too.
+    contrast = dataclasses.replace(
+        found.contrast, name=f"{found.name} as asked", sha256=found.sha256
+    )
+    name = options.model or default_model(options.preset)
+    sha256 = identity(name)
+    label = model_label(name, lambda _: sha256, None, TINY)
+    folder = options.out or results_root() / "found" / label / found.name
+    check_writable(folder.parent)
+    plan = Plan(EXPERIMENT, config, options.preset, folder)
+    announce([plan], name, [], progress.say)
+    bench = ModelBench(
+        model=name, sha256=sha256, source=tested_on_itself(contrast), preset=options.preset,
+        style=options.style or found.style, dtype=options.dtype, device=options.device,
+        progress=progress,
+    )  # fmt: skip
+    exit_code(run_plans([plan], bench, force=options.force, say=progress.say))
+    page = report(load_result(folder), folder)
+    replace_file(folder / REPORT, lambda path: path.write_text(page, encoding="utf-8"))
+    return folder
+
+
+def report(result: Result, folder: Path) -> str:
+    """The page: what was found, the numbers, the figures, and what can be done with it."""
+    assert result.run is not None  # it was saved
+    rows = "\n".join(f"| {e.name} | {e} |" for e in result.estimates)
+    lines = [
+        f"# {result.run.config['behaviour']} in {result.run.model['name']}",
+        result.observation,
+    ]
+    lines += [f"| | value, 95% interval, null |\n|---|---|\n{rows}"]
+    lines += [f"![{name}]({name}.png)" for name in ("candidates", "doses")]
+    if protocol.found(result.by_name()):
+        path = folder / "direction.safetensors"
+        lines += [
+            "In Python:\n\n```python\nfrom pathlib import Path\n\nimport interp\n\n"
+            f"(direction,) = interp.load_directions(Path({str(path)!r}))\n"
+            f"model = interp.load({result.run.model['name']!r})\n"
+            'print(interp.answers(model, ["..."], [direction.ablate()]))\n```'
+        ]
+    return "\n\n".join(lines) + "\n"

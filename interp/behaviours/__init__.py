@@ -1,0 +1,15 @@
+"""Behaviours: what shows them, and how much an answer does."""
+
+from interp.behaviours.behaviour import Behaviour, Question, framed, question_of
+from interp.behaviours.files import behaviour, read_behaviour
+from interp.behaviours.registered import REGISTERED
+
+__all__ = [
+    "REGISTERED",
+    "Behaviour",
+    "Question",
+    "behaviour",
+    "framed",
+    "question_of",
+    "read_behaviour",
+]
