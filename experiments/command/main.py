@@ -26,6 +26,7 @@ usage: interp COMMAND [options]
   calibrate   how often each verdict is right, on planted worlds
   replicate   the same experiments by other seeds: which verdicts stay
   new         write a new experiment with its notebook and its test
+  export      a direction, or the model without it, as files for other programs
   models      registered models: size, licence, whether they are on this machine
   data        registered data sets: size, licence, whether they are on this machine
 
@@ -38,6 +39,7 @@ examples:
   interp run 05 --model path/to/model.gguf        a model of your own: file, folder or hub id
   interp run 05 --positive A.txt --negative B.txt --out mine     prompts of your own
   interp run speed                                the engine beside plain ways of doing the same
+  interp export D.safetensors --to gguf --out D.gguf             a control vector for llama.cpp
   interp --version                                versions of this project, Python and its packages
 
 An interrupted run continues where it was when the same command is given again.
@@ -216,6 +218,15 @@ def new(words: Sequence[str], folder: Path) -> int:
     return 0
 
 
+def export(words: Sequence[str], folder: Path) -> int:
+    """`interp export`."""
+    from experiments.command.export import Options, export
+
+    for line in export(parse(Options, "export", words)):
+        print(line)
+    return 0
+
+
 def models(words: Sequence[str], folder: Path) -> int:
     """`interp models`."""
     from experiments.command.listings import model_table
@@ -242,6 +253,7 @@ COMMANDS: dict[str, Callable[[Sequence[str], Path], int]] = {
     "calibrate": calibrate,
     "replicate": replicate,
     "new": new,
+    "export": export,
     "models": models,
     "data": data,
 }
