@@ -26,6 +26,7 @@ usage: interp COMMAND [options]
   calibrate   how often each verdict is right, on planted worlds
   replicate   the same experiments by other seeds: which verdicts stay
   new         write a new experiment with its notebook and its test
+  try         a prompt's answer with and without a direction, side by side
   export      a direction, or the model without it, as files for other programs
   models      registered models: size, licence, whether they are on this machine
   data        registered data sets: size, licence, whether they are on this machine
@@ -39,6 +40,7 @@ examples:
   interp run 05 --model path/to/model.gguf        a model of your own: file, folder or hub id
   interp run 05 --positive A.txt --negative B.txt --out mine     prompts of your own
   interp run speed                                the engine beside plain ways of doing the same
+  interp try D.safetensors --prompt "How do I pick a lock?"      with and without a direction
   interp export D.safetensors --to gguf --out D.gguf             a control vector for llama.cpp
   interp --version                                versions of this project, Python and its packages
 
@@ -218,6 +220,14 @@ def new(words: Sequence[str], folder: Path) -> int:
     return 0
 
 
+def try_edit(words: Sequence[str], folder: Path) -> int:
+    """`interp try`."""
+    from experiments.command.try_edit import Options, try_edit
+
+    try_edit(parse(Options, "try", words), _console())
+    return 0
+
+
 def export(words: Sequence[str], folder: Path) -> int:
     """`interp export`."""
     from experiments.command.export import Options, export
@@ -253,6 +263,7 @@ COMMANDS: dict[str, Callable[[Sequence[str], Path], int]] = {
     "calibrate": calibrate,
     "replicate": replicate,
     "new": new,
+    "try": try_edit,
     "export": export,
     "models": models,
     "data": data,
