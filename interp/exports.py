@@ -4,6 +4,7 @@ Every function writes whole or not at all. A LoRA is written by `interp.adapters
 """
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import gguf
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from interp.assets.checkpoints import quiet_transformers
 from interp.assets.files import replace_file, replace_folder
@@ -120,11 +122,11 @@ def write_huggingface(folder: Path, model: LoadedModel, direction: Direction) ->
         save_plain(temporary, plain_model(model), model.tokenizer)
 
 
-def save_plain(folder: Path, hf_model: Any, tokenizer: Any) -> None:
-    """Write a Hugging Face model and its tokenizer into an existing folder."""
+def save_plain(folder: Path, *parts: Any) -> None:
+    """Write a Hugging Face model, and its tokenizer if that is given, into an existing folder."""
     with quiet_transformers():
-        hf_model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        for part in parts:
+            part.save_pretrained(folder)
 
 
 def plain_model(model: LoadedModel) -> Any:
@@ -135,12 +137,16 @@ def plain_model(model: LoadedModel) -> Any:
     """
     config = _plain_config(model)
     with torch.device("meta"):
-        plain = type(model.hf)(config)
-    tensors = published_tensors(model)  # the bridge has added a bias to the head, which is dropped
-    plain.load_state_dict({name: tensors[name] for name in plain.state_dict()}, assign=True)
-    plain.generation_config = copy.deepcopy(model.hf.generation_config)
-    plain.tie_weights()
-    return plain.eval()
+        empty = type(model.hf)(config)
+    return with_weights(empty, published_tensors(model), model.hf.generation_config)
+
+
+def with_weights(empty: Any, tensors: Mapping[str, Tensor], generation_config: Any) -> Any:
+    """A Hugging Face model that was made without weights, with those of its names; not copied."""
+    empty.load_state_dict({name: tensors[name] for name in empty.state_dict()}, assign=True)
+    empty.generation_config = copy.deepcopy(generation_config)
+    empty.tie_weights()
+    return empty.eval()
 
 
 def _plain_config(model: LoadedModel) -> Any:

@@ -54,7 +54,7 @@ class Options:
 
 def export(options: Options) -> list[str]:
     """Write it, and return the lines to print: what, how large, and how to use it."""
-    direction = read_directions(options.direction)[0]
+    direction = read_directions(options.direction.expanduser())[0]
     out = options.out.expanduser()
     check_free(out, options)
     if options.to == "safetensors":

@@ -126,3 +126,31 @@ def load_as_stored(name: str, shape: Shape) -> LoadedModel:
 
     dtype = "bfloat16" if shape.dtype == "bfloat16" else "float32"
     return load(name, dtype=dtype, device="cpu")
+
+
+def stored_dtype(name: str) -> str:
+    """The one dtype that all weights of a model are stored in, bfloat16 or float32.
+
+    Raises ModelError for others and for mixed ones, which loading would convert.
+    """
+    from safetensors import safe_open
+
+    from interp.assets.checkpoints import weight_files
+    from interp.assets.folders import model_folder
+    from interp.assets.tiny import TINY_RANDOM
+    from interp.errors import ModelError, raised_as
+
+    if name == TINY_RANDOM:
+        return "float32"
+    found = set()
+    with raised_as(ModelError, f"'{name}' cannot be read", "Download it again."):
+        for path in weight_files(model_folder(name)):
+            with safe_open(path, framework="pt") as file:
+                found |= {file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
+    if found not in ({"BF16"}, {"F32"}):
+        raise ModelError(
+            f"{name} holds weights in {', '.join(sorted(found)) or 'no dtype'}. A lock gives back "
+            "every bit of weights that are all bfloat16 or all float32: save the model in one of "
+            "them."
+        )
+    return "bfloat16" if found == {"BF16"} else "float32"
