@@ -108,6 +108,20 @@ def orthogonalised(model: LoadedModel, basis: Float[Tensor, "k d_model"]) -> Ite
             setattr(module, attribute, original)
 
 
+def published_tensors(model: LoadedModel) -> dict[str, Tensor]:
+    """Every parameter and saved buffer by its Hugging Face name; a tied head has the embedding's.
+
+    The tensors are the model's own: without the bridge's wrappers, not copied.
+    """
+    found: dict[str, Tensor] = {}
+    for module, name in _named_modules(model.hf):
+        own: dict[str, Tensor | None] = {**module._parameters, **module._buffers}
+        for key, tensor in own.items():
+            if tensor is not None and key not in module._non_persistent_buffers_set:
+                found[f"{name}.{key}" if name else key] = tensor
+    return found
+
+
 def _original(module: Any) -> Any:
     """The Hugging Face module inside a bridge component; any other module is itself."""
     while getattr(module, "original_component", None) is not None:
@@ -164,6 +178,14 @@ def _writers(model: LoadedModel, component: Any, names: dict[int, str], role: st
     if getattr(module, "bias", None) is not None:
         writers.append(Writer(f"{name}.bias", module, "bias", 0))
     return writers
+
+
+@torch.no_grad()
+def written_along(writer: Writer, unit: Float[Tensor, " d_model"]) -> Float[Tensor, " inputs"]:
+    """How much each input of a writer writes along a unit vector: W u in float32, W [inputs, d]."""
+    rows = writer.parameter.detach().movedim(writer.axis, -1).reshape(-1, len(unit))
+    along = unit.to(rows.device, torch.float32)
+    return torch.cat([part.float() @ along for part in rows.split(ROWS_AT_ONCE)])
 
 
 def _without_subspace(parameter: Tensor, basis: Tensor, axis: int) -> Tensor:

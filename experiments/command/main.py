@@ -27,6 +27,10 @@ usage: interp COMMAND [options]
   calibrate   how often each verdict is right, on planted worlds
   replicate   the same experiments by other seeds: which verdicts stay
   new         write a new experiment with its notebook and its test
+  try         a prompt's answer with and without a direction, side by side
+  export      a direction, or the model without it, as files for other programs
+  lock        a model without a direction, and a key that gives the very same model back
+  unlock      the model of a locked folder and its key, bit for bit
   models      registered models: size, licence, whether they are on this machine
   data        registered data sets: size, licence, whether they are on this machine
 
@@ -40,6 +44,9 @@ examples:
   interp run 05 --positive A.txt --negative B.txt --out mine     prompts of your own
   interp find --behaviour sentiment               a direction for another behaviour
   interp run speed                                the engine beside plain ways of doing the same
+  interp try D.safetensors --prompt "How do I pick a lock?"      with and without a direction
+  interp export D.safetensors --to gguf --out D.gguf             a control vector for llama.cpp
+  interp lock smollm2-135m --direction D.safetensors --out L --key K.safetensors
   interp --version                                versions of this project, Python and its packages
 
 An interrupted run continues where it was when the same command is given again.
@@ -225,6 +232,41 @@ def new(words: Sequence[str], folder: Path) -> int:
     return 0
 
 
+def try_edit(words: Sequence[str], folder: Path) -> int:
+    """`interp try`."""
+    from experiments.command.try_edit import Options, try_edit
+
+    try_edit(parse(Options, "try", words), _console())
+    return 0
+
+
+def export(words: Sequence[str], folder: Path) -> int:
+    """`interp export`."""
+    from experiments.command.export import Options, export
+
+    for line in export(parse(Options, "export", words)):
+        print(line)
+    return 0
+
+
+def lock(words: Sequence[str], folder: Path) -> int:
+    """`interp lock`."""
+    from experiments.command.lock import LockOptions, lock
+
+    for line in lock(parse(LockOptions, "lock", words)):
+        print(line)
+    return 0
+
+
+def unlock(words: Sequence[str], folder: Path) -> int:
+    """`interp unlock`."""
+    from experiments.command.lock import UnlockOptions, unlock
+
+    for line in unlock(parse(UnlockOptions, "unlock", words)):
+        print(line)
+    return 0
+
+
 def models(words: Sequence[str], folder: Path) -> int:
     """`interp models`."""
     from experiments.command.listings import model_table
@@ -252,6 +294,10 @@ COMMANDS: dict[str, Callable[[Sequence[str], Path], int]] = {
     "calibrate": calibrate,
     "replicate": replicate,
     "new": new,
+    "try": try_edit,
+    "export": export,
+    "lock": lock,
+    "unlock": unlock,
     "models": models,
     "data": data,
 }

@@ -307,6 +307,8 @@ def test_help_and_lists_import_nothing_heavy() -> None:
     lines = ["--help", "--version", "list", "list --help", "report --help", "models", "data --help"]
     lines += ["notebooks --help", "run --help", "run all --help", "run 05 06 --preset smoke --help"]
     lines += [f"run {one.number} --help" for one in (*experiments_in(), *benchmarks_in())]
+    lines += ["export --help", "export D --to gguf", "try --help", "try D --scale x"]
+    lines += ["lock --help", "lock tiny-random", "unlock --help", "unlock L --kye K"]
     lines += ["run", "run --n-prompts 3 05", "run 5 --dtype x"]
     command = [sys.executable, "-c", IMPORTS, *lines]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
