@@ -58,7 +58,7 @@ def export(options: Options) -> list[str]:
     out = options.out.expanduser()
     check_free(out, options)
     if options.to == "safetensors":
-        from interp.exports import write_vector
+        from interp.exports.formats import write_vector
 
         write_vector(out, direction)
         return _report(out, [f"Use:   safetensors.torch.load_file('{out}')['direction']"])
@@ -92,7 +92,7 @@ def check_not_the_model(out: Path, name: str) -> None:
 
 
 def _to_gguf(out: Path, name: str, shape: Shape, direction: Direction) -> list[str]:
-    from interp.exports import write_control_vector
+    from interp.exports.formats import write_control_vector
 
     site = write_control_vector(out, direction, shape.n_layers, shape.family)
     lines = [f"Use:   llama-cli -m MODEL.gguf --control-vector {out}"]
@@ -107,7 +107,7 @@ def _to_gguf(out: Path, name: str, shape: Shape, direction: Direction) -> list[s
 
 
 def _to_peft(out: Path, name: str, shape: Shape, direction: Direction) -> list[str]:
-    from interp.adapters import write_adapter
+    from interp.exports.adapters import write_adapter
 
     model = load_as_stored(name, shape)
     write_adapter(out, model, direction)
@@ -122,7 +122,7 @@ def _to_peft(out: Path, name: str, shape: Shape, direction: Direction) -> list[s
 
 
 def _to_huggingface(out: Path, name: str, shape: Shape, direction: Direction) -> list[str]:
-    from interp.exports import write_huggingface
+    from interp.exports.formats import write_huggingface
 
     write_huggingface(out, load_as_stored(name, shape), direction)
     return [f"Use:   transformers.AutoModelForCausalLM.from_pretrained('{out}')"]

@@ -62,7 +62,7 @@ def lock(options: LockOptions) -> list[str]:
     direction = read_directions(options.direction.expanduser())[0]
     check_fit(options.model, read_shape(options.model), direction)
     dtype = stored_dtype(options.model)
-    from interp.locks import lock as write_locked
+    from interp.exports.locks import lock as write_locked
     from interp.models import load
 
     write_locked(load(options.model, dtype=dtype, device="cpu"), direction, out, key)
@@ -80,7 +80,7 @@ def unlock(options: UnlockOptions) -> list[str]:
     """Unlock, and return the lines to print."""
     out = options.out.expanduser()
     check_new(out)
-    from interp.locks import unlock as write_unlocked
+    from interp.exports.locks import unlock as write_unlocked
 
     write_unlocked(options.folder.expanduser(), options.key.expanduser(), out)
     return [

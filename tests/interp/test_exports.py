@@ -15,11 +15,11 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from interp.adapters import write_adapter
 from interp.assets.tiny import tiny_huggingface
 from interp.directions import Direction, direction_from
 from interp.errors import ActivationError, ModelError
-from interp.exports import (
+from interp.exports.adapters import write_adapter
+from interp.exports.formats import (
     control_vector_site,
     llama_cpp_name,
     plain_model,

@@ -10,12 +10,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from interp import locks
 from interp.directions import Direction, direction_from
 from interp.errors import ModelError
-from interp.exports import plain_model, save_plain, write_huggingface
-from interp.keys import put_back, read_key, removed_from
-from interp.locks import lock, unlock
+from interp.exports import locks
+from interp.exports.formats import plain_model, save_plain, write_huggingface
+from interp.exports.keys import put_back, read_key, removed_from
+from interp.exports.locks import lock, unlock
 from interp.models import LoadedModel, load, tiny_random_model
 from tests.interp.test_weights import with_random_vectors
 

@@ -21,8 +21,8 @@ from interp.assets.checkpoints import quiet_transformers, weight_files
 from interp.assets.files import replace_folder
 from interp.directions import Direction
 from interp.errors import ModelError, raised_as
-from interp.exports import plain_model, save_plain, with_weights
-from interp.keys import Key, put_back, read_key, removed_from, tensors_sha256, write_key
+from interp.exports.formats import plain_model, save_plain, with_weights
+from interp.exports.keys import Key, put_back, read_key, removed_from, tensors_sha256, write_key
 from interp.models import LoadedModel
 from interp.weights import Writer, orthogonalised, residual_writers, written_along
 

@@ -16,7 +16,7 @@ from interp.assets.checkpoints import quiet_transformers
 from interp.assets.files import replace_folder
 from interp.directions import Direction
 from interp.errors import ModelError
-from interp.exports import plain_model
+from interp.exports.formats import plain_model
 from interp.models import LoadedModel
 from interp.weights import Writer, orthogonalised, residual_writers, written_along
 

@@ -1,6 +1,6 @@
 """A direction as files that other programs read: safetensors, llama.cpp, Hugging Face.
 
-Every function writes whole or not at all. A LoRA is written by `interp.adapters`.
+Every function writes whole or not at all. A LoRA is written by `interp.exports.adapters`.
 """
 
 import copy
