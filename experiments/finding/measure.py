@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from experiments.lab.lab import Lab
 from experiments.lab.passages import Passages
-from experiments.lab.selection import HALF, Source, candidate_sites
+from experiments.lab.selection import Source, candidate_sites
 from interp.behaviours import Behaviour
 from interp.data.splits import Split
 from interp.directions import Direction, mean_difference
@@ -19,7 +19,7 @@ from interp.errors import ExperimentError
 from interp.interventions import Placement
 from interp.sites import Site
 
-from .protocol import BREAKING, COEFFICIENTS, Config
+from .protocol import BREAKING, COEFFICIENTS, NEAR_BEST, Config
 
 TEXT_TOKENS = 32
 SIDES = ("positive", "negative")
@@ -100,7 +100,8 @@ def candidates(scale: Scale, found: Sequence[Source]) -> pd.DataFrame:
     columns = ["site", "depth", "removed", "brought", "effect", "kl"]
     table = pd.DataFrame(rows, columns=columns)
     whole = table[table.kl <= BREAKING] if (table.kl <= BREAKING).any() else table
-    strong = whole[whole.effect >= min(HALF * whole.effect.max(), whole.effect.max())]
+    best = whole.effect.max()
+    strong = whole[whole.effect >= min(NEAR_BEST * best, best)]
     return table.assign(chosen=table.index == strong.kl.idxmin())
 
 

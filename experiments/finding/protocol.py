@@ -4,7 +4,7 @@ Candidates are mean differences of train prompts. On validation prompts a candid
 everywhere, where the behaviour shows, and added at its own site, where it does not; its effect is
 the mean of what the score falls by and of what it rises by. One that breaks the model when it is
 ablated (KL on ordinary text above 1 nat per token) does not count, unless there are no others. Of
-those with at least half of the largest effect the one that does least damage is taken.
+those with at least three quarters of the largest effect the one that does least damage is taken.
 
 It is a direction for the behaviour if it does not break the model, if it beats random directions of
 three families at its site, corrected for the search, and if on test prompts its effect is above
@@ -21,6 +21,7 @@ from experiments.lab.config import CountOrZero, ExperimentConfig, Several
 from experiments.lab.estimate import Estimate
 from experiments.lab.rules import SIGNIFICANCE
 
+NEAR_BEST = 0.75  # of the largest effect
 BREAKING = 1.0  # nats per token
 MIN_EFFECT = 0.5  # nats
 COEFFICIENTS = (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0)  # of the raw difference, for the dose curve
