@@ -101,12 +101,12 @@ def measure(options: FindOptions, config: protocol.Config, progress: ProgressLog
         progress=progress,
     )  # fmt: skip
     exit_code(run_plans([plan], bench, force=options.force, say=progress.say))
-    page = report(load_result(folder), folder)
+    page = report(load_result(folder), folder, name)
     replace_file(folder / REPORT, lambda path: path.write_text(page, encoding="utf-8"))
     return folder
 
 
-def report(result: Result, folder: Path) -> str:
+def report(result: Result, folder: Path, model: str) -> str:
     """The page: what was found, the numbers, the figures, and what can be done with it."""
     assert result.run is not None  # it was saved
     rows = "\n".join(f"| {e.name} | {e} |" for e in result.estimates)
@@ -119,9 +119,12 @@ def report(result: Result, folder: Path) -> str:
     if protocol.found(result.by_name()):
         path = folder / "direction.safetensors"
         lines += [
+            "From a shell:\n\n```\n"
+            f'interp try {folder} --model {model} --prompt "..." --scale 1\n'
+            f"interp export {folder} --model {model} --to gguf --out {folder}.gguf\n```",
             "In Python:\n\n```python\nfrom pathlib import Path\n\nimport interp\n\n"
             f"(direction,) = interp.load_directions(Path({str(path)!r}))\n"
-            f"model = interp.load({result.run.model['name']!r})\n"
-            'print(interp.answers(model, ["..."], [direction.ablate()]))\n```'
+            f"model = interp.load({model!r})\n"
+            'print(interp.answers(model, ["..."], [direction.ablate()]))\n```',
         ]
     return "\n\n".join(lines) + "\n"
