@@ -1,31 +1,29 @@
 """The notes' graphs over layers: do the classes part and spread, and are the streams separate?
 
 They show, at `pre` and `mid` of every layer, the cosine of the class means and, per class, the mean
-and the largest variance of a feature over prompts. The notes take the last token. Under a chat
-template that is the same token in every prompt, so its cosine starts at 1 and its variance at 0 by
-construction; hence everything is measured at the last token of the instruction as well.
+and the largest variance of a feature over prompts, at the last token. Under a chat template that is
+the same token in every prompt, so its cosine starts at 1 and its variance at 0 by construction:
+everything is measured at the last token of the instruction as well.
 
 What decides leaves out the three dimensions that hold most of the norm: they are alike in every
 prompt and set the scale of a raw cosine. The raw graphs are shown and their estimates reported.
 
-Intervals. Cosines: -+ 1.96 bootstrap standard errors over prompts within each class, since
-resampling biases 1 - cosine upwards; of a difference of falls, both errors added in squares.
-Slopes: percentile bootstrap. Streams: Wilson, with layers as the unit.
+Intervals. Cosines: -+ 1.96 bootstrap standard errors over prompts, since resampling biases
+1 - cosine; differences: both errors in squares. Slopes: percentiles. Streams: Wilson, over layers.
 
 Seen before these criteria were set, full, last token, raw: falls of .018 and .087 (the two Qwen
 models), .009 and .002 (smollm2, gemma3); slopes of the share over all layers .11 to .22 per block.
 Not seen: the other position, controls, halves, streams, and anything without those dimensions.
 
 Objections, and what was done:
-- Any two topics part with depth: five pairs of harmless topics, of which the most parted counts;
-  a control that comes together with depth counts as 0, never as credit.
-- Prompts that end in different characters differ at the instruction's last token by that alone:
-  only those count that end in the commonest one, where two thirds of both classes do.
+- Any two topics part with depth: the most parted of five pairs counts, 0 if it comes together.
+- Prompts differ at the instruction's last token by their last character: only those count that end
+  in the commonest one, where two thirds of both classes do.
 - A layer whose streams are not resolved counted as "not separate", so few prompts gave
   "rejected": unresolved layers now count against both verdicts. Overshoot is not separation: a gap
   to the curve of `pre`, of one sign and a set size, is.
-- One site at an end outweighs a margin on a least-squares slope: Theil-Sen, without the first and
-  the last block, and the margin is on the change over a half, whatever the number of layers.
+- One site at an end outweighs a margin on a least-squares slope: Theil-Sen without both end blocks,
+  and the margin is on the change over a half, whatever the number of layers.
 - Length and form of prompts may differ between classes: not cured; the twins of 03 are matched.
 """
 
@@ -38,8 +36,7 @@ from experiments.lab.estimate import Estimate
 from experiments.lab.rules import SIGNIFICANCE
 
 N_LARGEST = 3  # dimensions left out, those that hold most of the norm
-# Below this share of the squared norm the variance is rounding: the token is the same everywhere.
-SMALLEST_SHARE = 1e-10
+SMALLEST_SHARE = 1e-10  # of the squared norm that is no rounding: else the token is one everywhere
 CLASSES = {"harmful": "positive", "harmless": "negative"}  # and their side of the contrast set
 POSITIONS = ("last", "last_instruction")
 CONTROLS = ("topics", "untrained")
@@ -71,6 +68,7 @@ CLAIMS = (
             f"below {LEAST_FALL}. Supported if both agree, rejected if both disagree, else "
             "inconclusive."
         ),
+        number="fall of the cosine with depth, beyond that of the most parted topics (last token)",
         estimates=tuple(
             f"{position}.fall{over}"
             for position in POSITIONS
@@ -88,6 +86,7 @@ CLAIMS = (
             f"{SMALLEST_SHARE}. Supported if the 95% intervals of both halves and classes lie "
             f"above {LEAST_GROWTH} nats, rejected if any lies below, else inconclusive."
         ),
+        number="change of ln(variance / squared norm) over the deeper half (harmful prompts)",
         estimates=tuple(f"growth.{name}.{half}" for half in HALVES[::-1] for name in CLASSES),
     ),
     Claim(
@@ -103,6 +102,7 @@ CLAIMS = (
             f"{MOST_LAYERS}; rejected if that of the share that are apart or unresolved lies below "
             "it; else inconclusive. Untestable in a model without mid."
         ),
+        number="share of layers at which mid lies off the curve of pre",
         estimates=("streams.apart", "streams.perhaps"),
     ),
 )

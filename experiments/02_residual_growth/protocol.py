@@ -86,6 +86,7 @@ CLAIMS = (
             f"exponential's error below {LARGEST_ERROR} (a factor of two), and of its rate b above "
             f"{LEAST_RATE} per block. Rejected if any lies on the other side. Else inconclusive."
         ),
+        number="log-error of the best other law minus that of the exponential (variance)",
         estimates=tuple(f"{of}.{what}" for of in GROWING for what in ("better", "error", "rate")),
     ),
     Claim(
@@ -98,6 +99,7 @@ CLAIMS = (
             f"{N_LARGEST} largest of the mean state. Supported if both 95% intervals lie below "
             f"{NEAR}, rejected if any lies above, else inconclusive."
         ),
+        number="norm at the first layer over that at the last",
         estimates=("start.norm", "start.norm.without_largest"),
     ),
     Claim(
@@ -111,6 +113,7 @@ CLAIMS = (
             f"upper over the lower decile below {DECILES}. Rejected if any lies above. Else "
             "inconclusive."
         ),
+        number="upper over lower quartile of the lengths of steps",
         estimates=("steps.quartiles", "steps.deciles"),
     ),
     Claim(
@@ -125,6 +128,7 @@ CLAIMS = (
             "inconclusive. Untestable unless the growth on odd layers exceeds "
             f"{LEAST_ODD_GROWTH} of the last variance by its 95% interval."
         ),
+        number="share of the growth that eight shared directions hold",
         estimates=("shared.growth", "growth.odd"),
     ),
     Claim(
@@ -140,6 +144,7 @@ CLAIMS = (
             "rejected if any lies below, else inconclusive. Untestable where a norm follows the "
             "output matrices."
         ),
+        number="likeness of what attention writes in different layers, in times chance",
         estimates=("weights.attention", "weights.mlp", "weights.activations"),
     ),
     Claim(
@@ -158,6 +163,7 @@ CLAIMS = (
             f"growth exceeds {HALF} of the last variance by its 95% interval, and where no layer "
             "has such a subspace."
         ),
+        number="share of the growth that is lost without the shared directions",
         estimates=("taken.shared", "taken.private", "shared.growth", "growth.total"),
     ),
 )

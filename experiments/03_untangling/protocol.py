@@ -88,6 +88,7 @@ CLAIMS = (
             f"of a lag. Untestable if one of a lag lies below {LEAST_ERROR}: nothing was tangled. "
             "Else inconclusive."
         ),
+        number="fall of a linear rule's error with depth",
         estimates=(*FALLS, *CLOSINGS, *LAGS),
     ),
     Claim(
@@ -100,6 +101,7 @@ CLAIMS = (
             f"minus that under random weights, lie above {LEAST_GROWTH}, rejected if any lies "
             "below, else inconclusive."
         ),
+        number="growth of the distances between prompts, over their norm",
         estimates=tuple(GROWTHS),
     ),
     Claim(
@@ -118,6 +120,7 @@ CLAIMS = (
             "that of ln(mean squared norm): distances grow by more than norms shrink. Rejected if "
             "any lies below, else inconclusive."
         ),
+        number="fall of the cosine between prompts of one class",
         estimates=tuple(CAUSES),
     ),
 )

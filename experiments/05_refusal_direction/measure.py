@@ -1,7 +1,4 @@
-"""Model passes of experiment 05: answers, refusal odds and KL under every edit of the direction.
-
-Of an answer only its class is kept; of a prompt the start of its hash.
-"""
+"""Classes of answers, refusal odds and KL under every edit; of a prompt its hash is kept."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

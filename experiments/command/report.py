@@ -162,13 +162,20 @@ def overview_lines(
         for key in (claim.key for claim in experiment.claims):
             if not sign(row, key, experiment):
                 continue
-            notes = claims_of([row], experiment)[key]["notes"]
+            claim = claims_of([row], experiment)[key]
             trust = right[key].short if key in right else "not calibrated"
             verdict = f"{sign(row, key, experiment)} {row.verdicts[key]}"
             first = row.deciding(key)[0]
-            number = f"{first.name} {_number(first)}"
+            number = f"{claim['number'] or first.name}: {_number(first)}"
             agreed = agreement(seeds, experiment, row, key) or "none ran"
-            cells = (f"[{key}](#{key})", f"“{_cell(notes)}”", verdict, number, trust, agreed)
+            cells = (
+                f"[{key}](#{key})",
+                f"“{_cell(claim['notes'])}”",
+                verdict,
+                number,
+                trust,
+                agreed,
+            )
             lines.append(f"| {' | '.join(cells)} |")
     if not lines:
         return []

@@ -27,9 +27,10 @@ class Claim:
     statement: str  # what is claimed of the model that is tested
     criterion: str  # what the verdict is decided by; states every constant
     estimates: tuple[str, ...]  # names of the estimates that decide, the telling one first
+    number: str = ""  # what that one is, in words; its name where this is empty
 
     def __post_init__(self) -> None:
-        empty = [name for name, value in vars(self).items() if not value]
+        empty = [name for name, value in vars(self).items() if not value and name != "number"]
         if empty:
             raise ExperimentError(f"Claim {self.key or '(no key)'} lacks {', '.join(empty)}.")
 

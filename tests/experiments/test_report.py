@@ -187,7 +187,7 @@ def test_each_claim_of_the_default_model_has_a_row_with_all_that_says_whether_to
         root, [Replicate("91a", DEFAULT_MODEL, "quick", n, v, *estimate) for n, v in others]
     )
     text = write_report(root, "full", experiments_folder).read_text()
-    begin = "| [91a](#91a) | “norms grow” | ✓ supported | norm.mean 1.23 nats [1, 1.5]"
+    begin = "| [91a](#91a) | “norms grow” | ✓ supported | norm.mean: 1.23 nats [1, 1.5]"
     end = "| 54 of 60, 54 of 60 (not to be relied on) | 2 of 3 |"
     assert f"{begin}, null [-0.1, 0.1] {end}" in text
     assert f"| {DEFAULT_MODEL} | ✓ **supported** | {SHOWN}<br>other not measured | 2 of 3 |" in text
