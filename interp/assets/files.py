@@ -37,8 +37,11 @@ def explaining_full_disk(
         ) from error
 
 
-def replace_file(path: Path, write: Callable[[Path], None]) -> None:
-    """Call `write` on a temporary file beside `path`, then rename it into place."""
+def replace_file(path: Path, write: Callable[[Path], None], *, private: bool = False) -> None:
+    """Call `write` on a temporary file beside `path`, then rename it into place.
+
+    With `private` the file is for its owner alone, else for whom the user's umask lets.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
@@ -46,6 +49,7 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     try:
         with explaining_full_disk(path.parent):
             write(temporary)
+            temporary.chmod(0o600 if private else 0o666 & ~_umask())
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -59,8 +63,18 @@ def replace_folder(folder: Path) -> Iterator[Path]:
     try:
         with explaining_full_disk(folder.parent):
             yield temporary
+            # Temporary folders, and what some libraries write, are for their owner alone.
+            temporary.chmod(0o777 & ~_umask())
+            for file in (f for f in temporary.rglob("*") if f.is_file() and not f.is_symlink()):
+                file.chmod(0o666 & ~_umask())
             if folder.exists():
                 shutil.rmtree(folder)
             temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)  # it can be read in no other way
+    os.umask(mask)
+    return mask

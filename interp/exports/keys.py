@@ -123,7 +123,9 @@ def write_key(path: Path, key: Key) -> None:
     facts = {"locked": key.locked, "original": key.original, "head": key.head, "axes": axes}
     text = json.dumps(facts, sort_keys=True)
     metadata = {"format": FORMAT, "key": text, "sha256": tensors_sha256(tensors, text)}
-    replace_file(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+    replace_file(
+        path, lambda temporary: save_file(tensors, temporary, metadata=metadata), private=True
+    )
 
 
 def read_key(path: Path) -> Key:

@@ -1,5 +1,6 @@
 """A locked model comes back bit for bit, with its own key alone, and holds nothing of that key."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -270,6 +271,17 @@ def test_the_model_itself_is_as_before(tmp_path) -> None:
     lock(model, made_up(), tmp_path / "L", tmp_path / "K.safetensors")
     after = plain_model(model).state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_the_key_is_for_its_owner_alone_and_the_folder_for_others_too(tmp_path) -> None:
+    mask = os.umask(0o022)
+    try:
+        lock(tiny(), made_up(), tmp_path / "L", tmp_path / "K.safetensors")
+    finally:
+        os.umask(mask)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"L": 0o755, "K.safetensors": 0o600}
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "L").iterdir()} == {0o644}
 
 
 def test_gemma_is_refused_and_leaves_nothing(tmp_path) -> None:
