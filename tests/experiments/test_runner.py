@@ -65,6 +65,7 @@ def test_a_run_is_saved_with_its_provenance(bench, make_plan) -> None:
         "criterion": "Supported if the mean norm is above 0.5, else rejected.",
         "criterion_sha256": provenance.sha256_of(saved.run.claims[0]["criterion"]),
         "criterion_revision": "first",
+        "number": "",
         "estimates": ["norm.mean"],
         "verdict": "supported",
     }
