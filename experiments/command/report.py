@@ -262,24 +262,26 @@ def _relative(path: Path, base: Path) -> str:
 def verdict_table(root: Path, preset: str, model: str | None, folder: Path = FOLDER) -> Table:
     """Verdicts of a preset beside the committed full ones of the same model."""
     title = f"Verdicts: {preset} beside the committed {COMMITTED_PRESET} results"
-    table = Table(title=title, caption=MARKED)
-    for column in ("claim", "model", preset, f"committed {COMMITTED_PRESET}"):
-        table.add_column(column, overflow="fold")
-    table.add_column("how often it is right", overflow="fold")
-    table.add_column(f"decided by ({preset})", overflow="fold")
+    caption = f"{MARKED}; right: how often planted worlds are called supported where it is true, "
+    table = Table(title=title, caption=f"{caption}and where it is false", expand=True)
+    table.add_column("claim", overflow="fold", ratio=5)
+    for column in ("model", preset, f"committed {COMMITTED_PRESET}"):
+        table.add_column(column, overflow="fold", ratio=2)
+    table.add_column(f"what it turns on ({preset})", overflow="fold", ratio=5)
+    table.add_column("right", overflow="fold", ratio=2)
     for experiment in experiments_in(folder):
         right = calibrations(root, [experiment])
         for row in summaries(root, preset, model, experiment.name):
             earlier = committed(root / COMMITTED_PRESET / row.model / row.experiment)
             for claim in row.claims:
-                key = claim["key"]
+                key, number = claim["key"], row.deciding(claim["key"])[0]
                 table.add_row(
                     f"{key} {_flat(claim['statement'])}",
                     row.title,
                     _coloured(row, key, experiment),
                     _coloured(earlier, key, experiment) or "none",
-                    str(right.get(key, "not known")),
-                    "\n".join(f"{e.name} {e}" for e in row.deciding(key)[:2]),
+                    f"{claim.get('number') or number.name}: {number}",
+                    right[key].short if key in right else "not known",
                 )
     return table
 

@@ -226,7 +226,7 @@ def test_reproduced_verdicts_stand_beside_the_committed(root, experiments_folder
     first, second = (line for line in printed if "91" in line and "│" in line)
     assert first.index("~ inconclusive") < first.index("✓ supported")
     assert second.index("✗ rejected") < second.index("none")
-    assert SHOWN in first
+    assert SHOWN.replace("norm.mean", "norm.mean:") in first
     assert f"{folder}: profile" in printed
 
 
