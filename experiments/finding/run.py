@@ -11,8 +11,8 @@ from experiments.lab.estimate import Estimate, number
 from experiments.lab.lab import Lab
 from experiments.lab.reextraction import reextracted
 from experiments.lab.results import Result
-from experiments.lab.selection import search_p
-from interp.behaviours import behaviour as behaviour_of
+from experiments.lab.scale import mean_differences
+from experiments.lab.selection import candidate_sites, search_p
 from interp.effects import two_level_bootstrap
 
 from . import measure
@@ -23,11 +23,11 @@ REAL = "real"  # in place of a null family: the direction, then re-extractions o
 
 def run(config: Config, lab: Lab) -> Result:
     """Choose a direction on validation prompts, hold it against random ones on test prompts."""
-    behaviour = behaviour_of(config.behaviour)
+    behaviour = lab.behaviour(config.behaviour)
     validation, test = (
         measure.scale_of(lab, behaviour, config, name) for name in ("validation", "test")
     )
-    sources = measure.sources(lab, config)
+    sources = mean_differences(lab, candidate_sites(lab, config.n_sites or None), config.n_train)
     candidates = measure.candidates(validation, sources)
     source = sources[int(candidates.chosen.idxmax())]
     nulls = lab.nulls(source, config.n_nulls, "finding.nulls")

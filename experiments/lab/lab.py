@@ -19,6 +19,7 @@ from experiments.lab.progress import ProgressLog, Silent
 from interp import nulls
 from interp.activations import capture
 from interp.agreement import in_float32
+from interp.behaviours import Behaviour, behaviour
 from interp.data.prompt_sets import ContrastSet, TextSet
 from interp.data.sets import load_set
 from interp.data.splits import Splits, split
@@ -111,6 +112,21 @@ class Lab:
         bench = copy.copy(self)
         bench._cells = cells
         bench._directions = {}
+        return bench
+
+    def behaviour(self, name: str) -> Behaviour:
+        """A behaviour, registered or of a file (`interp.behaviours.behaviour`)."""
+        return behaviour(name)
+
+    def on(self, behaviour: Behaviour) -> Lab:
+        """The same bench and cells with the prompts of another behaviour, put in its style.
+
+        Cells are shared: their keys have to name the behaviour.
+        """
+        bench = copy.copy(self)
+        bench._contrast, bench.style = behaviour.contrast, behaviour.style
+        bench._splits = Lazy(lambda: split(behaviour.contrast, self.seed))
+        bench._captured, bench._tokens = {}, {}
         return bench
 
     @property
