@@ -17,9 +17,9 @@ import pandas as pd
 
 from experiments.harness.paths import RESULTS_VARIABLE
 from experiments.harness.registry import FOLDER, find_experiment
-from experiments.harness.run import Request, request
+from experiments.harness.run import Request, request, style_of
 from experiments.lab.config import changed_note
-from experiments.lab.results import Result
+from experiments.lab.results import Result, words_for
 from interp.errors import ExperimentError, nearest
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def show(
     if RESULTS_VARIABLE in os.environ:
         options["out"] = None
     presets = SHOWN_FIRST if preset is None else (preset,)
-    asked = [request(number, model, one, style or "template", **options) for one in presets]
+    asked = [request(number, model, one, style, **options) for one in presets]
     for one in asked:
         found = None if force else one.saved(any_style=style is None)
         if found is not None:
@@ -87,7 +87,7 @@ def _say_run(asked: Sequence[Request]) -> None:
     ]
     print(  # noqa: T201
         f"{asked[-1].experiment.name}: running {options.preset} on {options.model}, style "
-        f"{options.style}, which takes {DURATIONS[options.preset]}{''.join(others)}",
+        f"{style_of(options)}, which takes {DURATIONS[options.preset]}{''.join(others)}",
         flush=True,
     )
 
@@ -103,6 +103,7 @@ def about(result: Result) -> Markdown:
         else ""
     )
     where = f"{run.model['name']}, `{run.preset}` preset{changed_note(run.changed)}"
+    where = "; ".join(filter(None, (where, words_for(run.behaviour))))
     claims = [
         f"> {claim['notes']}\n\n**{claim['key']}.** {claim['statement']} "
         f"**{result.verdicts[claim['key']].capitalize()}.**\n\n<details><summary>What decides, "

@@ -66,21 +66,26 @@ class RefusalReadout:
 
 
 def opening_tokens(model: LoadedModel) -> tuple[list[list[int]], list[list[int]]]:
-    """Token ids of the refusal openings and of the compliance openings.
+    """Token ids of the refusal openings and of the compliance openings (`exclusive_tokens`)."""
+    ids = exclusive_tokens(model, [*REFUSAL_OPENINGS, *COMPLIANCE_OPENINGS])
+    return ids[: len(REFUSAL_OPENINGS)], ids[len(REFUSAL_OPENINGS) :]
 
-    Raises PromptError where one begins with another in this tokenizer: the two events would not
-    exclude each other, and their probabilities could not be added.
+
+def exclusive_tokens(model: LoadedModel, openings: Sequence[str]) -> list[list[int]]:
+    """Token ids of openings of an answer.
+
+    Raises PromptError where one begins with another in this tokenizer: the events would not exclude
+    each other, and their probabilities could not be added.
     """
-    texts = [*REFUSAL_OPENINGS, *COMPLIANCE_OPENINGS]
-    ids = [model.tokenizer.encode(text, add_special_tokens=False) for text in texts]
+    ids = [model.tokenizer.encode(text, add_special_tokens=False) for text in openings]
     for i, first in enumerate(ids):
         for j, second in enumerate(ids):
             if i != j and second[: len(first)] == first:
                 raise PromptError(
-                    f"With the tokenizer of {model.info.name} the opening {texts[j]!r} begins with "
-                    f"{texts[i]!r}; openings have to exclude each other. Change one of the two."
+                    f"With the tokenizer of {model.info.name} the opening {openings[j]!r} begins "
+                    f"with {openings[i]!r}; openings have to exclude each other. Change one."
                 )
-    return ids[: len(REFUSAL_OPENINGS)], ids[len(REFUSAL_OPENINGS) :]
+    return ids
 
 
 def openings_score(

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from scipy.optimize import isotonic_regression
 
 from experiments.lab.estimate import Estimate
+from experiments.lab.meter import SHOWING
 from experiments.lab.selection import Selection, found_estimate, gate_estimates
 from interp import stats
 from interp.effects import newcombe_excess
@@ -29,7 +30,7 @@ def selection_estimates(selection: Selection, coefficient: float) -> list[Estima
 def rate_estimates(answers: pd.DataFrame) -> Iterator[Estimate]:
     """Refusal rates, and what 05a, 05b and 05d ask of them."""
     refused = {
-        f"{on}.{condition}": (part.answer == "refused").to_numpy(bool)
+        f"{on}.{condition}": part.answer.isin(SHOWING).to_numpy(bool)
         for (on, condition), part in answers.groupby(["set", "condition"], sort=False)  # type: ignore[misc]
     }
     for name, values in refused.items():

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pandas as pd
 
 from experiments.lab.lab import Lab
-from experiments.lab.meter import BASE, Edit, Meter, share
+from experiments.lab.meter import BASE, SHOWING, Edit, Meter, share
 from experiments.lab.passages import Passages
 from experiments.lab.reextraction import reextracted
 from experiments.lab.rules import MIN_PAIRS
@@ -37,8 +37,8 @@ def meter_for(config: Config, lab: Lab, selection: Selection) -> Meter:
     sets["validation/harmless"] = selection.prompts.validation[1]
     passages = Passages(lab.model, drawn("text", lab.text, config.n_text), TEXT_TOKENS)
     meter = Meter(lab, sets, passages, config.answer_tokens)
-    answers = zip(sets["harmless"], meter.answers("harmless"), strict=True)
-    accepted = tuple(prompt for prompt, answer in answers if answer != "refused")
+    shown = zip(sets["harmless"], meter.shown("harmless"), strict=True)
+    accepted = tuple(prompt for prompt, refused in shown if not refused)
     chosen = accepted if len(accepted) >= MIN_PAIRS else sets["harmless"]
     first = slice(config.n_scored)
     scored = {HARMFUL: sets["harmful"][first], HARMLESS: chosen[first], ACCEPTED: chosen}
@@ -53,8 +53,9 @@ def adding(direction: Direction, coefficient: float, name: str = "added") -> Edi
 def coefficient_rates(meter: Meter, direction: Direction) -> pd.DataFrame:
     """Shares of refused and incoherent answers to harmless validation prompts, by coefficient."""
     answers = [meter.answers("validation/harmless", adding(direction, c)) for c in COEFFICIENTS]
-    classes = {c: [share(found, c) for found in answers] for c in ("refused", "incoherent")}
-    return pd.DataFrame({"coefficient": COEFFICIENTS, **classes, "n": len(answers[0])})
+    kinds = {"refused": SHOWING, "incoherent": {"incoherent"}}
+    shares = {k: [share(found, classes) for found in answers] for k, classes in kinds.items()}
+    return pd.DataFrame({"coefficient": COEFFICIENTS, **shares, "n": len(answers[0])})
 
 
 def choose_coefficient(rates: pd.DataFrame) -> float:
@@ -105,12 +106,12 @@ def scored(
     plan = [(name, 0, edit) for name, edit in removals.items()]
     plan += [(f, i, Edit(f"ablated/{f}/{i}", (one.ablate(),))) for f, i, one in drawn]
     found = {}
-    base = meter.scores(HARMFUL).odds
+    base = meter.scores(HARMFUL)
     for family, draw, edit in lab.progress(plan, "random directions"):
-        found["fall", family, draw] = base - meter.scores(HARMFUL, edit).odds
+        found["fall", family, draw] = base - meter.scores(HARMFUL, edit)
         if family in ("ablated", AGAIN, "covariance_matched"):
             found["kl", family, draw] = meter.kl(ACCEPTED, edit)
-    found |= {("odds", *key): meter.scores(HARMLESS, edit).odds for key, edit in pushes.items()}
+    found |= {("odds", *key): meter.scores(HARMLESS, edit) for key, edit in pushes.items()}
     rows = [(*key, row, x) for key, values in found.items() for row, x in enumerate(values)]
     return pd.DataFrame(rows, columns=["measure", "family", "draw", "prompt", "value"])
 

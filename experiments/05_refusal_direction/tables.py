@@ -44,7 +44,7 @@ def dose_table(meter: Meter, pushes: Pushes, ablated: Edit) -> pd.DataFrame:
     rows = []
     for operator, dose, on, edit in [*plan, ("remove", 1.0, HARMFUL, ablated)]:
         sign = 1 if operator == "add" else -1
-        mean = bootstrap_mean(sign * (meter.scores(on, edit).odds - meter.scores(on).odds))
+        mean = bootstrap_mean(sign * (meter.scores(on, edit) - meter.scores(on)))
         damage = meter.text(edit)["kl"].mean()
         rows.append((operator, dose, damage, mean.value, mean.low, mean.high, mean.n))
     return pd.DataFrame(rows, columns=["operator", "dose", "damage", "effect", "low", "high", "n"])

@@ -97,12 +97,12 @@ def gate_table(config: Config, lab: Lab, candidates: Sources, prompts: Prompts) 
     """What each direction does everywhere. Columns: layer, effect (nats), taken (share), ..."""
     parts = (part[: config.n_test] for part in prompts.validation)
     meter = Meter(lab, dict(zip((HARMFUL, HARMLESS), parts, strict=True)), name="gate")
-    base = meter.scores(HARMFUL).odds.mean()
-    gap = float(base - meter.scores(HARMLESS).odds.mean())
+    base = meter.scores(HARMFUL).mean()
+    gap = float(base - meter.scores(HARMLESS).mean())
 
     def effect(direction: Direction, name: str) -> float:
         edit = Edit.ablating(direction.unit, name)
-        return float(base - meter.scores(HARMFUL, edit).odds.mean())
+        return float(base - meter.scores(HARMFUL, edit).mean())
 
     drawn = nulls_in_turn(lab, candidates, GATE_DRAWS, "06.gate")
     named = lab.progress(drawn, "random directions")
@@ -200,13 +200,13 @@ def scored(config: Config, lab: Lab, jobs: Sequence[Job]) -> pd.DataFrame:
         on: [hashlib.sha256(text.encode()).hexdigest()[:10] for text in texts]
         for on, texts in meter.prompts.items()
     }
-    found = {("base", -1, -1, REAL, 0, on, nan): meter.scores(on).odds for on in ids}
+    found = {("base", -1, -1, REAL, 0, on, nan): meter.scores(on) for on in ids}
     for job in lab.progress(jobs, "directions at layers"):
         edit, on = job.edit(lab), HARMLESS if job.norm else HARMFUL
         breaks = job.family != REAL and (job.norm or job.kind == RIVALLED[0])
         kl = float(meter.kl(HARMLESS, edit).mean()) if breaks else nan
         key = job.kind, job.source, job.target, job.family, job.draw, on, kl
-        found[key] = meter.scores(on, edit).odds
+        found[key] = meter.scores(on, edit)
     rows = [(*x, i, ids[x[5]][i], odds) for x, part in found.items() for i, odds in enumerate(part)]
     names = ["kind", "source", "target", "family", "draw", "prompts", "kl", "prompt", "id", "odds"]
     return pd.DataFrame(rows, columns=names)

@@ -11,6 +11,7 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from experiments.lab.estimate import Estimate
+from experiments.lab.meter import SHOWING
 from experiments.lab.steps import Odds, odds_of
 from interp.effects import two_level_bootstrap as over
 from interp.stats import wilson
@@ -61,7 +62,7 @@ def adding_estimates(scores: pd.DataFrame, answers: pd.DataFrame) -> Iterator[Es
     yield Estimate.of("adding.difference", over(apart, both, base))
     yield Estimate.of("adding.range", over(dose_range, both, base), unit="nats")
     for (on, family, dose), part in answers.groupby(["set", "family", "dose"], sort=False):  # type: ignore[misc]
-        rate = wilson(int((part.answer == "refused").sum()), len(part))
+        rate = wilson(int(part.answer.isin(SHOWING).sum()), len(part))
         yield Estimate.of(f"refusal_rate.{on}.{family}.{dose:g}", rate)
 
 

@@ -104,7 +104,8 @@ def competition_steps(
     longer = sparing(source, planes.ScaleState(protocol.LONGER))
     yield Step("competition", "alone", 0, protocol.LONGER, longer)
     length = protocol.COMPETITOR * sources.median_norm(refusal)
-    for i, name in enumerate(OTHERS[: config.n_others]):
+    others = [name for name in OTHERS if name != lab.studied.name]
+    for i, name in enumerate(others[: config.n_others]):
         other = length * sources.other_vector(lab, name, refusal)
         for draw, vector in ((2 * i, other), (2 * i + 1, -other)):
             step = Step("competition", "added", draw, 1.0, sparing(refusal, Add(vector)))

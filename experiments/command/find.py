@@ -83,20 +83,17 @@ def measure(options: FindOptions, config: protocol.Config, progress: ProgressLog
     from interp.assets.folders import identity
     from interp.behaviours import behaviour
 
-    found = behaviour(config.behaviour)
-    # By a name of its own: the prompts are framed, and the sha256 holds the openings too.
-    contrast = dataclasses.replace(
-        found.contrast, name=f"{found.name} as asked", sha256=found.sha256
-    )
+    source = tested_on_itself(behaviour(config.behaviour))
+    found = source.behaviour
     name = options.model or default_model(options.preset)
     sha256 = identity(name)
-    label = model_label(name, lambda _: sha256, None, TINY)
+    label = model_label(name, lambda _: sha256, tiny=TINY)
     folder = options.out or results_root() / "found" / label / found.name
     check_writable(folder.parent)
     plan = Plan(EXPERIMENT, config, options.preset, folder)
     announce([plan], name, [], progress.say)
     bench = ModelBench(
-        model=name, sha256=sha256, source=tested_on_itself(contrast), preset=options.preset,
+        model=name, sha256=sha256, source=source, preset=options.preset,
         style=options.style or found.style, dtype=options.dtype, device=options.device,
         progress=progress,
     )  # fmt: skip

@@ -9,7 +9,6 @@ from experiments.lab.lab import Lab
 from experiments.lab.passages import Passages
 from experiments.lab.scale import Scale, Scores
 from experiments.lab.selection import Source
-from interp.behaviours import Behaviour
 from interp.directions import Direction
 from interp.sites import Site
 
@@ -18,19 +17,19 @@ from .protocol import BREAKING, COEFFICIENTS, NEAR_BEST, Config
 TEXT_TOKENS = 32
 
 
-def scale_of(lab: Lab, behaviour: Behaviour, config: Config, name: str) -> Scale:
+def scale_of(lab: Lab, config: Config, name: str) -> Scale:
     """The first prompts of a split ("validation" or "test"), and passages of text."""
     n = {"validation": config.n_validation, "test": config.n_test}[name]
     texts = lab.text
     drawn = lab.rng("finding.text").permutation(len(texts))[: config.n_text]
     passages = Passages(lab.model, tuple(texts[int(i)] for i in drawn), TEXT_TOKENS)
-    return Scale.of(lab, behaviour, name, n, passages)
+    return Scale.of(lab, name, n, passages)
 
 
 def candidates(scale: Scale, found: Sequence[Source]) -> pd.DataFrame:
     """Scores of every candidate. Columns: site, depth, removed, brought, effect, kl, chosen."""
     rows = []
-    for source in scale.lab.progress(found, "scoring candidate directions"):
+    for source in scale.meter.lab.progress(found, "scoring candidate directions"):
         direction, site = source.direction, str(source.direction.site)
         removed = float(scale.removed(site, direction).mean())
         brought = float(scale.brought(site, direction).mean())
@@ -49,9 +48,9 @@ def effects(
 ) -> pd.DataFrame:
     """Effect of directions, per prompt. Columns: family, draw, edit, prompt (id), value."""
     parts = []
-    for family, draw, one in scale.lab.progress(directions, what):
+    for family, draw, one in scale.meter.lab.progress(directions, what):
         for edit, side, values in _both(scale, f"{family}/{draw}", one):
-            ids = [_id(text) for text in getattr(scale.prompts, side)]
+            ids = [_id(text) for text in scale.meter.prompts[side]]
             parts.append(
                 pd.DataFrame(
                     {"family": family, "draw": draw, "edit": edit, "prompt": ids, "value": values}
@@ -74,9 +73,9 @@ def doses(scale: Scale, direction: Direction) -> pd.DataFrame:
 
     Columns: coefficient, score (mean, nats), kl (nats per token of text).
     """
-    base = float(scale.scores("negative", "base").mean())
+    base = float(scale.scores("negative").mean())
     rows = [(0.0, base, 0.0)]
-    for c in scale.lab.progress(COEFFICIENTS, "doses"):
+    for c in scale.meter.lab.progress(COEFFICIENTS, "doses"):
         rise = float(scale.brought("real/0", direction, c).mean())
         rows.append((c, base + rise, scale.damage(f"added/{c:g}", direction.add(c))))
     return pd.DataFrame(sorted(rows), columns=["coefficient", "score", "kl"])

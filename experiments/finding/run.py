@@ -23,10 +23,8 @@ REAL = "real"  # in place of a null family: the direction, then re-extractions o
 
 def run(config: Config, lab: Lab) -> Result:
     """Choose a direction on validation prompts, hold it against random ones on test prompts."""
-    behaviour = lab.behaviour(config.behaviour)
-    validation, test = (
-        measure.scale_of(lab, behaviour, config, name) for name in ("validation", "test")
-    )
+    behaviour = lab.studied
+    validation, test = (measure.scale_of(lab, config, name) for name in ("validation", "test"))
     sources = mean_differences(lab, candidate_sites(lab, config.n_sites or None), config.n_train)
     candidates = measure.candidates(validation, sources)
     source = sources[int(candidates.chosen.idxmax())]
@@ -36,7 +34,8 @@ def run(config: Config, lab: Lab) -> Result:
     searched = measure.effects(validation, nulls, "random directions, validation")
     effects = measure.effects(test, [*real, *nulls], "effects on test prompts")
     doses = measure.doses(test, source.direction)
-    valid = behaviour.validity(lab.model, test.prompts.positive, test.prompts.negative)
+    prompts = test.meter.prompts
+    valid = behaviour.validity(lab.model, prompts["positive"], prompts["negative"])
     estimates = (
         Estimate.of("score.validity", valid),
         _selection_p(candidates, searched),

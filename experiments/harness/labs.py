@@ -8,8 +8,11 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from experiments.harness.run import REFUSAL
 from experiments.lab.lab import Lab
 from experiments.lab.progress import ProgressLog, Silent
+from interp.behaviours import REGISTERED, Behaviour, refusal_of
+from interp.behaviours import behaviour as behaviour_of
 from interp.data import sets as data
 from interp.data.near_duplicates import (
     near_duplicate_clusters,
@@ -19,7 +22,6 @@ from interp.data.near_duplicates import (
 from interp.data.prompt_files import contrast_from_files
 from interp.data.prompt_sets import ContrastSet, TextSet, text_set
 from interp.data.splits import split
-from interp.errors import DataError
 from interp.prompts import Style
 
 if TYPE_CHECKING:
@@ -30,12 +32,17 @@ CHECKED_PROMPTS = 8  # per class, on which bfloat16 is compared with float32
 
 @dataclass(frozen=True)
 class LabData:
-    """The data sets of a lab; the test sets are functions of the seed, read once, when needed."""
+    """The data of a lab; the test sets are functions of the seed, read once, when needed."""
 
-    contrast: ContrastSet
+    behaviour: Behaviour
     harmful_test: Callable[[int], TextSet]
     harmless_test: Callable[[int], TextSet]
     text: Callable[[], TextSet]
+
+    @property
+    def contrast(self) -> ContrastSet:
+        """The prompts of the behaviour."""
+        return self.behaviour.contrast
 
     def sha256_of(self, name: str, seed: int) -> str | None:
         """sha256 of the set `name` as it reads now; None if there is no such set."""
@@ -53,11 +60,11 @@ class LabData:
 
 def registered_data() -> LabData:
     """Refusal: the matched contrast set; AdvBench and harmless tasks, one prompt per cluster."""
-    contrast = data.contrast_set("refusal")
+    refusal = REGISTERED["refusal"]()
     return LabData(
-        contrast,
-        cache(lambda seed: _unseen(data.advbench(), contrast, seed)),
-        cache(lambda seed: _unseen(data.tasks(), contrast, seed)),
+        refusal,
+        cache(lambda seed: _unseen(data.advbench(), refusal.contrast, seed)),
+        cache(lambda seed: _unseen(data.tasks(), refusal.contrast, seed)),
         cache(data.wikipedia),
     )
 
@@ -69,13 +76,14 @@ def _unseen(texts: TextSet, contrast: ContrastSet, seed: int) -> TextSet:
     return replace(one_per_cluster(new, seed), name=f"{texts.name} test")
 
 
-def custom_data(positive: Path, negative: Path, name_of_field: str | None = None) -> LabData:
-    """A contrast set from the user's files; it is tested on its own test split."""
-    return tested_on_itself(contrast_from_files(positive, negative, name_of_field))
-
-
-def tested_on_itself(contrast: ContrastSet) -> LabData:
-    """A contrast set whose own test split has the test prompts."""
+def tested_on_itself(behaviour: Behaviour) -> LabData:
+    """A behaviour whose own test split has the test prompts."""
+    contrast = behaviour.contrast
+    if behaviour.classify is None:
+        # By a name of its own: prompts may be framed, and the sha256 holds what they are scored by.
+        name = f"{behaviour.name} as asked"
+        contrast = replace(contrast, name=name, sha256=behaviour.sha256)
+        behaviour = replace(behaviour, contrast=contrast)
 
     def test(side: str, seed: int) -> TextSet:
         texts = getattr(split(contrast, seed).test, side)
@@ -83,7 +91,7 @@ def tested_on_itself(contrast: ContrastSet) -> LabData:
         return text_set(f"{contrast.name} test {side}", texts, contrast.licence, clusters)
 
     return LabData(
-        contrast,
+        behaviour,
         cache(lambda seed: test("positive", seed)),
         cache(lambda seed: test("negative", seed)),
         cache(data.wikipedia),
@@ -91,14 +99,20 @@ def tested_on_itself(contrast: ContrastSet) -> LabData:
 
 
 def load_data(
-    positive: Path | None = None, negative: Path | None = None, name_of_field: str | None = None
+    behaviour: str = REFUSAL,
+    positive: Path | None = None,
+    negative: Path | None = None,
+    name_of_field: str | None = None,
 ) -> LabData:
-    """The user's contrast set if its two files are given, else the registered data."""
-    if positive is None and negative is None:
+    """The data of a behaviour, or of refusal on a contrast set from the user's files.
+
+    Refusal has registered test prompts; whatever else is tested on its own test split.
+    """
+    if positive is not None and negative is not None:
+        return tested_on_itself(refusal_of(contrast_from_files(positive, negative, name_of_field)))
+    if behaviour == REFUSAL:
         return registered_data()
-    if positive is None or negative is None:
-        raise DataError("Your own contrast set needs both --positive FILE and --negative FILE.")
-    return custom_data(positive, negative, name_of_field)
+    return tested_on_itself(behaviour_of(behaviour))
 
 
 def build_lab(
@@ -113,7 +127,7 @@ def build_lab(
     """A lab on a loaded model."""
     return Lab(
         model=model,
-        contrast=source.contrast,
+        studied=replace(source.behaviour, style=style),
         harmful_test=lambda: source.harmful_test(seed),
         harmless_test=lambda: source.harmless_test(seed),
         text=source.text,

@@ -51,13 +51,11 @@ def saved_label(results: Path, name: str) -> str:
     return model_label(name, identity)
 
 
-def model_label(
-    name: str, identity: Callable[[str], str], positive: Path | None = None, tiny: str = ""
-) -> str:
+def model_label(name: str, identity: Callable[[str], str], own: str = "", tiny: str = "") -> str:
     """Folder name of a model: its registered name, its hub id, or its file name and hash.
 
-    A contrast set of the user's own adds the name of its positive file, so that nothing measured on
-    other prompts is replaced.
+    `own` names prompts of the user's own, or another behaviour: nothing measured on others is
+    replaced.
     """
     path = Path(name).expanduser()
     if name in models() or name == tiny:
@@ -66,5 +64,4 @@ def model_label(
         label = f"{path.resolve().stem}-{identity(name)[:8]}"
     else:
         label = name.replace("/", "--")
-    own = f"-{positive.stem}" if positive is not None else ""
-    return re.sub(r"[^\w.-]+", "-", label + own)
+    return re.sub(r"[^\w.-]+", "-", "-".join(filter(None, (label, own))))

@@ -22,6 +22,7 @@ from interp.assets.registry import models
 from interp.errors import ExperimentError, ModelError, nearest
 
 if TYPE_CHECKING:
+    from experiments.harness.labs import LabData
     from experiments.harness.runner import Outcome, Plan
     from experiments.lab.progress import ProgressLog
     from experiments.lab.results import Result
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     Model = str | os.PathLike[str] | LoadedModel
 
+REFUSAL = "refusal"  # the behaviour that is studied unless another is named
 Style = Literal["template", "none", "newline"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -57,14 +59,19 @@ class RunOptions:
     qwen2.5-coder-0.5b, and tiny-random for the smoke preset."""
     preset: Literal["smoke", "quick", "full"] = "quick"
     """smoke: random weights, seconds. quick: minutes. full: all prompts, all layers."""
+    behaviour: Annotated[str, tyro.conf.arg(metavar="NAME|FILE")] = REFUSAL
+    """A registered behaviour (interp find --help names them), or a .yaml file of your own. What the
+    texts call refused is then an answer whose score is above 0, and harmful a prompt that shows it.
+    """
     positive: File = None
-    """Prompts that show the behaviour, instead of the registered: .jsonl, .json, .csv or .txt."""
+    """Prompts that should be refused, instead of the registered: .jsonl, .json, .csv or .txt."""
     negative: File = None
-    """Prompts that do not show it; goes with --positive."""
+    """Prompts that should not be refused; goes with --positive."""
     field: Name = None
     """Name of the text field in those files, if it is not instruction, prompt or text."""
-    style: Style = "template"
-    """How a prompt is put to the model: its chat template, as it is, or with a newline after it."""
+    style: Annotated[Style | None, shown_as("STYLE")] = None
+    """How a prompt is put to the model: template, none (as it is) or newline (after it). If not
+    given, as the behaviour says: refusal in the model's chat template."""
     device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
     dtype: Dtype = "auto"
@@ -98,9 +105,38 @@ def check_choices(given: Mapping[str, str | None]) -> None:
 
 
 def check_options(options: RunOptions) -> None:
-    """Raise ExperimentError for one file of prompts without the other."""
+    """Raise ExperimentError for one file of prompts without the other, or for too many of them."""
     if (options.positive is None) != (options.negative is None):
         raise ExperimentError("Give both --positive FILE and --negative FILE, or neither.")
+    if options.positive is not None and options.behaviour != REFUSAL:
+        raise ExperimentError(
+            f"--behaviour {options.behaviour} has prompts of its own; answers to --positive and "
+            "--negative are scored as refusals. For prompts and a score of your own, name both in "
+            "a .yaml file: `interp find --help` shows one."
+        )
+
+
+def own_label(options: RunOptions) -> str:
+    """What results of another behaviour, or of prompts of one's own, are filed under."""
+    if options.positive is not None:
+        return options.positive.stem
+    return "" if options.behaviour == REFUSAL else Path(options.behaviour).stem
+
+
+def data_of(options: RunOptions) -> LabData:
+    """The prompts and the behaviour that are asked for."""
+    from experiments.harness.labs import load_data
+
+    return load_data(options.behaviour, options.positive, options.negative, options.field)
+
+
+def style_of(options: RunOptions) -> Style:
+    """The style that is asked for, else the behaviour's own."""
+    if options.style is not None or options.behaviour == REFUSAL:
+        return options.style or "template"
+    from interp.behaviours import behaviour
+
+    return behaviour(options.behaviour).style
 
 
 def run_experiments(
@@ -114,7 +150,7 @@ def run_experiments(
 
     The model is `loaded` if that is given; `options.model` then names it.
     """
-    from experiments.harness.labs import ModelBench, load_data
+    from experiments.harness.labs import ModelBench
     from experiments.harness.runner import run_plans
     from experiments.harness.saving import check_writable
     from interp.assets.folders import identity
@@ -123,15 +159,15 @@ def run_experiments(
     check_writable(root)
     name = options.model or default_model(options.preset)
     sha256 = identity(name) if loaded is None else loaded.sha256
-    label = model_label(name, lambda _: sha256, options.positive, TINY)
+    label = model_label(name, lambda _: sha256, own_label(options), TINY)
     plans = make_plans(experiments, options, config, root, label)
     announce(plans, name, [root, results_root()], progress.say)
     bench = ModelBench(
         model=name,
         sha256=sha256,
-        source=load_data(options.positive, options.negative, options.field),
+        source=data_of(options),
         preset=options.preset,
-        style=options.style,
+        style=style_of(options),
         dtype=options.dtype,
         device=options.device,
         progress=progress,
@@ -183,7 +219,7 @@ def run(
     number: str,
     model: Model | None = None,
     preset: str = "quick",
-    style: str = "template",
+    style: str | None = None,
     *,
     force: bool = False,
     progress: bool = True,
@@ -196,10 +232,11 @@ def run(
     weights, or they were changed since they were loaded, the experiment is always measured, and
     the result is kept only if `out` says where.
 
-    The options are those of the command: `positive` and `negative` (files of prompts), `field`,
-    `out`, and every setting of the experiment (`n_train=40`, `seed=1`). With `progress` it is
-    shown on stderr how far the run is. Raises InterpError: ExperimentError for an unknown
-    experiment, preset, style or setting, and for an experiment that fails.
+    The options are those of the command: `behaviour` (a name or a .yaml file), `positive` and
+    `negative` (files of prompts), `field`, `out`, and every setting of the experiment
+    (`n_train=40`, `seed=1`). With `progress` it is shown on stderr how far the run is. Raises
+    InterpError: ExperimentError for an unknown experiment, preset, style or setting, and for an
+    experiment that fails.
     """
     return request(number, model, preset, style, **options).run(force, progress)
 
@@ -228,7 +265,7 @@ class Request:
         from interp.assets.folders import identity
 
         options = self.options
-        label = model_label(str(options.model), identity, options.positive, TINY)
+        label = model_label(str(options.model), identity, own_label(options), TINY)
         root = results_root(options.out)
         (plan,) = make_plans([self.experiment], options, self.config, root, label)
         return plan.folder
@@ -256,19 +293,16 @@ class Request:
         content = saved(self.folder) if self.identified else {}
         fits = (
             content
-            and (any_style or content["style"] == self.options.style)
+            and (any_style or content["style"] == style_of(self.options))
             and (not self.given or content["config"] == finite(settings(self.config)))
             and self._is_of_these_prompts(content)
         )
         return load_result(self.folder) if fits else None
 
     def _is_of_these_prompts(self, content: Mapping[str, Any]) -> bool:
-        options = self.options
-        if options.positive is None:
+        if not own_label(self.options):
             return True
-        from interp.data.prompt_files import contrast_from_files
-
-        contrast = contrast_from_files(options.positive, options.negative, options.field)
+        contrast = data_of(self.options).contrast
         return contrast.sha256 in [entry["sha256"] for entry in content["data"]]
 
 
@@ -276,8 +310,9 @@ def request(
     number: str,
     model: Model | None,
     preset: str,
-    style: str,
+    style: str | None,
     *,
+    behaviour: str | Path = REFUSAL,
     positive: str | Path | None = None,
     negative: str | Path | None = None,
     field: str | None = None,
@@ -293,6 +328,7 @@ def request(
     options = RunOptions(
         model=name,
         preset=preset,  # type: ignore[arg-type]
+        behaviour=str(behaviour),
         positive=None if positive is None else Path(positive),
         negative=None if negative is None else Path(negative),
         field=field,

@@ -22,7 +22,7 @@ from experiments.harness.summaries import committed
 from experiments.lab.cells import FileCells
 from experiments.lab.config import ExperimentConfig, changed, settings
 from experiments.lab.lab import Lab
-from experiments.lab.results import Result, RunInfo
+from experiments.lab.results import Result, RunInfo, words_for
 from interp.directions import save_directions
 from interp.errors import ExperimentError, InterpError
 from interp.plots.style import save_figure
@@ -122,7 +122,8 @@ def run_plan(plan: Plan, bench: Bench, fingerprint: str, *, fresh: bool = False)
             lab = bench.lab(plan.config.seed).for_experiment(cells)
             measured = plan.experiment.run(plan.config, lab)
             run = run_info(plan, lab, fingerprint, cells.seconds())
-            whole = replace(measured, run=run, directions=lab.directions)
+            said = ". ".join(filter(None, (words_for(run.behaviour), measured.observation)))
+            whole = replace(measured, run=run, directions=lab.directions, observation=said)
             result = save(judged(whole, plan), plan)
     except Timeout as error:
         raise ExperimentError(
@@ -186,6 +187,7 @@ def run_info(plan: Plan, lab: Lab, fingerprint: str, seconds: float) -> RunInfo:
         drawing=plan.experiment.code(drawing=True),
         changed=changed(plan.config, plan.experiment.preset(plan.preset)),
         code=plan.experiment.code(drawing=False),
+        behaviour=lab.studied.name,
     )
 
 

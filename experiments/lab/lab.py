@@ -19,12 +19,12 @@ from experiments.lab.progress import ProgressLog, Silent
 from interp import nulls
 from interp.activations import capture
 from interp.agreement import in_float32
-from interp.behaviours import Behaviour, behaviour
+from interp.behaviours import Behaviour, behaviour, refusal_of
 from interp.data.prompt_sets import ContrastSet, TextSet
 from interp.data.sets import load_set
 from interp.data.splits import Splits, split
 from interp.directions import Direction
-from interp.errors import is_out_of_memory
+from interp.errors import ExperimentError, is_out_of_memory
 from interp.prompts import Style, Tokens, positions, tokenise
 from interp.sites import Site
 from interp.untrained import untrained
@@ -72,6 +72,8 @@ class Lazy(Generic[T]):
 class Lab:
     """The model, the data in one prompt style, and what has been captured so far.
 
+    `studied` is the behaviour that is measured; given its `contrast` set alone, it is refusal.
+
     Data sets given as functions are fetched when an experiment first reads them. Reading
     `contrast`, `splits`, `harmful_test`, `harmless_test` or `text` records the set for result.json.
     """
@@ -80,7 +82,8 @@ class Lab:
         self,
         *,
         model: LoadedModel,
-        contrast: ContrastSet,
+        contrast: ContrastSet | None = None,
+        studied: Behaviour | None = None,
         harmful_test: TextSet | Callable[[], TextSet],
         harmless_test: TextSet | Callable[[], TextSet],
         text: TextSet | Callable[[], TextSet],
@@ -94,8 +97,7 @@ class Lab:
         self.style: Style = style
         self.seed = seed
         self.preset = preset
-        self._contrast = contrast
-        self._splits = Lazy(lambda: split(contrast, seed))
+        self._study(_behaviour_of(contrast, studied))
         self._harmful = Lazy(harmful_test)
         self._harmless = Lazy(harmless_test)
         self._text = Lazy(text)
@@ -124,10 +126,13 @@ class Lab:
         Cells are shared: their keys have to name the behaviour.
         """
         bench = copy.copy(self)
-        bench._contrast, bench.style = behaviour.contrast, behaviour.style
-        bench._splits = Lazy(lambda: split(behaviour.contrast, self.seed))
-        bench._captured, bench._tokens = {}, {}
+        bench._study(behaviour)
+        bench.style, bench._captured, bench._tokens = behaviour.style, {}, {}
         return bench
+
+    def _study(self, behaviour: Behaviour) -> None:
+        self.studied, self._contrast = behaviour, behaviour.contrast
+        self._splits = Lazy(lambda: split(behaviour.contrast, self.seed))
 
     @property
     def contrast(self) -> ContrastSet:
@@ -293,6 +298,12 @@ class Lab:
     def used(self) -> tuple[DataRecord, ...]:
         """Every recorded data set as {name, sha256, n}."""
         return self._cells.used
+
+
+def _behaviour_of(found: ContrastSet | None, studied: Behaviour | None) -> Behaviour:
+    if (found is None) == (studied is None):
+        raise ExperimentError("A lab needs a contrast set or a behaviour, and not both.")
+    return refusal_of(found) if studied is None else studied  # type: ignore[arg-type]
 
 
 def _key(prompts: Sequence[str]) -> str:

@@ -1,6 +1,10 @@
-"""What edits of a model do: openings scores, odds, answers and damage, each measurement a cell."""
+"""What edits of a model do: scores of the behaviour, answers and damage; each a cell.
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+The behaviour is the lab's: for refusal a score is the refusal odds, in nats, and an answer is
+classified; of any other behaviour an answer shows it where its score is above 0.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -16,12 +20,13 @@ from interp.generation import answers, generate
 from interp.interventions import Add, Placement, ablate
 from interp.predict import continuation_kl, readout
 from interp.prompts import Tokens
-from interp.scores import RefusalReadout, classify, kl_divergence, log_odds, refusal_scores
+from interp.scores import kl_divergence
 from interp.sites import Site
 from interp.weights import orthogonalised
 
 T = TypeVar("T")
 FIRST_WORDS = 8  # of an answer; no more of it is kept
+SHOWING = frozenset({"refused", "shown"})  # classes of answers that show the behaviour
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,19 +62,6 @@ BASE = Edit("base")
 
 
 @dataclass(frozen=True, eq=False)
-class Scores:
-    """Per prompt, in nats: openings score and refusal odds; KL(base || edited) of the next token.
-
-    `kl` is empty unless it was asked for, and so are the `log_odds` of given first tokens.
-    """
-
-    openings: Float[np.ndarray, " sample"]
-    odds: Float[np.ndarray, " sample"]
-    log_odds: Float[np.ndarray, " sample"]
-    kl: Float[np.ndarray, " sample"]
-
-
-@dataclass(frozen=True, eq=False)
 class Meter:
     """Measures edits on named sets of prompts and on passages of text.
 
@@ -86,33 +78,14 @@ class Meter:
     shared: bool = False
     _read: dict[str, Any] = field(default_factory=dict)
 
-    def scores(
-        self, on: str, edit: Edit = BASE, *, kl: bool = False, first_tokens: Sequence[int] = ()
-    ) -> Scores:
-        """Scores of the prompts of one set under an edit, from one pass."""
-        kind = f"scores{'+kl' if kl else ''}{'+log_odds' if first_tokens else ''}"
-        cell = self._cell(kind, on, edit, lambda: self._scores(on, edit, kl, first_tokens))
-        return Scores(**{name: np.array(values, np.float64) for name, values in cell.items()})
+    def scores(self, on: str, edit: Edit = BASE) -> Float[np.ndarray, " sample"]:
+        """Scores of the prompts of one set under an edit, in nats."""
+        return np.array(self._cell("scores", on, edit, lambda: self._scores(on, edit)), np.float64)
 
-    def _scores(
-        self, on: str, edit: Edit, kl: bool, first_tokens: Sequence[int]
-    ) -> dict[str, list[float]]:
-        found = self.base(on) if edit is BASE else self._readout(on, edit)
-        log_probs = found.log_probs
-        return {
-            "openings": found.openings.tolist(),
-            "odds": found.opening_odds.tolist(),
-            "log_odds": log_odds(log_probs, first_tokens).tolist() if first_tokens else [],
-            "kl": kl_divergence(self.base(on).log_probs, log_probs).tolist() if kl else [],
-        }
-
-    def base(self, on: str) -> RefusalReadout:
-        """The unedited model on a set of prompts, read once."""
-        return self._once(f"scores of {on}", lambda: self._readout(on, BASE))
-
-    def _readout(self, on: str, edit: Edit) -> RefusalReadout:
+    def _scores(self, on: str, edit: Edit) -> list[float]:
+        studied, prompts, model = self.lab.studied, self.prompts[on], self.lab.model
         with self.editing(edit):
-            return refusal_scores(self.lab.model, self.tokens(on), edit.placements)
+            return studied.read(model, prompts, self.tokens(on), edit.placements).tolist()
 
     def kl(self, on: str, edit: Edit, base: Edit = BASE) -> Float[np.ndarray, " sample"]:
         """KL(base || edited) of the next token per prompt, in nats, without any scores."""
@@ -130,7 +103,10 @@ class Meter:
             return readout(self.lab.model, self.tokens(on), edit.placements).log_probs
 
     def answers(self, on: str, edit: Edit = BASE) -> list[str]:
-        """Class of the greedy answer to each prompt (`interp.refusal_classifier`)."""
+        """Class of the answer to each prompt, of which SHOWING are those that show the behaviour.
+
+        For refusal that of the greedy answer (`interp.refusal_classifier`).
+        """
         return [answer for answer, _ in self._answered(on, edit)]
 
     def first_words(self, on: str, edit: Edit = BASE) -> list[str]:
@@ -138,17 +114,20 @@ class Meter:
         return [words for _, words in self._answered(on, edit)]
 
     def _answered(self, on: str, edit: Edit) -> list[tuple[str, str]]:
+        if self.lab.studied.classify is None:
+            return [("shown" if x > 0 else "not shown", "") for x in self.scores(on, edit)]
         return self._cell("answers", on, edit, lambda: self._answers(on, edit))
 
     def _answers(self, on: str, edit: Edit) -> list[tuple[str, str]]:
         with self.editing(edit):
             model, tokens, length = self.lab.model, self.tokens(on), self.answer_tokens
             found = answers(model, tokens, edit.placements, max_new_tokens=length)
-        return [(classify(answer), " ".join(answer.split()[:FIRST_WORDS])) for answer in found]
+        class_of = self.lab.studied.classify or str
+        return [(class_of(answer), " ".join(answer.split()[:FIRST_WORDS])) for answer in found]
 
-    def refused(self, on: str, edit: Edit = BASE) -> float:
-        """Share of answers that decline (not: that disclaim, or refuse and then comply)."""
-        return share(self.answers(on, edit), "refused")
+    def shown(self, on: str, edit: Edit = BASE) -> list[bool]:
+        """Whether each answer shows the behaviour; one that also complies does not."""
+        return [answer in SHOWING for answer in self.answers(on, edit)]
 
     def answer_kl(self, on: str, edit: Edit) -> Float[np.ndarray, " sample"]:
         """KL(base || edited) per prompt, averaged over the tokens of the unedited answer, nats."""
@@ -177,8 +156,8 @@ class Meter:
         return {name: getattr(damage, name).tolist() for name in ("kl", "loss", "base_loss")}
 
     def tokens(self, on: str) -> Tokens:
-        """The tokens of a set."""
-        return self.lab.tokens(self.prompts[on])
+        """The tokens of a set, as the model is asked."""
+        return self.lab.tokens(self.lab.studied.asked(self.prompts[on]))
 
     @contextmanager
     def editing(self, edit: Edit) -> Iterator[None]:
@@ -207,6 +186,6 @@ def _placements(edit: Edit) -> Sequence[Placement]:
     return edit.placements
 
 
-def share(classes: Sequence[str], wanted: str) -> float:
-    """Share of answers of one class."""
-    return sum(c == wanted for c in classes) / len(classes)
+def share(classes: Sequence[str], wanted: Collection[str]) -> float:
+    """Share of answers of some classes."""
+    return sum(c in wanted for c in classes) / len(classes)

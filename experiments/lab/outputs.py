@@ -86,12 +86,11 @@ class Outputs:
 
     def odds(self, prompts: Sequence[str], name: str) -> Float[np.ndarray, " sample"]:
         """Refusal odds, nats; the name says which prompts these are."""
-        return Meter(self.lab, {name: tuple(prompts)}).scores(name).odds
+        return Meter(self.lab, {name: tuple(prompts)}).scores(name)
 
     def refused(self, prompts: Sequence[str], name: str) -> Bool[np.ndarray, " sample"]:
-        """Whether the greedy answer declines."""
-        answers = Meter(self.lab, {name: tuple(prompts)}).answers(name)
-        return np.array([answer == "refused" for answer in answers])
+        """Whether the answer shows the behaviour: a greedy one declines, for refusal."""
+        return np.array(Meter(self.lab, {name: tuple(prompts)}).shown(name))
 
 
 def outputs_of(lab: Lab) -> Outputs:

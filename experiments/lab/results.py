@@ -38,6 +38,7 @@ class RunInfo:
     drawing: str = ""  # hash of the code, that which draws the figures included
     changed: Mapping[str, Any] = field(default_factory=dict)  # settings that are not the preset's
     code: str = ""  # hash of the code that measured; older results do not have it
+    behaviour: str = "refusal"  # what was studied; older results are of refusal
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,4 +82,11 @@ def caption(result: Result, *notes: str) -> str:
     """What stands below a figure: model and preset, then the notes."""
     run = result.run
     where = [] if run is None else [f"{run.model['name']}, {run.preset} preset"]
-    return "; ".join([*where, *filter(None, notes)])
+    return "; ".join([*where, *filter(None, (words_for(run.behaviour) if run else "", *notes))])
+
+
+def words_for(behaviour: str) -> str:
+    """How the words of an experiment are to be read where it does not study refusal."""
+    if behaviour == "refusal":
+        return ""
+    return f"{behaviour}: 'harmful' is what shows it, 'refused' an answer that scores above 0"

@@ -1,7 +1,4 @@
-"""What edits do to the score of a behaviour (`interp.behaviours`), each measurement a cell.
-
-`Meter` does so for refusal, with answers and KL beside.
-"""
+"""What a direction does to the behaviour of a lab: what it takes, brings and costs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +8,9 @@ import torch
 from jaxtyping import Float
 
 from experiments.lab.lab import Lab
+from experiments.lab.meter import BASE, Edit, Meter
 from experiments.lab.passages import Passages
 from experiments.lab.selection import Source
-from interp.behaviours import Behaviour
 from interp.data.splits import Split
 from interp.directions import Direction, mean_difference
 from interp.errors import ExperimentError
@@ -26,50 +23,37 @@ Scores = Float[np.ndarray, " sample"]
 
 @dataclass(frozen=True, eq=False)
 class Scale:
-    """Measures one behaviour on the first prompts of one split, and damage on text."""
+    """Effects on prompts of both classes of one split, and damage on text."""
 
-    lab: Lab
-    behaviour: Behaviour
-    split: str  # "train", "validation" or "test"
-    prompts: Split
-    passages: Passages | None = None
+    meter: Meter
 
     @classmethod
-    def of(
-        cls, lab: Lab, behaviour: Behaviour, split: str, n: int, passages: Passages | None = None
-    ) -> "Scale":
-        """A lab on the behaviour's prompts, of which `n` per class are scored at most."""
-        found: Split = getattr(lab.splits, split)
-        first = Split(found.positive[:n], found.negative[:n])
-        return cls(lab, behaviour, split, first, passages)
+    def of(cls, lab: Lab, split: str, n: int, passages: Passages | None = None) -> "Scale":
+        """Of the lab's behaviour, on the first `n` prompts per class of a split at most.
 
-    def scores(self, side: str, name: str, edits: Sequence[Placement] = ()) -> Scores:
+        `split` is "train", "validation" or "test".
+        """
+        found: Split = getattr(lab.splits, split)
+        prompts = {side: getattr(found, side)[:n] for side in SIDES}
+        return cls(Meter(lab, prompts, passages, name=f"{lab.studied.name}/{split}"))
+
+    def scores(self, side: str, name: str = BASE.name, *edits: Placement) -> Scores:
         """Scores of the prompts of one side under an edit, in nats; `name` is the edit's own."""
-        texts = getattr(self.prompts, side)
-        found = self.lab.cell(
-            f"{self.behaviour.name}/{self.split}/{side}/{name}",
-            lambda: self.behaviour.scores(self.lab.model, texts, edits).tolist(),
-        )
-        return np.array(found, np.float64)
+        return self.meter.scores(side, Edit(name, edits) if edits else BASE)
 
     def removed(self, name: str, direction: Direction) -> Scores:
         """What the score of prompts that show the behaviour falls by, ablated everywhere."""
-        edited = self.scores("positive", f"ablated/{name}", [direction.ablate()])
-        return self.scores("positive", "base") - edited
+        edited = self.scores("positive", f"ablated/{name}", direction.ablate())
+        return self.scores("positive") - edited
 
     def brought(self, name: str, direction: Direction, coefficient: float = 1.0) -> Scores:
         """What the score of prompts that do not show it rises by, added at its own site."""
-        edit = f"added/{name}/{coefficient:g}"
-        edited = self.scores("negative", edit, [direction.add(coefficient)])
-        return edited - self.scores("negative", "base")
+        edit = f"added/{name}/{coefficient:g}", direction.add(coefficient)
+        return self.scores("negative", *edit) - self.scores("negative")
 
     def damage(self, name: str, edit: Placement) -> float:
         """KL(base || edited) on ordinary text, in nats per token."""
-        if self.passages is None:
-            raise ExperimentError("This scale was given no passages, so it has no damage on text.")
-        damage = self.passages.damage
-        key = f"{self.behaviour.name}/text/{name}"
-        return float(np.mean(self.lab.cell(key, lambda: damage([edit]).kl.tolist())))
+        return float(self.meter.text(Edit(name, (edit,)))["kl"].mean())
 
 
 def mean_differences(lab: Lab, sites: Sequence[Site], n_train: int) -> list[Source]:

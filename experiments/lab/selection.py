@@ -44,9 +44,7 @@ from experiments.lab.rules import MAX_DEPTH, MAX_KL, MIN_INDUCE, MIN_PAIRS, SIGN
 from experiments.lab.spacing import spaced
 from interp.directions import Direction, mean_difference
 from interp.errors import ExperimentError
-from interp.generation import answers
 from interp.prompts import positions as named_positions
-from interp.scores import classify
 from interp.sites import Site, all_sites
 
 HALF = 0.5  # of the largest effect, which a candidate needs to count
@@ -144,8 +142,8 @@ def answering_prompts(lab: Lab, n_train: int = 96, n_validation: int = 16) -> Pr
     asked = 2 * n_validation
     validation = (splits.validation.positive[:asked], splits.validation.negative[:asked])
     refused = [
-        *lab.shared(f"selection/answers/train/{n_train}", lambda: _refused(lab, train)),
-        *lab.shared(f"selection/answers/validation/{asked}", lambda: _refused(lab, validation)),
+        *_shown(lab, f"train/{n_train}", train),
+        *_shown(lab, f"validation/{asked}", validation),
     ]
     fits = [
         (part if index % 2 == 0 else [not r for r in part]) for index, part in enumerate(refused)
@@ -161,14 +159,11 @@ def answering_prompts(lab: Lab, n_train: int = 96, n_validation: int = 16) -> Pr
     return Prompts(train, (rows[0], rows[1]), (kept[0], kept[1]), filtered, counts[0], counts[1])
 
 
-def _refused(lab: Lab, groups: Sequence[Sequence[str]]) -> list[list[bool]]:
-    """Per group and prompt, whether the greedy answer is a refusal."""
-    prompts = [prompt for group in groups for prompt in group]
-    found = [
-        classify(a) == "refused"
-        for a in answers(lab.model, lab.tokens(prompts), max_new_tokens=ANSWER_TOKENS)
-    ]
-    ends = np.cumsum([len(group) for group in groups]).tolist()
+def _shown(lab: Lab, name: str, groups: Sequence[Sequence[str]]) -> list[list[bool]]:
+    """Per group and prompt, whether the answer shows the behaviour (`Meter.shown`)."""
+    prompts = {name: tuple(prompt for group in groups for prompt in group)}
+    meter = Meter(lab, prompts, answer_tokens=ANSWER_TOKENS, name="selection", shared=True)
+    found, ends = meter.shown(name), np.cumsum([len(group) for group in groups]).tolist()
     return [found[end - len(group) : end] for group, end in zip(groups, ends, strict=True)]
 
 
@@ -274,7 +269,7 @@ def select_direction(
 
 def odds(meter: Meter, on: str, edit: Edit) -> float:
     """Mean refusal odds of a set of prompts under an edit, in nats."""
-    return float(meter.scores(on, edit).odds.mean())
+    return float(meter.scores(on, edit).mean())
 
 
 def scores(meter: Meter, key: Key, direction: Direction) -> dict[str, float]:

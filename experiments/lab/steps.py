@@ -61,7 +61,7 @@ def measured(meter: Meter, steps: Sequence[Step]) -> pd.DataFrame:
         columns = dict(zip(COLUMNS, step.columns, strict=True))
         columns["set"] = np.repeat(CLASSES, len(texts) // 2)
         columns["prompt"] = [hashlib.sha256(text.encode()).hexdigest()[:10] for text in texts]
-        parts.append(pd.DataFrame({**columns, "value": meter.scores(step.on, step.edit).odds}))
+        parts.append(pd.DataFrame({**columns, "value": meter.scores(step.on, step.edit)}))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -2,7 +2,7 @@
 
 from interp.behaviours.behaviour import Behaviour, Question, framed, question_of
 from interp.behaviours.files import behaviour, read_behaviour
-from interp.behaviours.registered import REGISTERED
+from interp.behaviours.registered import REGISTERED, refusal_of
 
 __all__ = [
     "REGISTERED",
@@ -12,4 +12,5 @@ __all__ = [
     "framed",
     "question_of",
     "read_behaviour",
+    "refusal_of",
 ]

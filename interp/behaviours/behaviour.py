@@ -6,7 +6,7 @@ of the answer that shows it against the other. `Behaviour.validity` says how wel
 prompts apart that it was not made from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
@@ -17,12 +17,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.data.prompt_sets import ContrastSet, contrast, texts_sha256
-from interp.errors import DataError, PromptError
+from interp.errors import DataError
 from interp.interventions import Placement
 from interp.models import LoadedModel
 from interp.predict import readout
 from interp.prompts import Style, Tokens, tokenise
-from interp.scores import auroc, opening_odds, openings_score
+from interp.scores import auroc, exclusive_tokens, opening_odds, openings_score
 from interp.stats import Interval, bootstrap, wilson
 
 PLACE = "{prompt}"
@@ -34,7 +34,9 @@ class Behaviour:
 
     `shows` and `others` are openings of an answer, their first space included where the prompt ends
     without one. Of a `choice` they are empty: the prompts of a pair differ in the answer that they
-    end with, and the question before it is what is asked. `style` is how prompts are put.
+    end with, and the question before it is what is asked. `style` is how prompts are put. Where
+    there is a way to `classify` a whole answer, experiments count answers by it; else an answer
+    shows the behaviour where its score is above 0.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Behaviour:
     others: tuple[str, ...] = ()
     choice: bool = False
     style: Style = "template"
+    classify: Callable[[str], str] | None = None
 
     def __post_init__(self) -> None:
         if self.choice and (self.shows or self.others or not self.contrast.paired):
@@ -78,10 +81,19 @@ class Behaviour:
 
         Of a choice, prompts are those of the contrast set, either of a pair.
         """
-        tokens = tokenise(model, self.asked(prompts), self.style)
+        return self.read(model, prompts, tokenise(model, self.asked(prompts), self.style), edits)
+
+    def read(
+        self,
+        model: LoadedModel,
+        prompts: Sequence[str],
+        tokens: Tokens,
+        edits: Sequence[Placement] = (),
+    ) -> Float[Tensor, " sample"]:
+        """The scores of prompts that have been tokenised as they are `asked`."""
         if self.choice:
             return self._choices(model, prompts, tokens, edits)
-        ids = _exclusive(model, [*self.shows, *self.others])
+        ids = exclusive_tokens(model, [*self.shows, *self.others])
         found = readout(model, tokens, edits, continuations=ids).continuations
         n = len(self.shows)
         return openings_score(found, n) if self.others else opening_odds(found)
@@ -158,19 +170,6 @@ def is_question(positive: str, negative: str, style: Style) -> bool:
 def _auroc(positive: Float[np.ndarray, " p"], negative: Float[np.ndarray, " n"]) -> float:
     labels = np.arange(len(positive) + len(negative)) < len(positive)
     return auroc(np.concatenate([positive, negative]), labels)
-
-
-def _exclusive(model: LoadedModel, openings: Sequence[str]) -> list[list[int]]:
-    """Token ids; PromptError where one opening begins with another, so that odds would not add."""
-    ids = [model.tokenizer.encode(text, add_special_tokens=False) for text in openings]
-    for i, first in enumerate(ids):
-        for j, second in enumerate(ids):
-            if i != j and second[: len(first)] == first:
-                raise PromptError(
-                    f"With the tokenizer of {model.info.name} the opening {openings[j]!r} begins "
-                    f"with {openings[i]!r}; openings have to exclude each other. Change one."
-                )
-    return ids
 
 
 def framed(found: ContrastSet, frame: str) -> ContrastSet:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from interp.assets.registry import data_asset
 from interp.behaviours.behaviour import PLACE, Behaviour, framed, is_question
 from interp.data import sets
-from interp.data.prompt_sets import contrast
+from interp.data.prompt_sets import ContrastSet, contrast
+from interp.refusal_classifier import classify
 from interp.scores import REFUSAL_OPENINGS
 
 
@@ -15,8 +16,13 @@ def _words(name: str, frame: str, shows: Sequence[str], others: Sequence[str]) -
     return Behaviour(name, found, tuple(shows), tuple(others), style="none")
 
 
+def refusal_of(found: ContrastSet) -> Behaviour:
+    """Refusal, measured on any contrast set."""
+    return Behaviour("refusal", found, REFUSAL_OPENINGS, classify=classify)
+
+
 def _refusal() -> Behaviour:
-    return Behaviour("refusal", sets.contrast_set("refusal"), REFUSAL_OPENINGS)
+    return refusal_of(sets.contrast_set("refusal"))
 
 
 def _sentiment() -> Behaviour:

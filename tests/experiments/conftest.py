@@ -13,6 +13,7 @@ from experiments.harness.registry import find_experiment
 from experiments.harness.runner import Plan
 from experiments.lab.cells import MemoryCells
 from experiments.lab.lab import Lab
+from interp.behaviours import refusal_of
 from interp.data.prompt_sets import ContrastSet, contrast, text_set
 from interp.models import LoadedModel
 from tests.made_up_experiments import write_experiments
@@ -72,7 +73,9 @@ def made_up_prompts() -> ContrastSet:
 def made_up_data(made_up_prompts: ContrastSet, monkeypatch: pytest.MonkeyPatch) -> LabData:
     """The made-up prompts in place of all registered data, which need a download."""
     texts = text_set("made up", ["The sea is wide.", "Trees grow."], "none")
-    data = LabData(made_up_prompts, lambda seed: texts, lambda seed: texts, lambda: texts)
+    data = LabData(
+        refusal_of(made_up_prompts), lambda seed: texts, lambda seed: texts, lambda: texts
+    )
     monkeypatch.setattr("experiments.harness.labs.registered_data", lambda: data)
     return data
 

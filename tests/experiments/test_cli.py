@@ -266,7 +266,7 @@ def test_labels_of_models() -> None:
 
     assert model_label("smollm2-135m", identity) == "smollm2-135m"
     assert model_label("Qwen/Qwen3-0.6B", identity) == "Qwen--Qwen3-0.6B"
-    assert model_label("tiny", identity, Path("my prompts.txt"), "tiny") == "tiny-my-prompts"
+    assert model_label("tiny", identity, "my prompts", "tiny") == "tiny-my-prompts"
 
 
 def test_own_model_files_of_the_same_name_get_different_labels(tmp_path) -> None:

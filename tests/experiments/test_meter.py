@@ -6,19 +6,20 @@ import torch
 
 from experiments.lab.cells import FileCells, MemoryCells
 from experiments.lab.lab import Lab
-from experiments.lab.meter import BASE, FIRST_WORDS, Edit, Meter, share
+from experiments.lab.meter import BASE, FIRST_WORDS, SHOWING, Edit, Meter, share
 from experiments.lab.passages import Passages
+from interp.behaviours import Behaviour
+from interp.data.prompt_sets import contrast
 from interp.directions import Direction, direction_from
 from interp.errors import ExperimentError
 from interp.generation import answers, generate
 from interp.predict import continuation_kl, readout
 from interp.prompts import tokenise
-from interp.scores import classify, kl_divergence, log_odds, refusal_scores
+from interp.scores import classify, kl_divergence, refusal_scores
 from interp.sites import Site
 from interp.weights import orthogonalised
 
 N_TOKENS = 6
-FIRST_TOKENS = [40, 70, 101]
 
 
 def ran_again(*_: object, **__: object) -> None:
@@ -47,24 +48,35 @@ def edits(direction: Direction) -> list[Edit]:
     return [BASE, Edit.ablating(direction.unit), added]
 
 
-def test_scores_are_those_of_the_plain_functions(meter: Meter, edits: list[Edit]) -> None:
+def test_scores_are_the_refusal_odds(meter: Meter, edits: list[Edit]) -> None:
     model = meter.lab.model
     tokens = tokenise(model, list(meter.prompts["harmful"]))
-    base = refusal_scores(model, tokens)
     for edit in edits:
         plain = refusal_scores(model, tokens, edit.placements)
-        found = meter.scores("harmful", edit, kl=True, first_tokens=FIRST_TOKENS)
-        assert found.openings.tolist() == plain.openings.tolist()
-        assert found.odds.tolist() == plain.opening_odds.tolist()
-        assert found.log_odds.tolist() == log_odds(plain.log_probs, FIRST_TOKENS).tolist()
-        assert found.kl.tolist() == kl_divergence(base.log_probs, plain.log_probs).tolist()
-        assert (found.kl.max() > 0) == (edit is not BASE)
+        found = meter.scores("harmful", edit)
+        assert found == pytest.approx(plain.opening_odds.numpy(), abs=1e-6)
+        assert found.dtype == np.float64
 
 
-def test_what_was_not_asked_for_is_empty(meter: Meter, edits: list[Edit]) -> None:
-    found = meter.scores("harmful", edits[1])
-    assert len(found.openings) == len(found.odds) == 4
-    assert len(found.kl) == len(found.log_odds) == 0
+def test_another_behaviour_is_measured_by_its_own_score(lab: Lab, edits: list[Edit]) -> None:
+    texts = contrast("mood", lab.harmful_test.texts[:4], lab.harmless_test.texts[:4], "")
+    mood = Behaviour("mood", texts, (" a",), (" b",), style="none")
+    meter = meter_on(lab.on(mood))
+    for edit in edits:
+        wanted = mood.scores(lab.model, meter.prompts["harmful"], edit.placements)
+        assert meter.scores("harmful", edit).tolist() == wanted.tolist()
+        assert meter.shown("harmful", edit) == [x > 0 for x in wanted.tolist()]
+        assert set(meter.answers("harmful", edit)) <= {"shown", "not shown"}
+    assert lab.studied.name == "refusal" != meter.lab.studied.name
+
+
+def test_of_a_choice_the_question_is_asked(lab: Lab) -> None:
+    sides = ["Yes or no? yes", "No or yes? no"], ["Yes or no? no", "No or yes? yes"]
+    choice = Behaviour("agrees", contrast("agrees", *sides, "", paired=True), choice=True,
+                       style="none")  # fmt: skip
+    meter = Meter(lab.on(choice), {"positive": tuple(sides[0]), "negative": tuple(sides[1])})
+    wanted = choice.scores(lab.model, sides[0]).tolist()
+    assert meter.scores("positive").tolist() == wanted == meter.scores("negative").tolist()
 
 
 def test_kl_of_the_next_token_is_from_the_base_or_from_an_edit(
@@ -93,7 +105,8 @@ def test_answers_are_classes_and_first_words_of_the_greedy_ones(
     words = meter.first_words("harmless")
     assert words == ["I'm sorry, but I cannot help with any", "Certainly! Take", ""]
     assert max(len(answer.split()) for answer in words) == FIRST_WORDS
-    assert meter.refused("harmless") == share(["refused", "complied", "none"], "refused") == 1 / 3
+    assert meter.shown("harmless") == [True, False, False]
+    assert share(meter.answers("harmless"), SHOWING) == 1 / 3
 
 
 def test_damage_is_that_of_the_plain_functions(meter: Meter, edits: list[Edit]) -> None:
@@ -115,24 +128,26 @@ def test_an_orthogonalising_edit_changes_the_weights_while_it_measures(
 ) -> None:
     model, tokens = meter.lab.model, meter.tokens("harmful")
     edit = Edit.orthogonalising(direction.unit)
-    before = meter.scores("harmful").openings
+    before = meter.scores("harmful")
     assert edit.basis is not None
     with orthogonalised(model, edit.basis):
         plain = refusal_scores(model, tokens)
         said = answers(model, tokens, max_new_tokens=N_TOKENS)
-    found = meter.scores("harmful", edit, kl=True)
-    assert found.openings.tolist() == plain.openings.tolist() != before.tolist()
+    found, kl = meter.scores("harmful", edit), meter.kl("harmful", edit)
+    assert found == pytest.approx(plain.opening_odds.numpy(), abs=1e-6)
+    assert found.tolist() != before.tolist()
     assert meter.first_words("harmful", edit) == [" ".join(answer.split()) for answer in said]
-    assert meter.kl("harmful", edit, Edit.ablating(direction.unit)).max() < 1e-6 < found.kl.min()
-    assert refusal_scores(model, tokens).openings.tolist() == before.tolist()
+    assert meter.kl("harmful", edit, Edit.ablating(direction.unit)).max() < 1e-6 < kl.min()
+    after = refusal_scores(model, tokens).opening_odds.numpy()
+    assert after == pytest.approx(before, abs=1e-6)
 
 
 def everything(meter: Meter, edits: list[Edit]) -> list[object]:
     """Whatever a meter measures, of every edit."""
     found: list[object] = []
     for edit in edits:
-        scores = meter.scores("harmful", edit, kl=True)
-        arrays = (scores.openings, scores.kl, meter.kl("harmful", edit), *meter.text(edit).values())
+        arrays = (meter.scores("harmful", edit), meter.kl("harmful", edit))
+        arrays += tuple(meter.text(edit).values())
         found += [array.tolist() for array in (*arrays, meter.answer_kl("harmless", edit))]
         found += [meter.answers("harmless", edit), meter.first_words("harmless", edit)]
     return found
@@ -143,7 +158,8 @@ def test_what_was_measured_is_read_back(
 ) -> None:
     file = tmp_path / "cells.jsonl"
     found = everything(meter_on(lab.for_experiment(FileCells(file, "f"))), edits)
-    for name in ("answers", "generate", "readout", "refusal_scores", "continuation_kl"):
+    monkeypatch.setattr(Behaviour, "read", ran_again)
+    for name in ("answers", "generate", "readout", "continuation_kl"):
         monkeypatch.setattr(
             f"experiments.lab.meter.{name}", lambda *_, **__: pytest.fail("ran again")
         )
@@ -168,7 +184,7 @@ def test_meters_of_one_experiment_have_names(lab: Lab, edits: list[Edit]) -> Non
     first = meter_on(lab, name="validation")
     second = Meter(lab, {"harmful": lab.harmless_test.texts[:4]}, name="test")
     unnamed = Meter(lab, {"harmful": lab.harmless_test.texts[:4]})
-    openings = [m.scores("harmful", edits[1]).openings.tolist() for m in (first, second, unnamed)]
+    openings = [m.scores("harmful", edits[1]).tolist() for m in (first, second, unnamed)]
     assert openings[0] != openings[1] == openings[2]
 
 
@@ -176,12 +192,10 @@ def test_only_a_shared_meter_serves_other_experiments(
     lab: Lab, edits: list[Edit], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = meter_on(lab, shared=True).scores("harmful", edits[1])
-    monkeypatch.setattr(
-        "experiments.lab.meter.refusal_scores", lambda *_, **__: pytest.fail("ran again")
-    )
+    monkeypatch.setattr(Behaviour, "read", ran_again)
     other = lab.for_experiment(MemoryCells())
     again = meter_on(other, shared=True).scores("harmful", edits[1])
-    assert np.array_equal(again.openings, found.openings)
+    assert np.array_equal(again, found)
     with pytest.raises(pytest.fail.Exception, match="ran again"):
         meter_on(lab.for_experiment(MemoryCells())).scores("harmful", edits[1])
 

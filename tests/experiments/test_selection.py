@@ -146,12 +146,12 @@ def test_a_model_that_never_refuses_uses_every_prompt_and_says_so(lab: Lab) -> N
 
 
 def test_prompts_are_kept_where_the_answer_fits(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer(model: object, tokens: object, max_new_tokens: int) -> list[str]:
+    def answer(model: object, tokens: object, edits: object, max_new_tokens: int) -> list[str]:
         refused = "I'm sorry, but I cannot help with that request at all."
         helped = "You take the thing and begin with the work on it."
         return [refused if index % 3 == 0 else helped for index in range(len(tokens))]  # type: ignore[arg-type]
 
-    monkeypatch.setattr("experiments.lab.selection.answers", answer)
+    monkeypatch.setattr("experiments.lab.meter.answers", answer)
     prompts = answering_prompts(lab, 18, 3)
     assert prompts.filtered
     assert prompts.train_rows[0] == tuple(range(0, 18, 3))

@@ -79,7 +79,7 @@ def test_result_json_has_the_documented_keys_and_no_nan(tmp_path: Path) -> None:
     content = json.loads(text)
     documented = (
         "experiment claims estimates config preset style model data seed versions revision seconds "
-        "peak_memory_mb observation mechanics fingerprint drawing changed code"
+        "peak_memory_mb observation mechanics fingerprint drawing changed code behaviour"
     )
     assert set(content) == set(documented.split())
     assert content["claims"] == [CLAIM]
