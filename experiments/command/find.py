@@ -77,13 +77,13 @@ def find(words: Sequence[str]) -> int:
 
 def measure(options: FindOptions, config: protocol.Config, progress: ProgressLog) -> Path:
     """Find a direction unless an unchanged result is saved, write the page, return the folder."""
-    from experiments.harness.labs import ModelBench, tested_on_itself
+    from experiments.harness.labs import ModelBench, on_its_own_split
     from experiments.harness.runner import Plan, run_plans
     from experiments.harness.store import load_result
     from interp.assets.folders import identity
     from interp.behaviours import behaviour
 
-    source = tested_on_itself(behaviour(config.behaviour))
+    source = on_its_own_split(behaviour(config.behaviour))
     found = source.behaviour
     name = options.model or default_model(options.preset)
     sha256 = identity(name)

@@ -76,7 +76,7 @@ def _unseen(texts: TextSet, contrast: ContrastSet, seed: int) -> TextSet:
     return replace(one_per_cluster(new, seed), name=f"{texts.name} test")
 
 
-def tested_on_itself(behaviour: Behaviour) -> LabData:
+def on_its_own_split(behaviour: Behaviour) -> LabData:
     """A behaviour whose own test split has the test prompts."""
     contrast = behaviour.contrast
     if behaviour.classify is None:
@@ -109,10 +109,10 @@ def load_data(
     Refusal has registered test prompts; whatever else is tested on its own test split.
     """
     if positive is not None and negative is not None:
-        return tested_on_itself(refusal_of(contrast_from_files(positive, negative, name_of_field)))
+        return on_its_own_split(refusal_of(contrast_from_files(positive, negative, name_of_field)))
     if behaviour == REFUSAL:
         return registered_data()
-    return tested_on_itself(behaviour_of(behaviour))
+    return on_its_own_split(behaviour_of(behaviour))
 
 
 def build_lab(

@@ -135,8 +135,13 @@ def answering_prompts(lab: Lab, n_train: int = 96, n_validation: int = 16) -> Pr
     """The first train and validation prompts whose greedy answer fits their class.
 
     `n_train` is the number per class before filtering. For validation up to twice `n_validation`
-    are asked, of which the first that fit are kept.
+    are asked, of which the first that fit are kept. Raises ExperimentError for a choice.
     """
+    if lab.studied.choice:
+        raise ExperimentError(
+            f"{lab.studied.name} is a choice: both prompts of a pair ask one question, so that no "
+            "prompts show it more than others. Use `interp find`, or a behaviour with openings."
+        )
     splits = lab.splits
     train = (splits.train.positive[:n_train], splits.train.negative[:n_train])
     asked = 2 * n_validation
