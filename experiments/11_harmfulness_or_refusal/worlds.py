@@ -19,3 +19,39 @@ sites see of H and R at the two positions, and in what the inversion's answer re
     harm does not lead to refusal                   true   false  R is r alone, which harmful words
                                                                   have more of
 """
+
+from functools import partial
+from typing import Any
+
+from experiments.lab.planted_two_axes import TwoAxes, two_axes_lab
+from experiments.lab.worlds import World
+
+from .protocol import Config
+
+CONFIG = Config(n_prompts=12, n_resamples=200, n_inverted=8, n_train=20, n_validation=6)
+H, R = (1.0, 0.0), (0.0, 1.0)
+ONE_AXIS: dict[str, Any] = {
+    "instruction": H, "template": H, "refuses": H, "spread": 0.4, "own": 0.0, "later": 0.0,
+}  # fmt: skip
+
+
+def world(name: str, true: str = "", false: str = "", **design: Any) -> World:
+    """A world, by the letters of the claims that are true in it, and of those that are false."""
+    truth = {f"11{letter}": letter in true for letter in sorted(true + false)}
+    return World(name, truth, partial(two_axes_lab, TwoAxes(**design)))
+
+
+WORLDS = (
+    world("harmfulness first, refusal last", "ab"),
+    world("a part of harmfulness stays at the end", "a", template=(0.3, 1.0)),
+    world("one axis", false="ab", **ONE_AXIS),
+    world("both at both positions", false="a", instruction=(1.0, 1.0), template=(1.0, 1.0)),
+    world("swapped", false="ab", instruction=R, template=H, later=0.0, gathered=(1.5, 0.0),
+          judges=H, judges_all=(0.0, 0.0, 0.0)),
+    world("a whim at the end, which the odds share", false="ab", whim=0.25, **ONE_AXIS),
+    world("refusal is written after the sites", false="ab", template=H, gathered=(0.0, 1.0)),
+    world("the word on harm follows refusal", "a", "b", own=0.25, judges=R,
+          judges_all=(0.0, 0.0, 0.0)),
+    world("the word on harm is read from the words", "a", "b", judges_all=(0.0, 0.0, 1.0)),
+    world("harm does not lead to refusal", "a", "b", lead=0.0, later=0.0, more=0.5),
+)  # fmt: skip
