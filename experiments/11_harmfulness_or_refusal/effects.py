@@ -15,6 +15,7 @@ from torch import Tensor
 from interp.stats import Interval, null_interval
 
 RECIPES = {"both": (1.0, 1.0), "label": (1.0, 0.0), "odds": (0.0, 1.0)}  # label and odds in it
+LEAST = 0.01  # reliability that is divided by
 Values = Float[np.ndarray, " sample"]
 
 
@@ -24,8 +25,7 @@ class Panel:
 
     states: Float[Tensor, "sample site pos d_model"]
     harmful: Values  # 1 or 0
-    reworded: Values  # refusal odds of the request in other words
-    odds: Values  # and as it is
+    odds: Float[np.ndarray, "wording sample"]  # refusal odds in two wordings
     source: Int[np.ndarray, " sample"]
     cluster: Int[np.ndarray, " sample"]
 
@@ -51,32 +51,47 @@ class Panel:
         spread = np.sqrt((centred**2 @ share.T) @ self.member)
         return np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 1e-12)
 
+    def regressors(self, counts: Values) -> Float[np.ndarray, "2 sample"]:
+        """Label and mean odds of both wordings, standardised within their source."""
+        values = self.standardised(np.stack([self.harmful, *self.odds]), counts)
+        return np.stack([values[0], values[1:].mean(0)])
+
+    def alike(self, counts: Values) -> tuple[float, float]:
+        """Correlation of the odds in both wordings, within sources; and of label and true odds."""
+        label, *odds = self.standardised(np.stack([self.harmful, *self.odds]), counts)
+        reliability = max(float(np.average(odds[0] * odds[1], weights=counts)), LEAST)
+        both = float(np.average(label * (odds[0] + odds[1]) / 2, weights=counts))
+        return reliability, both / reliability**0.5
+
     def projections(
         self, counts: Values, recipe: str = "both"
     ) -> Float[np.ndarray, "site pos sample"]:
         """Of every state on its position's direction from the other sources, standardised."""
-        both = self.standardised(np.stack([self.harmful, self.reworded]), counts)
-        weights = counts * (np.array(RECIPES[recipe]) @ both)
+        regressors = self.standardised(self.regressors(counts), counts)
+        weights = counts * (np.array(RECIPES[recipe]) @ regressors)
         others = (1 - self.member) * weights  # per source that is projected
-        found = np.einsum("spij,kj,ki->spi", self.products, others, self.member, optimize=True)
+        onto = np.einsum("spij,kj->spki", self.products, others, optimize=True)
+        found = np.einsum("spki,ki->spi", onto, self.member)
         return self.standardised(found, counts)
 
     def effects(self, counts: Values, recipe: str = "both") -> Float[np.ndarray, "pos effect"]:
-        """Partial effects of label and odds, averaged over the sites."""
-        both = self.standardised(np.stack([self.harmful, self.reworded]), counts)
-        found = self.projections(counts, recipe).mean(0)
-        moments = (both * counts) @ both.T
-        return np.linalg.lstsq(moments, (both * counts) @ found.T, rcond=None)[0].T
+        """Partial effects of label and odds, averaged over the sites.
+
+        Errors in variables: the odds' variance is what both wordings share (Fuller 1987, ch. 1).
+        """
+        regressors, (reliability, overlap) = self.regressors(counts), self.alike(counts)
+        with_states = (regressors * counts) @ self.projections(counts, recipe).mean(0).T
+        with_states /= counts.sum() * np.array([[1.0], [reliability**0.5]])
+        moments = np.array([[1.0, overlap], [overlap, 1.0]])
+        return np.linalg.lstsq(moments, with_states, rcond=None)[0].T
 
     def summary(self, counts: Values) -> dict[str, float]:
         """Every statistic of 11a by its name."""
-        effects = self.effects(counts)
+        effects, (reliability, overlap) = self.effects(counts), self.alike(counts)
         found = dict(zip(NAMES, effects.T.ravel().tolist(), strict=True))
-        odds = self.standardised(np.stack([self.reworded, self.odds, self.harmful]), counts)
-        alike = (odds * counts) @ odds.T / counts.sum()
         found |= {f"{name}.difference": x for name, x in differences(effects).items()}
         found |= {"dissociation": dissociation(effects),
-                  "reliability": float(alike[0, 1]), "overlap": float(alike[0, 2])}  # fmt: skip
+                  "reliability": reliability, "overlap": overlap}  # fmt: skip
         single = {recipe: self.effects(counts, recipe) for recipe in ("label", "odds")}
         return found | {f"dissociation.by_{name}": dissociation(x) for name, x in single.items()}
 

@@ -10,9 +10,10 @@ from experiments.lab.estimate import Estimate
 from interp.effects import two_level_bootstrap as over
 from interp.stats import Interval, wilson
 
+from .measure import OWN, accuracy
 from .protocol import CLAIMS, FAMILIES
 
-STEERED = ("inversion", "odds")  # measures
+STEERED = {"inversion": "word", "odds": "odds"}  # measures, and their columns unsteered
 Draws = Float[np.ndarray, "draw row"]
 
 
@@ -29,45 +30,43 @@ def refused_estimate(prompts: pd.DataFrame) -> Estimate:
 
 def unsteered_estimates(scores: pd.DataFrame) -> Iterator[Estimate]:
     """Accuracy of the word on harm, and the gaps between the classes of both measures, in nats."""
-    sides = {side: scores[scores.harmful == side] for side in (1, 0)}
-    right = {"harmful": sides[1].inversion > 0, "harmless": sides[0].inversion < 0}
-    for name, hits in right.items():
-        rate = wilson(int(hits.sum()), len(hits))
-        yield Estimate.of(f"inversion.accuracy.{name}", rate)
-    accuracy = float(np.mean([hits.mean() for hits in right.values()]))
-    yield Estimate("inversion.accuracy", accuracy, n=len(scores))
+    for wording in ("inversion", "swapped"):
+        yield Estimate(f"{wording}.accuracy", accuracy(scores, wording), n=len(scores))
+    for name, part in scores.groupby("harmful"):
+        hits = (part.inversion > 0) == (name == 1)
+        side = "harmful" if name == 1 else "harmless"
+        yield Estimate.of(f"inversion.right.{side}", wilson(int(hits.sum()), len(hits)))
     for measure in STEERED:
-        gaps = gaps_of(scores, measure)
-        yield Estimate.of(f"{measure}.gap", over(np.mean, gaps), unit="nats")
+        yield Estimate.of(f"{measure}.gap", over(np.mean, gaps_of(scores, measure)), unit="nats")
 
 
 def gaps_of(scores: pd.DataFrame, measure: str) -> Draws:
     """Harmful minus harmless test prompts, unsteered, row by row; one draw."""
-    rows = scores.pivot_table(index="row", columns="harmful", values=measure)
+    rows = scores.pivot_table(index="row", columns="harmful", values=STEERED[measure])
     return (rows[1] - rows[0]).to_numpy(np.float64)[None]
 
 
 def steering_estimates(scores: pd.DataFrame, steered: pd.DataFrame) -> Iterator[Estimate]:
     """What each direction moves, over the gap; NaN where nothing was steered."""
     if steered.empty:
-        missing = [name for name in CLAIMS[1].estimates if ".by_" in name or ".over." in name]
+        kinds = (".by_", ".over.", ".selective")
+        missing = [name for name in CLAIMS[1].estimates if any(kind in name for kind in kinds)]
         yield from (Estimate(name, float("nan")) for name in missing)
         return
+    rises = {key: part.pivot_table(index="draw", columns="row", values="value").to_numpy()
+             for key, part in steered.groupby(["measure", "direction"])}  # fmt: skip
     for measure in STEERED:
-        gaps = gaps_of(scores, measure)
-        for name in ("harm", "refusal"):
-            rises = rises_of(scores, steered, measure, name)
-            moved = over(lambda rise, gap: float(rise.mean() / gap.mean()), rises, gaps)
-            yield Estimate.of(f"{measure}.by_{name}", moved)
-    harm = rises_of(scores, steered, "inversion", "harm")
+        gaps, both = gaps_of(scores, measure), [rises[measure, name] for name in OWN]
+        for name, values in zip(OWN, both, strict=True):
+            yield Estimate.of(f"{measure}.by_{name}", over(share, values, gaps))
+        yield Estimate.of(f"{measure}.selective", over(share, both[0] - both[1], gaps))
     for family in FAMILIES:
-        random = rises_of(scores, steered, "inversion", family)
-        beyond = over(lambda rise, null: float(rise.mean() - null.mean(1).max()), harm, random)
+        random = rises["inversion", family]
+        beyond = over(lambda rise, null: float(rise.mean() - null.mean(1).max()),
+                      rises["inversion", "harm"], random)  # fmt: skip
         yield Estimate.of(f"inversion.over.{family}", beyond, unit="nats")
 
 
-def rises_of(scores: pd.DataFrame, steered: pd.DataFrame, measure: str, name: str) -> Draws:
-    """By how much harmless test prompts rise under a direction, its re-extractions in a row."""
-    base = scores[scores.harmful == 0].set_index("row")[measure].sort_index()
-    part = steered[(steered.measure == measure) & (steered.direction == name)]
-    return part.pivot_table(index="draw", columns="row", values="value").to_numpy() - base.to_numpy()
+def share(rise: Float[np.ndarray, " row"], gap: Draws) -> float:
+    """Mean rise over the mean gap between the classes."""
+    return float(rise.mean() / gap.mean())

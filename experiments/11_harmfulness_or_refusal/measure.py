@@ -14,7 +14,7 @@ from experiments.lab.lab import Lab
 from experiments.lab.selection import Source
 from interp.behaviours import Behaviour
 from interp.data.near_duplicates import near_duplicate_clusters
-from interp.directions import Direction, direction_from, mean_difference
+from interp.directions import Direction, direction_from
 from interp.interventions import Placement
 from interp.scores import REFUSAL_OPENINGS
 from interp.sites import Site
@@ -24,7 +24,8 @@ from .protocol import (
     COEFFICIENTS,
     DEPTHS,
     FAMILIES,
-    INVERSION,
+    INVERSIONS,
+    MIN_ACCURACY,
     REWORDED,
     STEERED,
     WANTED,
@@ -32,6 +33,7 @@ from .protocol import (
 )
 
 POSITIONS = {"instruction": "last_instruction", "template": "last"}
+OWN = {"harm": "instruction", "refusal": "template"}  # what each position is to carry
 Values = Float[np.ndarray, " sample"]
 States = Float[Tensor, "sample site pos d_model"]
 
@@ -65,11 +67,12 @@ def requests(config: Config, lab: Lab) -> Requests:
         tests(lab, config.n_prompts),
     ]
     texts = [ended(text) for source in sources for part in source for text in part]
-    sizes = [(i, side, len(part)) for i, both in enumerate(sources) for side, part in enumerate(both)]
-    source, side = (np.repeat([s[k] for s in sizes], [s[2] for s in sizes]) for k in (0, 1))
+    sizes = [[len(part) for part in both] for both in sources]
+    source = np.repeat(np.arange(len(sources)), [sum(both) for both in sizes])
+    harmful = np.concatenate([np.arange(sum(both)) < both[0] for both in sizes])
     cluster = near_duplicate_clusters(texts) + len(drawn)
     cluster[: 2 * len(drawn)] = np.tile(np.arange(len(drawn)), 2)
-    return Requests(tuple(texts), side == 0, source, cluster)
+    return Requests(tuple(texts), harmful, source, cluster)
 
 
 def tests(lab: Lab, n: int) -> list[list[str]]:
@@ -91,9 +94,17 @@ class Scorer:
         return self._scores("refusal", REFUSAL_OPENINGS, (), on, texts, edit, edits)
 
     def inversion(self, on: str, texts: Sequence[str], edit: str = "", *edits: Placement) -> Values:
-        """Log odds of saying that each request is harmful."""
-        asked = [INVERSION.format(prompt=text) for text in texts]
-        return self._scores("inversion", ANSWERS[:1], ANSWERS[1:], on, asked, edit, edits)
+        """Log odds of saying that each request is harmful, mean of both wordings."""
+        return (self.inverted(0, on, texts, edit, *edits)
+                + self.inverted(1, on, texts, edit, *edits)) / 2  # fmt: skip
+
+    def inverted(
+        self, wording: int, on: str, texts: Sequence[str], edit: str = "", *edits: Placement
+    ) -> Values:
+        """The same in one wording."""
+        asked = [INVERSIONS[wording].format(prompt=text) for text in texts]
+        shows, other = ANSWERS[wording]
+        return self._scores(f"inversion {wording}", [shows], [other], on, asked, edit, edits)
 
     def _scores(
         self, name: str, shows: Sequence[str], others: Sequence[str], on: str,
@@ -119,29 +130,50 @@ def states_of(lab: Lab, texts: Sequence[str], sites: Sequence[Site]) -> States:
 
 
 def prompt_table(scorer: Scorer, asked: Requests) -> pd.DataFrame:
-    """One row per prompt. Columns: prompt (id), source, cluster, harmful, odds, reworded (nats)."""
-    reworded = [REWORDED.format(prompt=text) for text in asked.texts]
-    return pd.DataFrame({
+    """One row per prompt, odds in nats; `odds` are those of the prompt as it is, if harmful.
+
+    Columns: prompt (id), source, cluster, harmful, odds, reworded_1, reworded_2.
+    """
+    harmful = [text for text, is_so in zip(asked.texts, asked.harmful, strict=True) if is_so]
+    odds = np.full(len(asked.texts), np.nan)
+    odds[asked.harmful] = scorer.odds("11a harmful", harmful)
+    table = pd.DataFrame({
         "prompt": [hashlib.sha256(text.encode()).hexdigest()[:10] for text in asked.texts],
         "source": np.array(["twins", "contrast", "tests"])[asked.source],
-        "cluster": asked.cluster, "harmful": asked.harmful.astype(int),
-        "odds": scorer.odds("11a", asked.texts),
-        "reworded": scorer.odds("11a reworded", reworded),
+        "cluster": asked.cluster, "harmful": asked.harmful.astype(int), "odds": odds,
     })  # fmt: skip
+    for i, wording in enumerate(REWORDED, 1):
+        reworded = [wording.format(prompt=text) for text in asked.texts]
+        table[f"reworded_{i}"] = scorer.odds(f"11a reworded {i}", reworded)
+    return table
 
 
 def judged(scorer: Scorer, n: int) -> tuple[list[list[str]], pd.DataFrame]:
-    """Test prompts, and their unsteered scores. Columns: harmful, row, odds, inversion (nats)."""
+    """Test prompts, and their unsteered scores in nats.
+
+    Columns: harmful, row, odds, inversion, swapped (empty where the first is not good enough) and
+    word, the mean of both.
+    """
     prompts = [[ended(text) for text in part] for part in tests(scorer.lab, n)]
-    parts = [
-        pd.DataFrame({
-            "harmful": 1 - side, "row": np.arange(len(texts)),
-            "odds": scorer.odds(f"test {side}", texts),
-            "inversion": scorer.inversion(f"test {side}", texts),
-        })
+    table = pd.concat(ignore_index=True, objs=[
+        pd.DataFrame({"harmful": 1 - side, "row": np.arange(len(texts)),
+                      "odds": scorer.odds(f"test {side}", texts),
+                      "inversion": scorer.inverted(0, f"test {side}", texts)})
         for side, texts in enumerate(prompts)
-    ]  # fmt: skip
-    return prompts, pd.concat(parts, ignore_index=True)
+    ])  # fmt: skip
+    table["swapped"] = np.nan
+    if accuracy(table, "inversion") >= MIN_ACCURACY:
+        found = [scorer.inverted(1, f"test {side}", texts) for side, texts in enumerate(prompts)]
+        table["swapped"] = np.concatenate(found)
+    return prompts, table.assign(word=table[["inversion", "swapped"]].mean(axis=1))
+
+
+def accuracy(scores: pd.DataFrame, wording: str) -> float:
+    """Share of right words on harm, mean of both classes; NaN where nothing was asked."""
+    if scores[wording].isna().any():
+        return float("nan")
+    right = (scores[wording] > 0) == (scores.harmful == 1)
+    return float(right.groupby(scores.harmful).mean().mean())
 
 
 # ---------------------------------------------------------------------------------------- steering
@@ -163,19 +195,22 @@ class Train:
                         for parts in (self.states, self.odds))  # fmt: skip
         return replace(self, states=tuple(states), odds=tuple(odds))
 
-    def harm(self) -> Source:
-        """What the classes differ by at the last token of the instruction."""
-        classes = [part[:, 0, 0] for part in self.states]
-        return Source(mean_difference(*classes, self.site, self.positions[0]), *classes)
+    def direction(self, name: str) -> Source:
+        """Partial effect of the label at the instruction's last token, or of the odds at the end.
 
-    def refusal(self) -> Source:
-        """What goes with the odds at the last token of the template, as long as classes differ."""
-        classes = [part[:, 0, 1].double() for part in self.states]
-        odds = torch.tensor(np.concatenate(self.odds))
-        along = (odds - odds.mean()) @ torch.cat(classes)
-        found = direction_from(along, "covariance", self.site, self.positions[1])
-        length = float((classes[0].mean(0) - classes[1].mean(0)) @ found.unit.double())
-        return Source(replace(found, norm=abs(length)), *classes)
+        Weights of the states are what one of label and odds has beside the other; the length is
+        the distance between the classes' means.
+        """
+        position = tuple(OWN).index(name)
+        classes = [part[:, 0, position].double() for part in self.states]
+        label = np.repeat([1.0, 0.0], [len(part) for part in classes])
+        both = [x - x.mean() for x in (label, np.concatenate(self.odds))]
+        own, other = both[position], both[1 - position]
+        weights = own - other * (own @ other) / max(other @ other, 1e-12)
+        along = torch.tensor(weights) @ torch.cat(classes)
+        found = direction_from(along, "partial", self.site, self.positions[position])
+        length = float((classes[0].mean(0) - classes[1].mean(0)).norm())
+        return Source(replace(found, norm=length), *classes)
 
 
 def train_of(config: Config, scorer: Scorer) -> Train:
@@ -198,23 +233,33 @@ def dose_of(scorer: Scorer, name: str, direction: Direction, n: int) -> float:
                          for part in (split.positive, split.negative))  # fmt: skip
     base = scorer.odds("validation 1", harmless).mean()
     wanted = WANTED * (scorer.odds("validation 0", harmful).mean() - base)
-    rises = [
-        scorer.odds("validation 1", harmless, f"{name}/{c}", direction.add(c)).mean() - base
-        for c in COEFFICIENTS
-    ]
-    enough = [c for c, rise in zip(COEFFICIENTS, rises, strict=True) if rise >= wanted]
-    return enough[0] if enough else COEFFICIENTS[int(np.argmax(rises))]
+    rises = [0.0]
+    for c in COEFFICIENTS:
+        edited = scorer.odds("validation 1", harmless, f"{name}/{c}", direction.add(c))
+        rises.append(float(edited.mean() - base))
+        if rises[-1] >= wanted:
+            break
+    return interpolated((0.0, *COEFFICIENTS), rises, wanted)
+
+
+def interpolated(doses: Sequence[float], rises: Sequence[float], wanted: float) -> float:
+    """The dose at which the last step reaches what is wanted; without that, the best but 0."""
+    if rises[-1] < wanted:
+        return doses[1 + int(np.argmax(rises[1:]))]
+    share = (wanted - rises[-2]) / max(rises[-1] - rises[-2], 1e-12)
+    low, high = doses[len(rises) - 2], doses[len(rises) - 1]
+    return round(low + max(share, 0.01) * (high - low), 3)
 
 
 def steered(config: Config, scorer: Scorer, harmless: Sequence[str]) -> pd.DataFrame:
-    """Scores of harmless test prompts under every addition, in nats.
+    """Half of what adding and subtracting differ by on harmless test prompts, in nats.
 
     Columns: measure (odds, inversion), direction (harm, refusal, or a random family), draw (0: the
     direction itself, then re-extractions), dose, row, value.
     """
     train, rng = train_of(config, scorer), scorer.lab.rng("11.again")
     again = [train, *(train.resampled(rng) for _ in range(config.n_reextractions))]
-    found = {"harm": [one.harm() for one in again], "refusal": [one.refusal() for one in again]}
+    found = {name: [one.direction(name) for one in again] for name in OWN}
     doses = {name: dose_of(scorer, name, sources[0].direction, config.n_validation)
              for name, sources in found.items()}  # fmt: skip
     plan = [(name, i, one.direction, doses[name])
@@ -223,11 +268,11 @@ def steered(config: Config, scorer: Scorer, harmless: Sequence[str]) -> pd.DataF
     plan += [(f, i, one, doses["harm"]) for f, i, one in nulls if f in FAMILIES]
     parts = []
     for name, draw, direction, dose in scorer.lab.progress(plan, "steering"):
-        edit = f"{name}/{draw}/{dose}", direction.add(dose)
-        for measure in (scorer.odds, scorer.inversion):
-            values = measure("test 1", harmless, *edit)
+        edits = [(f"{name}/{draw}/{c}", direction.add(c)) for c in (dose, -dose)]
+        for measure in (scorer.inversion, scorer.odds)[: 2 if name in OWN else 1]:
+            added, subtracted = (measure("test 1", harmless, *edit) for edit in edits)
             parts.append(pd.DataFrame({
                 "measure": measure.__name__, "direction": name, "draw": draw, "dose": dose,
-                "row": np.arange(len(values)), "value": values,
+                "row": np.arange(len(harmless)), "value": (added - subtracted) / 2,
             }))  # fmt: skip
     return pd.concat(parts, ignore_index=True)

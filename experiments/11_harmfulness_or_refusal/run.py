@@ -21,7 +21,7 @@ def run(config: Config, lab: Lab) -> Result:
     scorer, asked = measure.Scorer(lab), measure.requests(config, lab)
     prompts, sites = measure.prompt_table(scorer, asked), measure.sites_of(lab)
     panel = Panel(measure.states_of(lab, asked.texts, sites), asked.harmful.astype(np.float64),
-                  prompts.reworded.to_numpy(), prompts.odds.to_numpy(), asked.source,
+                  prompts[["reworded_1", "reworded_2"]].to_numpy().T, asked.source,
                   asked.cluster)  # fmt: skip
     seed = int(lab.rng("11.bootstrap").integers(2**31))
     effects = bootstrapped(panel, panel.summary, config.n_resamples, seed)
@@ -49,9 +49,9 @@ def observation(e: Mapping[str, Estimate]) -> str:
     absent = "Behaviour absent: refusal is the likeliest answer to " if (
         e["refused"].value < MIN_PAIRS) else "Refusal is the likeliest answer to "  # fmt: skip
     steering = (
-        f"The harmfulness direction moves it by {e['inversion.by_harm']} of the gap and refusal by "
-        f"{e['odds.by_harm']}, the refusal direction by {e['inversion.by_refusal']} and "
-        f"{e['odds.by_refusal']}."
+        f"The harmfulness direction moves that word by {e['inversion.by_harm']} of the gap and "
+        f"refusal by {e['odds.by_harm']}, the refusal direction by {e['inversion.by_refusal']} "
+        f"and {e['odds.by_refusal']}."
         if isfinite(e["inversion.by_harm"].value)
         else "So nothing was steered (gate of 11b: accuracy)."
     )
@@ -63,5 +63,6 @@ def observation(e: Mapping[str, Estimate]) -> str:
         f"{e['dissociation.by_label']}, of the odds alone: {e['dissociation.by_odds']}). Odds in "
         f"both wordings correlate by {e['reliability']}, label and odds by {e['overlap']}. "
         f"The model says which requests are harmful with an accuracy of "
-        f"{e['inversion.accuracy']}. {steering}"
+        f"{number(e['inversion.accuracy'].value)}, with the words swapped "
+        f"{number(e['swapped.accuracy'].value)}. {steering}"
     )

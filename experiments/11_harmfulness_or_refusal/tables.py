@@ -31,7 +31,7 @@ def effects_table(found: Sequence[Estimate]) -> pd.DataFrame:
 def inversion_table(found: Sequence[Estimate]) -> pd.DataFrame:
     """How often the unsteered model's word on harm is right, per class."""
     named = {one.name: one for one in found}
-    return _rows([(side, "accuracy", named[f"inversion.accuracy.{side}"])
+    return _rows([(side, "accuracy", named[f"inversion.right.{side}"])
                   for side in ("harmful", "harmless")])  # fmt: skip
 
 

@@ -10,7 +10,8 @@ the tokens before, and an MLP whose gate is constant is a linear map. A gate tha
     3  the MLP reads H at the last token: for R, and for the word on harm
     4  attention reads both axes at all tokens: for R, and for the word on harm
 
-and the head reads refusal, and the word on harm ("Certainly", "No"), at the last token.
+and the head reads refusal, and the word on harm ("Certainly", "No"), at the last token. Where a
+question has the word "help" layer 4 swaps the words on harm.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ TOPIC = 2.0  # size of what a word writes
 MOVED = 6.4  # by how much attention amplifies: a word that writes 1 is 1 at the prompt's last token
 GATE = 10.0
 SQUARED_NORM = 1.1  # mean square of a state, by which gate and value are divided together
+SWAPPED = 45.0  # the same for the word "help", in the long prompt of a question
 STRENGTH = 6.0  # of the head
 THRESHOLD = 0.5  # of refusal, along its axis
 WORDS = (*vocabulary(), "No")
@@ -67,7 +69,7 @@ class TwoAxes:
     instruction: tuple[float, float] = (1.0, 0.0)  # kept at every token but the template's last
     template: tuple[float, float] = (0.0, 1.0)  # kept there
     spread: float = 0.15
-    own: float = 0.45
+    own: float = 0.3
     more: float = 0.0
     lead: float = 0.6
     later: float = 0.6  # of H at the last token, added to R by layer 3
@@ -76,6 +78,7 @@ class TwoAxes:
     judges: tuple[float, float] = (0.0, 0.0)  # what the word on harm reads at the last token
     judges_all: tuple[float, float, float] = (1.5, 0.0, 0.0)  # at all: H, R, what words say
     verdict: float = 0.3  # threshold of the word on harm
+    lexical: float = 0.0  # by how much R says "No" in place of "Certainly", as a word
     whim: float = 0.0  # by how much filler words disturb H at the last token, if worded as usual
 
 
@@ -85,10 +88,10 @@ class _Parts:
     def __init__(self, n_words: int, seed: int) -> None:
         drawn = torch.tensor(ortho_group.rvs(D_MODEL, random_state=seed), dtype=torch.float32)
         free = iter(drawn)
-        self.constant, self.speaker, self.unknown, self.reworded = (next(free) for _ in range(4))
+        self.constant, self.speaker, self.whim, self.judged = (next(free) for _ in range(4))
+        self.unknown, self.reworded, self.help, self.swapped = (next(free) for _ in range(4))
         self.says = torch.stack([next(free) for _ in range(3)])  # harmfulness, refusal, whim
         self.axes = torch.stack([next(free) for _ in range(2)])  # H, R
-        self.whim, self.judged = (next(free) for _ in range(2))
         self.words = torch.stack([next(free) for _ in range(n_words)])
         self.noise = torch.stack([next(free) for _ in range(N_NOISE)])
 
@@ -102,7 +105,7 @@ def planted_model(design: TwoAxes, seed: int = 0) -> LoadedModel:
     answers = list(dict.fromkeys([*REFUSAL.split(), *COMPLIANCE.split()]))
     parts = _Parts(len(answers), seed)
     config = LlamaConfig(
-        vocab_size=len(WORDS), hidden_size=D_MODEL, intermediate_size=2 * D_MODEL + 1,
+        vocab_size=len(WORDS), hidden_size=D_MODEL, intermediate_size=2 * D_MODEL + 2,
         num_hidden_layers=N_LAYERS, num_attention_heads=1, num_key_value_heads=1,
         head_dim=D_MODEL, max_position_embeddings=256, tie_word_embeddings=False,
         bos_token_id=0, eos_token_id=2, pad_token_id=0,
@@ -126,6 +129,7 @@ def _embedding(
         rows[WORDS.index(word)] += TOPIC * torch.tensor(said, dtype=torch.float32) @ parts.says
     rows[WORDS.index("assistant")] += parts.speaker
     rows[WORDS.index(SPECIAL[0])] += parts.unknown  # the token of every unknown word
+    rows[WORDS.index("help")] += parts.help
     for word, vector in zip(answers, parts.words, strict=True):
         rows[WORDS.index(word)] += 4.0 * vector
     return rows
@@ -142,9 +146,7 @@ def _said(design: TwoAxes, rng: np.random.Generator) -> dict[str, tuple[float, f
     return found | {word: (0.0, 0.0, whim) for word, whim in zip(FILLERS, whims, strict=True)}
 
 
-def _head(
-    answers: Sequence[str], parts: _Parts, design: TwoAxes
-) -> Float[Tensor, "vocab d_model"]:
+def _head(answers: Sequence[str], parts: _Parts, design: TwoAxes) -> Float[Tensor, "vocab d_model"]:
     """What comes first, by the axes; every later word, by the word before."""
     rows = torch.zeros(len(WORDS), D_MODEL)
     refusal = torch.tensor(design.refuses) @ parts.axes
@@ -154,6 +156,7 @@ def _head(
         rows[WORDS.index(refuse)] += 16.0 * parts.speaker
         rows[WORDS.index(refuse)] += sign * STRENGTH * (refusal - THRESHOLD * unit)
         rows[WORDS.index(judge)] += sign * STRENGTH * (parts.judged - design.verdict * unit)
+        rows[WORDS.index(judge)] -= sign * design.lexical * parts.axes[1]
     vectors = dict(zip(answers, parts.words, strict=True))
     for answer in (REFUSAL, COMPLIANCE):
         for before, after in zip(answer.split(), [*answer.split()[1:], SPECIAL[2]], strict=True):
@@ -168,6 +171,7 @@ def _moved(parts: _Parts, design: TwoAxes, layer: int) -> Float[Tensor, "d_model
     if layer == 0:
         moved += MOVED * torch.outer(h, says_h) + 3.0 * parts.noise.T @ parts.noise
         moved += torch.outer(parts.reworded, parts.unknown)
+        moved += SWAPPED * torch.outer(parts.swapped, parts.help)
     if layer == 1:
         moved += MOVED * (torch.outer(r, says_r) + torch.outer(parts.whim, says_whim))
     if layer == N_LAYERS - 1:
@@ -202,12 +206,16 @@ def _set_mlp(mlp: torch.nn.Module, parts: _Parts, design: TwoAxes, layer: int) -
         part.weight.zero_()
     mlp.gate_proj.weight[:D_MODEL] = GATE * parts.constant / CONSTANT
     mlp.gate_proj.weight[D_MODEL : 2 * D_MODEL] = GATE * parts.speaker
-    mlp.gate_proj.weight[-1] = GATE * parts.speaker - 10 * GATE * parts.reworded
+    mlp.gate_proj.weight[-2] = GATE * parts.speaker - 10 * GATE * parts.reworded
+    mlp.gate_proj.weight[-1] = GATE * parts.swapped
     mlp.up_proj.weight[: 2 * D_MODEL] = torch.eye(D_MODEL).repeat(2, 1)
-    mlp.up_proj.weight[-1] = whim
+    mlp.up_proj.weight[-2] = whim
+    if layer == N_LAYERS - 1:
+        mlp.up_proj.weight[-1] = parts.judged - design.verdict * parts.constant / CONSTANT
     scale = SQUARED_NORM / GATE
     mlp.down_proj.weight[:, : 2 * D_MODEL] = scale * torch.cat([everywhere, last], 1)
-    mlp.down_proj.weight[:, -1] = scale * h
+    mlp.down_proj.weight[:, -2] = scale * h
+    mlp.down_proj.weight[:, -1] = -2 * scale * parts.judged
 
 
 def _kept(kept: tuple[float, float], design: TwoAxes) -> Float[Tensor, "2 2"]:
