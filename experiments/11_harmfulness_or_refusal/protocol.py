@@ -135,7 +135,7 @@ class Config(ExperimentConfig):
     n_train: Several = 24  # prompts per class that the directions of 11b come from
     n_validation: Count = 6  # prompts per class that its doses are chosen on
     n_nulls: Count = 2  # random directions per family
-    n_reextractions: CountOrZero = 2  # directions from resampled train prompts
+    n_reextractions: CountOrZero = 3  # directions from resampled train prompts
 
 
 MINUTES = {"smoke": 0.1, "quick": 0.8, "full": 10}
