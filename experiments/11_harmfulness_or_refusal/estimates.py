@@ -7,19 +7,40 @@ import pandas as pd
 from jaxtyping import Float
 
 from experiments.lab.estimate import Estimate
+from experiments.lab.partial_effects import Panel, Values, bootstrapped
 from interp.effects import two_level_bootstrap as over
-from interp.stats import Interval, wilson
+from interp.stats import wilson
 
-from .measure import OWN, accuracy
+from .measure import POSITIONS, accuracy
 from .protocol import CLAIMS, FAMILIES
 
+DIRECTIONS = ("harm", "refusal")
+EFFECTS = tuple(f"{what}.{where}" for what in DIRECTIONS for where in POSITIONS)
 STEERED = {"inversion": "word", "odds": "odds"}  # measures, and their columns unsteered
 Draws = Float[np.ndarray, "draw row"]
 
 
-def effect_estimates(found: dict[str, Interval]) -> list[Estimate]:
+def effect_estimates(panel: Panel, n: int, seed: int) -> list[Estimate]:
     """What the regression of 11a gives."""
+    found = bootstrapped(panel, lambda counts: summary(panel, counts), n, seed)
     return [Estimate.of(name, interval) for name, interval in found.items()]
+
+
+def summary(panel: Panel, counts: Values) -> dict[str, float]:
+    """Every statistic of 11a by its name."""
+    effects, (reliability, overlap) = panel.effects(counts), panel.alike(counts)
+    named = zip(EFFECTS, effects.T.ravel().tolist(), strict=True)
+    found = {**dict(named), "reliability": reliability, "overlap": overlap}
+    for name, one in {"": effects, ".by_label": panel.effects(counts, "label"),
+                      ".by_odds": panel.effects(counts, "score")}.items():  # fmt: skip
+        found[f"dissociation{name}"] = dissociation(one)
+    return found
+
+
+def dissociation(effects: Float[np.ndarray, "pos effect"]) -> float:
+    """The smaller lead of an effect at its own position over the other, where that is above 0."""
+    (harm_first, refusal_first), (harm_last, refusal_last) = effects.tolist()
+    return min(harm_first - max(harm_last, 0.0), refusal_last - max(refusal_first, 0.0))
 
 
 def refused_estimate(prompts: pd.DataFrame) -> Estimate:
@@ -56,8 +77,8 @@ def steering_estimates(scores: pd.DataFrame, steered: pd.DataFrame) -> Iterator[
     rises = {key: part.pivot_table(index="draw", columns="row", values="value").to_numpy()
              for key, part in steered.groupby(["measure", "direction"])}  # fmt: skip
     for measure in STEERED:
-        gaps, both = gaps_of(scores, measure), [rises[measure, name] for name in OWN]
-        for name, values in zip(OWN, both, strict=True):
+        gaps, both = gaps_of(scores, measure), [rises[measure, name] for name in DIRECTIONS]
+        for name, values in zip(DIRECTIONS, both, strict=True):
             yield Estimate.of(f"{measure}.by_{name}", over(share, values, gaps))
         yield Estimate.of(f"{measure}.selective", over(share, both[0] - both[1], gaps))
     for family in FAMILIES:

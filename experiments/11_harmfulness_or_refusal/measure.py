@@ -2,19 +2,18 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from experiments.lab.lab import Lab
-from experiments.lab.selection import Source
+from experiments.lab.partial_directions import Scored, interpolated
 from interp.behaviours import Behaviour
 from interp.data.near_duplicates import near_duplicate_clusters
-from interp.directions import Direction, direction_from
+from interp.directions import Direction
 from interp.interventions import Placement
 from interp.scores import REFUSAL_OPENINGS
 from interp.sites import Site
@@ -33,7 +32,6 @@ from .protocol import (
 )
 
 POSITIONS = {"instruction": "last_instruction", "template": "last"}
-OWN = {"harm": "instruction", "refusal": "template"}  # what each position is to carry
 Values = Float[np.ndarray, " sample"]
 States = Float[Tensor, "sample site pos d_model"]
 
@@ -176,54 +174,16 @@ def accuracy(scores: pd.DataFrame, wording: str) -> float:
     return float(right.groupby(scores.harmful).mean().mean())
 
 
-# ---------------------------------------------------------------------------------------- steering
-
-
-@dataclass(frozen=True, eq=False)
-class Train:
-    """States at the site of steering, harmful and harmless, and the refusal odds of the prompts."""
-
-    site: Site
-    positions: tuple[int, int]
-    states: tuple[States, States]
-    odds: tuple[Values, Values]
-
-    def resampled(self, rng: np.random.Generator) -> "Train":
-        """With replacement in each class."""
-        rows = [rng.integers(len(odds), size=len(odds)) for odds in self.odds]
-        states, odds = ([part[r] for part, r in zip(parts, rows, strict=True)]
-                        for parts in (self.states, self.odds))  # fmt: skip
-        return replace(self, states=tuple(states), odds=tuple(odds))
-
-    def direction(self, name: str) -> Source:
-        """Partial effect of the label at the instruction's last token, or of the odds at the end.
-
-        Weights of the states are what one of label and odds has beside the other; the length is
-        the distance between the classes' means.
-        """
-        position = tuple(OWN).index(name)
-        classes = [part[:, 0, position].double() for part in self.states]
-        label = np.repeat([1.0, 0.0], [len(part) for part in classes])
-        both = [x - x.mean() for x in (label, np.concatenate(self.odds))]
-        own, other = both[position], both[1 - position]
-        weights = own - other * (own @ other) / max(other @ other, 1e-12)
-        along = torch.tensor(weights) @ torch.cat(classes)
-        found = direction_from(along, "partial", self.site, self.positions[position])
-        length = float((classes[0].mean(0) - classes[1].mean(0)).norm())
-        return Source(replace(found, norm=length), *classes)
-
-
-def train_of(config: Config, scorer: Scorer) -> Train:
-    """States and odds of the train prompts."""
+def train_of(config: Config, scorer: Scorer) -> Scored:
+    """States and odds of the train prompts, where 11b takes its directions from."""
     lab, split = scorer.lab, scorer.lab.splits.train
     texts = [[ended(text) for text in part[: config.n_train]]
              for part in (split.positive, split.negative)]  # fmt: skip
     site = Site(int(STEERED * lab.model.n_layers), "pre")
-    both = states_of(lab, [*texts[0], *texts[1]], [site])
-    states = both[: len(texts[0])], both[len(texts[0]) :]
+    both = states_of(lab, [*texts[0], *texts[1]], [site])[:, 0]
     odds = [scorer.odds(f"train {side}", part) for side, part in enumerate(texts)]
     positions = [lab.position(name) for name in POSITIONS.values()]
-    return Train(site, (positions[0], positions[1]), states, (odds[0], odds[1]))
+    return Scored(site, positions, both.split([*map(len, texts)]), odds)
 
 
 def dose_of(scorer: Scorer, name: str, direction: Direction, n: int) -> float:
@@ -242,15 +202,6 @@ def dose_of(scorer: Scorer, name: str, direction: Direction, n: int) -> float:
     return interpolated((0.0, *COEFFICIENTS), rises, wanted)
 
 
-def interpolated(doses: Sequence[float], rises: Sequence[float], wanted: float) -> float:
-    """The dose at which the last step reaches what is wanted; without that, the best but 0."""
-    if rises[-1] < wanted:
-        return doses[1 + int(np.argmax(rises[1:]))]
-    share = (wanted - rises[-2]) / max(rises[-1] - rises[-2], 1e-12)
-    low, high = doses[len(rises) - 2], doses[len(rises) - 1]
-    return round(low + max(share, 0.01) * (high - low), 3)
-
-
 def steered(config: Config, scorer: Scorer, harmless: Sequence[str]) -> pd.DataFrame:
     """Half of what adding and subtracting differ by on harmless test prompts, in nats.
 
@@ -259,7 +210,8 @@ def steered(config: Config, scorer: Scorer, harmless: Sequence[str]) -> pd.DataF
     """
     train, rng = train_of(config, scorer), scorer.lab.rng("11.again")
     again = [train, *(train.resampled(rng) for _ in range(config.n_reextractions))]
-    found = {name: [one.direction(name) for one in again] for name in OWN}
+    found = {"harm": [one.of_label(0) for one in again],
+             "refusal": [one.of_score(1) for one in again]}  # fmt: skip
     doses = {name: dose_of(scorer, name, sources[0].direction, config.n_validation)
              for name, sources in found.items()}  # fmt: skip
     plan = [(name, i, one.direction, doses[name])
@@ -269,7 +221,7 @@ def steered(config: Config, scorer: Scorer, harmless: Sequence[str]) -> pd.DataF
     parts = []
     for name, draw, direction, dose in scorer.lab.progress(plan, "steering"):
         edits = [(f"{name}/{draw}/{c}", direction.add(c)) for c in (dose, -dose)]
-        for measure in (scorer.inversion, scorer.odds)[: 2 if name in OWN else 1]:
+        for measure in (scorer.inversion, scorer.odds)[: 2 if name in found else 1]:
             added, subtracted = (measure("test 1", harmless, *edit) for edit in edits)
             parts.append(pd.DataFrame({
                 "measure": measure.__name__, "direction": name, "draw": draw, "dose": dose,

@@ -8,11 +8,11 @@ import pandas as pd
 
 from experiments.lab.estimate import Estimate, number
 from experiments.lab.lab import Lab
+from experiments.lab.partial_effects import Panel
 from experiments.lab.results import Result
 from experiments.lab.rules import MIN_PAIRS
 
 from . import estimates, measure, tables
-from .effects import Panel, bootstrapped
 from .protocol import Config, inverts
 
 
@@ -24,11 +24,10 @@ def run(config: Config, lab: Lab) -> Result:
                   prompts[["reworded_1", "reworded_2"]].to_numpy().T, asked.source,
                   asked.cluster)  # fmt: skip
     seed = int(lab.rng("11.bootstrap").integers(2**31))
-    effects = bootstrapped(panel, panel.summary, config.n_resamples, seed)
     texts, scores = measure.judged(scorer, config.n_inverted)
     found = [
-        *estimates.effect_estimates(effects), estimates.refused_estimate(prompts),
-        *estimates.unsteered_estimates(scores),
+        *estimates.effect_estimates(panel, config.n_resamples, seed),
+        estimates.refused_estimate(prompts), *estimates.unsteered_estimates(scores),
     ]  # fmt: skip
     judges = inverts({one.name: one for one in found})
     steered = measure.steered(config, scorer, texts[1]) if judges else pd.DataFrame()

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from experiments.lab.estimate import Estimate
+from experiments.lab.partial_effects import Panel
 from interp.sites import Site
 
-from .effects import Panel
 from .estimates import STEERED
 from .measure import POSITIONS
 
