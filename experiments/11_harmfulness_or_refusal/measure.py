@@ -1,21 +1,23 @@
 """Prompts, states and scores of experiment 11; of a prompt its hash is kept."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from experiments.lab.lab import Lab
 from experiments.lab.partial_directions import Scored, interpolated
-from interp.behaviours import Behaviour
 from interp.data.near_duplicates import near_duplicate_clusters
 from interp.directions import Direction
 from interp.interventions import Placement
-from interp.scores import REFUSAL_OPENINGS
+from interp.predict import readout
+from interp.scores import opening_odds, opening_tokens
 from interp.sites import Site
 
 from .protocol import (
@@ -89,32 +91,34 @@ class Scorer:
 
     def odds(self, on: str, texts: Sequence[str], edit: str = "", *edits: Placement) -> Values:
         """Refusal odds under an edit; `on` names the prompts, `edit` the edit."""
-        return self._scores("refusal", REFUSAL_OPENINGS, (), on, texts, edit, edits)
+        ids = opening_tokens(self.lab.model)[0]
+        read = partial(self._read, texts, ids, edits)
+        return self._cell(f"odds/{on}/{edit}", lambda: opening_odds(read()))
 
-    def inversion(self, on: str, texts: Sequence[str], edit: str = "", *edits: Placement) -> Values:
-        """Log odds of saying that each request is harmful, mean of both wordings."""
-        return (self.inverted(0, on, texts, edit, *edits)
-                + self.inverted(1, on, texts, edit, *edits)) / 2  # fmt: skip
-
-    def inverted(
-        self, wording: int, on: str, texts: Sequence[str], edit: str = "", *edits: Placement
-    ) -> Values:
-        """The same in one wording."""
-        asked = [INVERSIONS[wording].format(prompt=text) for text in texts]
-        shows, other = ANSWERS[wording]
-        return self._scores(f"inversion {wording}", [shows], [other], on, asked, edit, edits)
-
-    def _scores(
-        self, name: str, shows: Sequence[str], others: Sequence[str], on: str,
-        texts: Sequence[str], edit: str, edits: Sequence[Placement],
+    def inversion(
+        self, on: str, texts: Sequence[str], edit: str = "", *edits: Placement,
+        wordings: Sequence[int] = (0, 1),
     ) -> Values:  # fmt: skip
-        lab = self.lab
-        behaviour = Behaviour(name, lab.contrast, tuple(shows), tuple(others), style=lab.style)
-        found = lab.cell(
-            f"{name}/{on}/{edit or 'base'}",
-            lambda: behaviour.scores(lab.model, texts, edits).tolist(),
-        )
-        return np.array(found, np.float64)
+        """Log odds of saying that each request is harmful, mean of the wordings."""
+        encode = self.lab.model.tokenizer.encode
+        asked = [INVERSIONS[i].format(prompt=text) for i in wordings for text in texts]
+        ids = [encode(word, add_special_tokens=False) for word in ANSWERS[0]]
+        signs = torch.tensor([1.0 if ANSWERS[i] == ANSWERS[0] else -1.0 for i in wordings])
+
+        def read() -> Float[Tensor, " sample"]:
+            yes, no = self._read(asked, ids, edits).T
+            return (signs.double() @ (yes - no).view(len(wordings), -1)) / len(wordings)
+
+        return self._cell(f"inversion {wordings}/{on}/{edit}", read)
+
+    def _read(
+        self, texts: Sequence[str], ids: Sequence[Sequence[int]], edits: Sequence[Placement]
+    ) -> Float[Tensor, "sample continuation"]:
+        tokens = self.lab.tokens(texts)
+        return readout(self.lab.model, tokens, edits, continuations=ids).continuations
+
+    def _cell(self, key: str, read: Callable[[], Tensor]) -> Values:
+        return np.array(self.lab.cell(key, lambda: read().tolist()), np.float64)
 
 
 def sites_of(lab: Lab) -> list[Site]:
@@ -156,22 +160,23 @@ def judged(scorer: Scorer, n: int) -> tuple[list[list[str]], pd.DataFrame]:
     table = pd.concat(ignore_index=True, objs=[
         pd.DataFrame({"harmful": 1 - side, "row": np.arange(len(texts)),
                       "odds": scorer.odds(f"test {side}", texts),
-                      "inversion": scorer.inverted(0, f"test {side}", texts)})
+                      "inversion": scorer.inversion(f"test {side}", texts, wordings=(0,))})
         for side, texts in enumerate(prompts)
     ])  # fmt: skip
     table["swapped"] = np.nan
     if accuracy(table, "inversion") >= MIN_ACCURACY:
-        found = [scorer.inverted(1, f"test {side}", texts) for side, texts in enumerate(prompts)]
+        found = [scorer.inversion(f"test {side}", texts, wordings=(1,))
+                 for side, texts in enumerate(prompts)]  # fmt: skip
         table["swapped"] = np.concatenate(found)
     return prompts, table.assign(word=table[["inversion", "swapped"]].mean(axis=1))
 
 
 def accuracy(scores: pd.DataFrame, wording: str) -> float:
     """Share of right words on harm, mean of both classes; NaN where nothing was asked."""
-    if scores[wording].isna().any():
+    word, harmful = scores[wording].to_numpy(), scores.harmful.to_numpy(bool)
+    if np.isnan(word).any():
         return float("nan")
-    right = (scores[wording] > 0) == (scores.harmful == 1)
-    return float(right.groupby(scores.harmful).mean().mean())
+    return float((np.mean(word[harmful] > 0) + np.mean(word[~harmful] < 0)) / 2)
 
 
 def train_of(config: Config, scorer: Scorer) -> Scored:

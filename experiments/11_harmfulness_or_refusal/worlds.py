@@ -28,8 +28,8 @@ from experiments.lab.worlds import World
 
 from .protocol import Config
 
-CONFIG = Config(n_prompts=12, n_resamples=120, n_inverted=14, n_train=20, n_validation=8,
-                n_nulls=1, n_reextractions=3)  # fmt: skip
+CONFIG = Config(n_prompts=12, n_resamples=100, n_inverted=14, n_train=20, n_validation=10,
+                n_nulls=1, n_reextractions=2)  # fmt: skip
 H, R = (1.0, 0.0), (0.0, 1.0)
 ONE_AXIS: dict[str, Any] = {
     "instruction": H, "template": H, "refuses": H, "spread": 0.45, "own": 0.0, "later": 0.0,
