@@ -141,6 +141,26 @@ def test_every_request_ends_alike() -> None:
     assert found == {"Do it."}
 
 
+def test_the_headline_number_follows_from_the_table_of_prompts() -> None:
+    result = EXPERIMENT.run(worlds.CONFIG, worlds.WORLDS[1].lab(2))
+    table = result.tables["prompts"]
+    sources = table.groupby("source")
+    label, one, two = (
+        sources[name].transform(lambda x: (x - x.mean()) / x.std(ddof=0))
+        for name in ("harmful", "reworded_1", "reworded_2")
+    )
+    odds, spread = (one + two) / 2, np.sqrt((one * two).mean())
+    overlap = (label * odds).mean() / spread
+    found = {}
+    for position in ("instruction", "template"):
+        state = table.filter(like=f"{position} at").mean(axis=1)
+        right = [(state * label).mean(), (state * odds).mean() / spread]
+        found[position] = np.linalg.solve([[1, overlap], [overlap, 1]], right)
+    (harm_first, refusal_first), (harm_last, refusal_last) = found.values()
+    least = min(harm_first - max(harm_last, 0), refusal_last - max(refusal_first, 0))
+    assert result["dissociation"].value == pytest.approx(least)
+
+
 # ------------------------------------------------------------------------------------- a whole run
 
 
