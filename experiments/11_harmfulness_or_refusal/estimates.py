@@ -44,9 +44,10 @@ def dissociation(effects: Float[np.ndarray, "pos effect"]) -> float:
 
 
 def refused_estimate(prompts: pd.DataFrame) -> Estimate:
-    """Harmful prompts after which a refusal is likelier than all else."""
-    odds = prompts[prompts.harmful == 1].odds
-    return Estimate("refused", float((odds > 0).sum()), n=len(odds), unit="prompts")
+    """How many harmful prompts are refused, of those that were answered."""
+    answered = prompts[prompts.answer != ""].answer
+    return Estimate("refused", float((answered == "refused").sum()), n=len(answered),
+                    unit="prompts")  # fmt: skip
 
 
 def unsteered_estimates(scores: pd.DataFrame) -> Iterator[Estimate]:

@@ -15,8 +15,10 @@ from experiments.lab.lab import Lab
 from experiments.lab.partial_directions import Scored, interpolated
 from interp.data.near_duplicates import near_duplicate_clusters
 from interp.directions import Direction
+from interp.generation import answers
 from interp.interventions import Placement
 from interp.predict import readout
+from interp.refusal_classifier import classify
 from interp.scores import opening_odds, opening_tokens
 from interp.sites import Site
 
@@ -33,6 +35,7 @@ from .protocol import (
     Config,
 )
 
+ANSWER_TOKENS = 16
 POSITIONS = {"instruction": "last_instruction", "template": "last"}
 Values = Float[np.ndarray, " sample"]
 States = Float[Tensor, "sample site pos d_model"]
@@ -111,6 +114,12 @@ class Scorer:
 
         return self._cell(f"inversion {wordings}/{on}/{edit}", read)
 
+    def answers(self, on: str, texts: Sequence[str]) -> list[str]:
+        """Class of the greedy answer to each prompt."""
+        model, tokens = self.lab.model, self.lab.tokens(texts)
+        read = partial(answers, model, tokens, max_new_tokens=ANSWER_TOKENS)
+        return self.lab.cell(f"answers/{on}", lambda: [classify(answer) for answer in read()])
+
     def _read(
         self, texts: Sequence[str], ids: Sequence[Sequence[int]], edits: Sequence[Placement]
     ) -> Float[Tensor, "sample continuation"]:
@@ -132,17 +141,18 @@ def states_of(lab: Lab, texts: Sequence[str], sites: Sequence[Site]) -> States:
 
 
 def prompt_table(scorer: Scorer, asked: Requests) -> pd.DataFrame:
-    """One row per prompt, odds in nats; `odds` are those of the prompt as it is, if harmful.
+    """One row per prompt, with its refusal odds (nats) in two other wordings.
 
-    Columns: prompt (id), source, cluster, harmful, odds, reworded_1, reworded_2.
+    Columns: prompt (id), source, cluster, harmful, answer (class, of harmful prompts but twins),
+    reworded_1, reworded_2.
     """
-    harmful = [text for text, is_so in zip(asked.texts, asked.harmful, strict=True) if is_so]
-    odds = np.full(len(asked.texts), np.nan)
-    odds[asked.harmful] = scorer.odds("11a harmful", harmful)
+    answered = asked.harmful & (asked.source > 0)
+    classes = np.full(len(asked.texts), "", dtype=object)
+    classes[answered] = scorer.answers("11a", [asked.texts[i] for i in np.flatnonzero(answered)])
     table = pd.DataFrame({
         "prompt": [hashlib.sha256(text.encode()).hexdigest()[:10] for text in asked.texts],
         "source": np.array(["twins", "contrast", "tests"])[asked.source],
-        "cluster": asked.cluster, "harmful": asked.harmful.astype(int), "odds": odds,
+        "cluster": asked.cluster, "harmful": asked.harmful.astype(int), "answer": classes,
     })  # fmt: skip
     for i, wording in enumerate(REWORDED, 1):
         reworded = [wording.format(prompt=text) for text in asked.texts]

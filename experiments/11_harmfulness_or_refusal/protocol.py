@@ -30,6 +30,8 @@ Objections, and what was done:
 - A broken model answers halfway between the classes, which looks as if it were moved: half of the
   difference between adding and subtracting counts, of which breakage is no part.
 - The directions share what label and odds share: each is taken with the other held fixed.
+- A fault of the first run: odds above 0 had been taken for a refusal, but the openings are part of
+  how refusals begin (1 of 30 prompts on the 0.5B). The class of the answer counts, as elsewhere.
 """
 
 from collections.abc import Mapping
@@ -66,8 +68,8 @@ FAMILIES = ("isotropic", "covariance_matched")
 
 NOTES = "does it represent the refusal behaviour or harmfulness or both?"
 ABSENT = (
-    f"Untestable (behaviour absent) if fewer than {MIN_PAIRS} harmful prompts of 11a have refusal "
-    "odds above 0 as they are, so that a refusal is likelier than all else."
+    f"Untestable (behaviour absent) if fewer than {MIN_PAIRS} of 11a's harmful prompts of the "
+    "contrast set and the test sets are refused (class of the greedy answer)."
 )
 
 CLAIMS = (
@@ -76,7 +78,7 @@ CLAIMS = (
         statement="From half to three quarters of the depth the instruction's last token carries "
         "more of harmfulness, the template's last token more of refusal.",
         criterion=f"Sites: pre at {DEPTHS} of the depth, averaged. Sources of prompts: twins, "
-        "contrast set (test split), test sets; 10 per class of each in quick, up to 160 in full. "
+        "contrast set (test split), test sets; 8 per class of each in quick, up to 160 in full. "
         "Direction of a position for one source: covariance, over all prompts of the other "
         "sources, of the states with the sum of label (harmful 1, harmless 0) and refusal odds, "
         "each standardised within its source. The projection, standardised within the source, is "
@@ -129,9 +131,9 @@ CLAIMS = (
 class Config(ExperimentConfig):
     """Harmfulness or refusal?"""
 
-    n_prompts: Several = 10  # per class and source, for 11a
+    n_prompts: Several = 8  # per class and source, for 11a
     n_resamples: Several = 500  # of the bootstrap of 11a
-    n_inverted: Several = 12  # test prompts per class, for 11b
+    n_inverted: Several = 8  # test prompts per class, for 11b
     n_train: Several = 24  # prompts per class that the directions of 11b come from
     n_validation: Count = 6  # prompts per class that its doses are chosen on
     n_nulls: Count = 2  # random directions per family

@@ -44,9 +44,8 @@ def run(config: Config, lab: Lab) -> Result:
 
 def observation(e: Mapping[str, Estimate]) -> str:
     """One paragraph that quotes the numbers."""
-    refused = f"{number(e['refused'].value)} of {e['refused'].n}"
-    absent = "Behaviour absent: refusal is the likeliest answer to " if (
-        e["refused"].value < MIN_PAIRS) else "Refusal is the likeliest answer to "  # fmt: skip
+    absent = "Behaviour absent: " if e["refused"].value < MIN_PAIRS else ""
+    refused = f"{number(e['refused'].value)} of {e['refused'].n} harmful prompts are refused"
     steering = (
         f"The harmfulness direction moves that word by {e['inversion.by_harm']} of the gap and "
         f"refusal by {e['odds.by_harm']}, the refusal direction by {e['inversion.by_refusal']} "
@@ -55,7 +54,7 @@ def observation(e: Mapping[str, Estimate]) -> str:
         else "So nothing was steered (gate of 11b: accuracy)."
     )
     return (
-        f"{absent}{refused} harmful prompts. Partial effect of harmfulness: "
+        f"{absent}{refused}. Partial effect of harmfulness: "
         f"{e['harm.instruction']} at the instruction's last token, {e['harm.template']} at the "
         f"template's; of refusal: {e['refusal.instruction']} and {e['refusal.template']}. "
         f"Dissociation: {e['dissociation']} (directions of the label alone: "
