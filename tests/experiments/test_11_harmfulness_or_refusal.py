@@ -144,11 +144,10 @@ def test_every_request_ends_alike() -> None:
 def test_the_headline_number_follows_from_the_table_of_prompts() -> None:
     result = EXPERIMENT.run(worlds.CONFIG, worlds.WORLDS[1].lab(2))
     table = result.tables["prompts"]
-    sources = table.groupby("source")
-    label, one, two = (
-        sources[name].transform(lambda x: (x - x.mean()) / x.std(ddof=0))
-        for name in ("harmful", "reworded_1", "reworded_2")
-    )
+    names = ["harmful", "reworded_1", "reworded_2"]
+    within = table[names].groupby(table.source)
+    both = (table[names] - within.transform("mean")) / within.transform("std", ddof=0)
+    label, one, two = (both[name] for name in names)
     odds, spread = (one + two) / 2, np.sqrt((one * two).mean())
     overlap = (label * odds).mean() / spread
     found = {}
