@@ -34,6 +34,11 @@ LEAST = {
         2: "n_train n_test n_text",
         8: "n_angles",
     },
+    "11": {
+        0: "n_reextractions",
+        1: "n_validation n_nulls",
+        2: "n_prompts n_resamples n_inverted n_train",
+    },
     "speed": {
         1: "n_prompts repeats n_layers n_windows n_candidates n_new_tokens n_streamed "
         "n_streamed_beside matrix_size"
