@@ -12,3 +12,33 @@ write the axis that the head reads as refusal.
 | filler speaks against refusal | false | false | words add up, also those of the filler, and the head has a floor: both are weakened alike |
 | steering sentences do nothing | false | false | no match: untestable |
 """
+
+from functools import partial
+from typing import Any
+
+from experiments.lab.planted_model import FILLERS, Bend, Design, planted_lab
+from experiments.lab.worlds import World
+
+from .protocol import Config
+
+CONFIG = Config(n_train=32, n_validation=6, n_test=10, n_sentences=2, n_used=1, n_counters=6)
+STEER, UNDO = ("refuse", "decline"), "answer"
+SINK = {"user": 10.0}
+
+
+def world(name: str, a: bool, b: bool, **design: Any) -> World:
+    """A world, with whether 13a and 13b are true in it."""
+    return World(name, {"13a": a, "13b": b}, partial(planted_lab, Design(**design)))
+
+
+def words(steer: tuple[float, ...], undo: tuple[float, ...]) -> dict[str, tuple[float, ...]]:
+    """What the steering words and the one of the counter-prompts write."""
+    return {**dict.fromkeys(STEER, steer), UNDO: undo}
+
+
+DILUTED = words((2.0,), (-0.5,))
+ADDED = words((0.12,), (-0.03,))
+WORLDS = (
+    world("what a prompt writes is diluted", True, True, words=DILUTED),
+    world("all that is written adds up", False, False, words=words((1.0,), (-0.4,)), heed=SINK, reach=150.0),
+)
