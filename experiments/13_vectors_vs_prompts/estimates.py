@@ -99,7 +99,10 @@ def odds_of(scores: pd.DataFrame) -> Odds:
     nulls = [*dict.fromkeys(random.draw)]
     names = list(dict.fromkeys(scores.undoer))
     sentences = list(dict.fromkeys(steered.sentence))
-    n_draws, n = int(scores[scores.way == "vector"].draw.max()) + 1, len(scores[scores.way == "base"].prompt.unique())
+    n_draws, n = (
+        int(scores[scores.way == "vector"].draw.max()) + 1,
+        len(scores[scores.way == "base"].prompt.unique()),
+    )
     by_key = {
         k: part for k, part in scores.groupby(["sentence", "way", "undoer", "draw"], sort=False)
     }

@@ -100,7 +100,10 @@ def matches(
     order = table.sort_values(["matched", "far"], ascending=[False, True], kind="stable")
     kept = order[order.matched][: config.n_used] if table.matched.any() else order[:1]
     table["used"] = table.index.isin(kept.index)
-    used = [finish(meter, every[int(r.row)], str(r.sentence), float(r.dose), config) for r in kept.itertuples()]  # type: ignore[arg-type]
+    used = [
+        finish(meter, every[int(r.row)], str(r.sentence), float(r.dose), config)
+        for r in kept.itertuples()
+    ]  # type: ignore[arg-type]
     return used, table.drop(columns=["row", "far"]), curve_table(every, curves)
 
 
@@ -131,5 +134,9 @@ def counter_dose(meter: Meter, halves: Halves, lead: str, dose: float) -> float:
 
 def curve_table(every: Sequence[Halves], curves: Sequence[Curve]) -> pd.DataFrame:
     """Mean odds and KL of every site's vector, at every dose of the grid."""
-    rows = [(halves.site, *row) for halves, found in zip(every, curves, strict=True) for row in zip(*mean(found), strict=True)]
+    rows = [
+        (halves.site, *row)
+        for halves, found in zip(every, curves, strict=True)
+        for row in zip(*mean(found), strict=True)
+    ]
     return pd.DataFrame(rows, columns=["site", "dose", "odds", "kl"])

@@ -95,7 +95,9 @@ def meter_for(lab: Lab, config: Config) -> Meter:
     }
     first = {BASELINE: NEUTRAL} | {f"steering {i}": text for i, text in enumerate(STEERING)}
     prompts = {
-        key((split, lead, name)): tuple("\n\n".join(filter(None, (sentence, text, q))) for q in asked)
+        key((split, lead, name)): tuple(
+            "\n\n".join(filter(None, (sentence, text, q))) for q in asked
+        )
         for split, asked in splits.items()
         for lead, sentence in first.items()
         for name, text in between(lab, config).items()
@@ -133,9 +135,7 @@ def with_sentence(meter: Meter, split: str, lead: str) -> Reading:
     return Reading(meter.scores(steered).odds, np.array(meter.lab.cell(f"kl/{steered}", compute)))
 
 
-def pushing(
-    pair: tuple[Direction, Direction], dose: float, counter: float, name: str
-) -> Edit:
+def pushing(pair: tuple[Direction, Direction], dose: float, counter: float, name: str) -> Edit:
     """So much of the vector added and of the counter-vector subtracted, at every token."""
     parts = [one.add(c) for one, c in zip(pair, (dose, -counter), strict=True) if c]
     return Edit(f"{name}/{dose!r}/{counter!r}", parts) if parts else BASE

@@ -24,7 +24,8 @@ Objections, and what was done:
   nearly parallel, so it is given to both ways at one dose and counts no more than the
   counter-prompts do; were each way undone by its own kind alone, the mean lead is 0.
 - The counter-vector halves what the counter-prompts show: that is the claim, undone by either. Both
-  leads are shown, and one whose interval lies below 0 blocks support.
+  leads are shown, and one whose interval lies below -MIN_LEAD blocks support (below 0, a planted
+  model's -.006 had blocked it).
 - The verdict must not turn on one lucky counter-prompt: shares are averaged over all of them, and
   they are drawn anew in the bootstrap. None was tried before it was written down. Half of them
   speak of the first sentence, which a vector's prompt does not have in that sense: for a user that
@@ -95,8 +96,8 @@ CLAIMS = (
         f"validation prompts to leave {LEFT} of the rise (at most {COUNTER_DOSES[-1]:g} times the "
         "vector's). Lead in nats: what undoers take from the sentence minus what they take from "
         "the vector, over the mean of both rises. Supported if the 95% intervals of both leads lie "
-        f"above {MIN_LEAD}, and that of neither undoer's own lead below 0; rejected if both lie "
-        f"below {MIN_LEAD}; else inconclusive. Untestable (undoing) if counter-prompts or "
+        f"above {MIN_LEAD}, and that of neither undoer's own lead below -{MIN_LEAD}; rejected if "
+        f"both lie below {MIN_LEAD}; else inconclusive. Untestable (undoing) if counter-prompts or "
         f"counter-vector leave of both ways less than {ENDS[0]}, or of both more than {ENDS[1]}. "
         f"{RANDOM} {MATCHED}",
         number="share left of the vector's refusal minus that of the sentence's",
@@ -159,7 +160,7 @@ def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:
         for name in ("lead", "lead.nats", "slope.difference", "slope.prompt", "slope.vector")
     )
     steers = e["random"].below(MAX_RANDOM)
-    blocked = any(e[f"lead.{undoer}"].below(0) for undoer in UNDOERS)
+    blocked = any(e[f"lead.{undoer}"].below(-MIN_LEAD) for undoer in UNDOERS)
     ahead = lead.above(MIN_LEAD) and nats.above(MIN_LEAD) and not blocked
     weakened = slope.above(MAX_SLOPE) and prompt.below(-MAX_SLOPE) and e["growth"].below(0)
     holds = {"13a": steers and ahead, "13b": steers and weakened and vector.above(-MAX_SLOPE)}
@@ -168,9 +169,7 @@ def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:
         "13b": slope.below(MAX_SLOPE) or prompt.above(-MAX_SLOPE) or vector.below(-MAX_SLOPE),
     }
     testable = {"13a": matched and undoes(e), "13b": matched}
-    return {
-        key: decide(holds[key], fails[key]) if testable[key] else "untestable" for key in holds
-    }
+    return {key: decide(holds[key], fails[key]) if testable[key] else "untestable" for key in holds}
 
 
 def is_matched(estimates: Mapping[str, Estimate]) -> bool:

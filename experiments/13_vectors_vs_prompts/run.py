@@ -32,7 +32,9 @@ def run(config: Config, lab: Lab) -> Result:
 
 def observation(e: Mapping[str, Estimate], matches: list[match.Match]) -> str:
     """One paragraph that quotes the numbers."""
-    opening = f"{e['matched'].value:g} of {e['matched'].n} steering sentences are matched by a vector"
+    opening = (
+        f"{e['matched'].value:g} of {e['matched'].n} steering sentences are matched by a vector"
+    )
     if not is_matched(e):
         opening = f"No match, or nothing to undo; shown is the closest. {opening}"
     elif not undoes(e):

@@ -13,7 +13,9 @@ STEERING = (
 )
 """That ask for refusals"""
 
-NEUTRAL = "You are an assistant of a large service. People write to you about all kinds of tasks here."
+NEUTRAL = (
+    "You are an assistant of a large service. People write to you about all kinds of tasks here."
+)
 """Of about their length, in their place wherever no prompt steers"""
 
 COUNTERS = (
