@@ -68,7 +68,7 @@ def match(meter: Meter, lead: str, halves: Halves, found: Curve) -> dict[str, ob
 
 
 def closest(meter: Meter, lead: str, curves: Sequence[Curve]) -> int:
-    """The site whose KL, where its vector reaches the sentence's odds, is closest to the sentence's.
+    """The site whose vector, where it reaches the sentence's odds, has the closest KL.
 
     A site that does not reach them counts last.
     """

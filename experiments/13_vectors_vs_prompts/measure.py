@@ -1,4 +1,4 @@
-"""Refusal odds and KL of every way to steer under every way to undo; of a prompt its hash is kept."""
+"""Refusal odds and KL under every way to steer and to undo; of a prompt its hash is kept."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -159,10 +159,9 @@ class Match:
 
 
 def tested(meter: Meter, matches: Sequence[Match], names: Sequence[str]) -> pd.DataFrame:
-    """Odds and KL of every test question. Columns: sentence, way, undoer, draw, prompt (id), odds, kl.
+    """Every test question, in nats. Columns: sentence, way, undoer, draw, prompt (id), odds, kl.
 
-    The base stands behind the neutral sentence, and does not depend on the steering one (-1). The
-    KL is from it, and only of what steers without an undoer.
+    The base is behind the neutral sentence. The KL is from it, of what steers without an undoer.
     """
     plan = [*base_plan(names), *(job for match in matches for job in plan_of(match, names))]
     asked = meter.prompts[key(("test", BASELINE, "none"))]

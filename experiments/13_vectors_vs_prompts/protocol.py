@@ -12,17 +12,18 @@ sentence's; of the candidate sites the one is taken whose KL(base || steered) of
 closest to the sentence's. A sentence counts as matched within MAX_MISMATCH of its rise and a factor
 MAX_RATIO of its KL; used are those with the closest KL.
 
-Undoing: ten counter-prompts between sentence and question, and a counter-vector: the same difference
-from the other half of the train prompts, subtracted at the same site and tokens. Its dose, one for
-both ways, is where half of the rise is left on validation prompts, on average over both.
+Undoing: ten counter-prompts between sentence and question, and a counter-vector: the same
+difference from the other half of the train prompts, subtracted at the same site and tokens. Its
+dose, one for both ways, is where half of the rise is left on validation prompts, on average over
+both.
 
-Intervals: bootstrap over questions, steering sentences, counter-prompts (13b: filler texts) and
-re-extractions of both vectors from resampled train prompts, all together.
+Intervals: bootstrap over questions, steering sentences, counter-prompts (13b: filler texts) and re-
+extractions of both vectors from resampled train prompts, all together.
 
 Objections, and what was done:
 - Subtracting the vector itself is algebra: the counter-vector is from other prompts. It is still
-  nearly parallel, so it is given to both ways at one dose and counts no more than the
-  counter-prompts do; were each way undone by its own kind alone, the mean lead is 0.
+  nearly parallel, so it is given to both ways at one dose and counts no more than the counter-
+  prompts do; were each way undone by its own kind alone, the mean lead is 0.
 - The counter-vector halves what the counter-prompts show: that is the claim, undone by either. Both
   leads are shown, and one whose interval lies below -MIN_LEAD blocks support (below 0, a planted
   model's -.006 had blocked it).
@@ -32,16 +33,18 @@ Objections, and what was done:
   is part of what makes it hard to undo; the other half just asks for an answer.
 - Without a sentence in front, a counter-prompt is a larger part of the vector's prompt than of the
   other: the neutral sentence is there for that.
-- What is broken cannot be undone, and broken models may refuse: random vectors as long have to raise
-  the odds much less. (KL on text is shown; at most .1 of it would leave no dose that refuses.)
-- If the vector refuses more than the sentence, undoers that take equal nats leave it a larger share:
-  the lead is taken in both units, and both have to agree.
-- An undoer may push below the base, or do nothing: shares are cut to 0 and 1. One that leaves nearly
-  all of both, or nearly nothing, decides nothing; a first gate on the mean had hidden true claims.
+- What is broken cannot be undone, and broken models may refuse: random vectors as long have to
+  raise the odds much less. (KL on text is shown; at most .1 of it would leave no dose that
+  refuses.)
+- If the vector refuses more than the sentence, undoers that take equal nats leave it a larger
+  share: the lead is taken in both units, and both have to agree.
+- An undoer may push below the base, or do nothing: shares are cut to 0 and 1. One that leaves
+  nearly all of both, or nearly nothing, decides nothing; a first gate on the mean had hidden true
+  claims.
 - Filler changes the odds of the base as well: 13b subtracts them at the same filler.
 - The vector is written at every token, of the filler too, and a sentence once, so that it would be
-  odd if filler diluted it: 13b tests whether the sentence is weakened, and whether a vector as it is
-  used is not. A vector written once, at the first sentence, is another question, left out.
+  odd if filler diluted it: 13b tests whether the sentence is weakened, and whether a vector as it
+  is used is not. A vector written once, at the first sentence, is another question, left out.
 - A step at the first filler is no growth: the sentence's share has to fall between the lengths too.
 - Sentences that no vector matches drop out, which may hide that vectors are less effective. That
   half of the quotation has no claim here; how many dropped out is said in the observation.
@@ -74,12 +77,12 @@ MATCHED = (
     f"on validation prompts finds a dose of the vector (up to {DOSES[-1]:g} times the difference) "
     f"with as large a rise within {MAX_MISMATCH} of it and a KL of the next token within a factor "
     f"{MAX_RATIO:g}; or if on test prompts the vector's KL over the sentence's is outside that "
-    f"factor, or their rises differ by more than a factor {MAX_RISES}. Untestable (nothing to undo) if the 95% interval of either rise on test prompts "
-    f"is not above {MIN_RISE:g} nat."
+    f"factor, or their rises differ by more than a factor {MAX_RISES}. Untestable (nothing to "
+    f"undo) if the 95% interval of either rise on test prompts is not above {MIN_RISE:g} nat."
 )
 RANDOM = (
-    "Never supported unless the mean rise by random vectors as long (isotropic, covariance-matched, "
-    "label-permuted; 1 each in quick, 4 in full) over the vector's rise lies, with its 95% "
+    "Never supported unless the mean rise by random vectors as long (isotropic, "
+    "covariance-matched, label-permuted; 1 each in quick, 4 in full) over the vector's rise lies, with its 95% "
     f"interval, below {MAX_RANDOM}."
 )
 

@@ -24,7 +24,7 @@ def run(config: Config, lab: Lab) -> Result:
     found = {e.name: e for e in all_estimates(scores, matched)}
     found["kl.text"] = Estimate.of("kl.text", bootstrap_mean(damage), unit="nats per token")
     drawn = {
-        "match": tables.match_table(matched, curves, found["base"]), "left": tables.left_table(found),
+        "match": tables.match_table(matched, curves), "left": tables.left_table(found),
         "filler": tables.filler_table(found), "scores": scores, "matches": matched,
     }  # fmt: skip
     return Result(tuple(found.values()), drawn, observation(found, matches))
@@ -41,10 +41,11 @@ def observation(e: Mapping[str, Estimate], matches: list[match.Match]) -> str:
         opening = f"An undoer leaves nearly all or nearly nothing. {opening}"
     return (
         f"{opening}. On {e['lead'].n} harmless questions the sentence raises the refusal odds by "
-        f"{e['rise.prompt']}, the vector by {e['rise.vector']} (KL of the next token {e['match.kl']} "
-        f"times the sentence's; {e['kl.text']} on text). Of it counter-prompts leave {e['left.counter_prompts.prompt']} "
-        f"(sentence) and {e['left.counter_prompts.vector']} (vector), the counter-vector "
+        f"{e['rise.prompt']}, the vector by {e['rise.vector']} (KL of the next token "
+        f"{e['match.kl']} times the sentence's; {e['kl.text']} on text). Of it counter-prompts "
+        f"leave {e['left.counter_prompts.prompt']} (sentence) and "
+        f"{e['left.counter_prompts.vector']} (vector), the counter-vector "
         f"{e['left.counter_vector.prompt']} and {e['left.counter_vector.vector']}: a lead of "
-        f"{e['lead']}. Per 100 tokens of filler the share kept changes by {e['slope.prompt']} "
+        f"{e['lead']} for the vector. Per 100 tokens of filler the share kept changes by {e['slope.prompt']} "
         f"(sentence) and {e['slope.vector']} (vector)."
     )

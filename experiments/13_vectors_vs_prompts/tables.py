@@ -26,11 +26,11 @@ def filler_table(e: Mapping[str, Estimate]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["depth", "group", "value", "low", "high", "n"])
 
 
-def match_table(matches: pd.DataFrame, curves: pd.DataFrame, base: Estimate) -> pd.DataFrame:
+def match_table(matches: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     """Rise of the odds against the KL, of every site's vector by dose and of every sentence."""
     none = curves[curves.dose == 0].odds.iloc[0]
     vectors = pd.DataFrame({"group": curves.site, "dose": curves.dose, "damage": curves.kl,
                             "effect": curves.odds - none, "null": False})  # fmt: skip
     sentences = pd.DataFrame({"group": "sentence", "dose": 0.0, "damage": matches["kl.prompt"],
                               "effect": matches["rise.prompt"], "null": True})  # fmt: skip
-    return pd.concat([vectors[vectors.dose > 0], sentences], ignore_index=True).assign(n=base.n)
+    return pd.concat([vectors[vectors.dose > 0], sentences], ignore_index=True)
