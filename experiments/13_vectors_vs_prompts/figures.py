@@ -23,12 +23,12 @@ def plot(result: Result) -> dict[str, Figure]:
 def plot_match(result: Result) -> Figure:
     """Rise of the refusal odds against the KL of the next token, on validation prompts."""
     table = result.tables["match"]
-    sentences = table[table.group == "sentence"]
-    low, high = (number(float(x)) for x in (sentences.effect.min(), sentences.effect.max()))
+    rises = table[table.null].effect
+    low, high = (number(float(x)) for x in (rises.min(), rises.max()))
     rise = low if low == high else f"{low} to {high}"
     return plots.doses(
         table, title=f"Sentences raise the refusal odds of harmless prompts by {rise} nats",
-        caption=caption(result, "validation prompts", "vectors by the site they are from",
+        caption=caption(result, "validation prompts; colours: site of the vector",
                         "numbers: times the raw difference"),
         x_label="KL of the next token (nats)", y_label="Rise of the refusal odds\n(nats)",
         null_label="steering sentences",
@@ -53,7 +53,7 @@ def plot_filler(result: Result) -> Figure:
     longest = table.depth.max()
     kept = table[table.depth == longest].set_index("group")["value"]
     return plots.profiles(
-        table.assign(stream=""), labels=LABELS, x_label="Tokens of ordinary text before the question",
+        table, labels=LABELS, x_label="Tokens of ordinary text before the question",
         y_labels="Share of the rise of the\nrefusal odds that is kept", references=1.0,
         title=f"Behind {longest} tokens of text the vector keeps {kept['vector']:.0%}, "
         f"the sentence {kept['prompt']:.0%}",

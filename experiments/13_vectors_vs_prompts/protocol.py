@@ -8,7 +8,7 @@ that the two ways differ in nothing else. The base is the neutral sentence and t
 
 Match, on validation prompts: for every steering sentence that raises the odds by MIN_RISE, the
 vector's dose is where its odds, interpolated between DOSES and then measured twice more, cross the
-sentence's; of the candidate sites the one is taken whose KL(base || steered) of the next token is
+sentence's; of two sites the one is taken whose KL(base || steered) of the next token is
 closest to the sentence's. A sentence counts as matched within MAX_MISMATCH of its rise and a factor
 MAX_RATIO of its KL; used are those with the closest KL.
 
@@ -17,13 +17,13 @@ difference from the other half of the train prompts, subtracted at the same site
 dose, one for both ways, is where half of the rise is left on validation prompts, on average over
 both.
 
-Intervals: bootstrap over questions, steering sentences, counter-prompts (13b: filler texts) and re-
-extractions of both vectors from resampled train prompts, all together.
+Intervals: bootstrap over questions, steering sentences, counter-prompts (13b: filler texts) and
+re-extractions of both vectors from resampled train prompts, all together.
 
 Objections, and what was done:
 - Subtracting the vector itself is algebra: the counter-vector is from other prompts. It is still
-  nearly parallel, so it is given to both ways at one dose and counts no more than the counter-
-  prompts do; were each way undone by its own kind alone, the mean lead is 0.
+  nearly parallel, so it is given to both ways at one dose and counts no more than the
+  counter-prompts do; were each way undone by its own kind alone, the mean lead is 0.
 - The counter-vector halves what the counter-prompts show: that is the claim, undone by either. Both
   leads are shown, and one whose interval lies below -MIN_LEAD blocks support (below 0, a planted
   model's -.006 had blocked it).
@@ -53,11 +53,15 @@ Objections, and what was done:
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge
 
 from experiments.lab.claims import Claim, Verdict, decide
 from experiments.lab.config import Count, CountOrZero, ExperimentConfig, Several
 from experiments.lab.estimate import Estimate
 
+DEPTHS = (0.5, 0.7)  # of the blocks, stream pre: the sites
 DOSES = (0.5, 1.0, 2.0, 4.0)  # of the vector, times the raw difference
 COUNTER_DOSES = (0.5, 1.0, 2.0)  # of the counter-vector, times the vector's dose
 LEFT = 0.5  # share that its dose is chosen to leave
@@ -74,16 +78,17 @@ UNDOERS = ("counter_prompts", "counter_vector")
 
 MATCHED = (
     f"Untestable (no match) if no steering sentence that raises the mean odds by {MIN_RISE:g} nat "
-    f"on validation prompts finds a dose of the vector (up to {DOSES[-1]:g} times the difference) "
-    f"with as large a rise within {MAX_MISMATCH} of it and a KL of the next token within a factor "
-    f"{MAX_RATIO:g}; or if on test prompts the vector's KL over the sentence's is outside that "
-    f"factor, or their rises differ by more than a factor {MAX_RISES}. Untestable (nothing to "
-    f"undo) if the 95% interval of either rise on test prompts is not above {MIN_RISE:g} nat."
+    f"on validation prompts finds a dose of the vector (up to {DOSES[-1]:g} times the difference, "
+    f"at one of {DEPTHS} of the depth) with as large a rise within {MAX_MISMATCH} of it and a KL "
+    f"of the next token within a factor {MAX_RATIO:g}; or if on test prompts the vector's KL over "
+    f"the sentence's is outside that factor, or their rises differ by more than a factor "
+    f"{MAX_RISES}. Untestable (nothing to undo) if the 95% interval of either rise on test prompts "
+    f"is not above {MIN_RISE:g} nat."
 )
 RANDOM = (
     "Never supported unless the mean rise by random vectors as long (isotropic, "
-    "covariance-matched, label-permuted; 1 each in quick, 4 in full) over the vector's rise lies, with its 95% "
-    f"interval, below {MAX_RANDOM}."
+    "covariance-matched, label-permuted; 1 each in quick, 4 in full) over the vector's rise lies, "
+    f"with its 95% interval, below {MAX_RANDOM}."
 )
 
 CLAIMS = (
@@ -133,8 +138,9 @@ CLAIMS = (
 class Config(ExperimentConfig):
     """Vectors and prompts: which is harder to undo?"""
 
-    n_sites: CountOrZero = 3  # candidate sites, evenly spaced, stream pre; 0: all, pre and mid
-    n_train: Several = 48  # prompts per class; half make the vector, half the counter-vector
+    n_train: Annotated[int, Ge(4)] = (
+        24  # prompts per class; half make the vector, half the counter-vector
+    )
     n_validation: Several = 4  # harmless prompts on which vector and sentence are matched
     n_test: Several = 6  # harmless questions
     n_sentences: Count = 2  # of the steering sentences, tried

@@ -32,7 +32,7 @@ from .protocol import Config
 
 Words = dict[str, tuple[float, ...]]
 
-CONFIG = Config(n_sites=2, n_train=32, n_test=8, n_counters=6)
+CONFIG = Config(n_train=32, n_test=8, n_counters=6)
 STEER, UNDO = ("refuse", "decline"), ("answer", "full", "wrong")
 EITHER = (Bend(1.0, code=(1.0, 0.0)), Bend(1.0, code=(0.0, 1.0)))
 TWO: dict[str, Any] = {"codes": ((1.0, 0.0),), "bends": EITHER}
