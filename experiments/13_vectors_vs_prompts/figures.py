@@ -26,12 +26,12 @@ def plot_match(result: Result) -> Figure:
     rises = table[table.null].effect
     low, high = (number(float(x)) for x in (rises.min(), rises.max()))
     rise = low if low == high else f"{low} to {high}"
-    return plots.doses(
-        table, title=f"Sentences raise the refusal odds of harmless prompts by {rise} nats",
-        caption=caption(result, "validation prompts; colours: site of the vector",
-                        "numbers: times the raw difference"),
+    group = table.group.where(~table.null, "steering sentence")
+    return plots.points(
+        table.rename(columns={"damage": "x", "effect": "y"}).assign(group=group),
+        title=f"Sentences raise the refusal odds of harmless prompts by {rise} nats",
+        caption=caption(result, "validation prompts", "by site: the vector at several doses"),
         x_label="KL of the next token (nats)", y_label="Rise of the refusal odds\n(nats)",
-        null_label="steering sentences",
     )  # fmt: skip
 
 
