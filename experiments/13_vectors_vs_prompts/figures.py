@@ -29,7 +29,7 @@ def plot_match(result: Result) -> Figure:
     group = table.group.where(~table.null, "steering sentence")
     return plots.points(
         table.rename(columns={"damage": "x", "effect": "y"}).assign(group=group),
-        title=f"Sentences raise the refusal odds of harmless prompts by {rise} nats",
+        title=f"Steering sentences raise the refusal odds by {rise} nats",
         caption=caption(result, "validation prompts", "by site: the vector at several doses"),
         x_label="KL of the next token (nats)", y_label="Rise of the refusal odds\n(nats)",
     )  # fmt: skip

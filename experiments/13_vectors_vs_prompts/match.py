@@ -57,15 +57,11 @@ def matched(
     for _ in range(2):
         dose = crossing(odds_of(curve), odds)
         curve[dose] = at(meter, every[site], dose)
-    rise, rise_v, ratio = (
-        odds - base,
-        curve[dose][0] - base,
-        max(curve[dose][1], TINY) / max(kl, TINY),
-    )
-    fits = rise >= MIN_RISE and abs(rise_v - rise) <= MAX_MISMATCH * rise
+    rise, ratio = odds - base, max(curve[dose][1], TINY) / max(kl, TINY)
+    fits = rise >= MIN_RISE and abs(curve[dose][0] - odds) <= MAX_MISMATCH * rise
     return {
         "sentence": lead, "site": every[site].site, "dose": dose, "rise.prompt": rise,
-        "rise.vector": rise_v, "kl.prompt": kl, "kl.vector": curve[dose][1],
+        "rise.vector": curve[dose][0] - base, "kl.prompt": kl, "kl.vector": curve[dose][1],
         "far": abs(np.log(ratio)), "matched": bool(fits and 1 / MAX_RATIO <= ratio <= MAX_RATIO),
     }  # fmt: skip
 

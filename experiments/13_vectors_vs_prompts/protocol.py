@@ -49,6 +49,8 @@ Objections, and what was done:
 - Sentences that no vector matches drop out, which may hide that vectors are less effective. That
   half of the quotation has no claim here; how many dropped out is said in the observation.
 - A bootstrap over at most four sentences is too narrow: the verdict is about these sentences.
+- Found after the criteria were fixed, and left as it was: quick runs on two small models have no
+  match, since the vector changes the next token a quarter as much as the sentence, or less.
 """
 
 from collections.abc import Mapping
@@ -111,8 +113,7 @@ CLAIMS = (
         number="share left of the vector's refusal minus that of the sentence's",
         estimates=("lead", "lead.nats", *(f"lead.{undoer}" for undoer in UNDOERS),
                    *(f"left.{undoer}.{way}" for undoer in UNDOERS for way in ("prompt", "vector")),
-                   "random", "rise.prompt", "rise.vector", "match.rise", "match.kl",
-                   "matched"),
+                   "random", "rise.prompt", "rise.vector", "match.rise", "match.kl", "matched"),
     ),
     Claim(
         key="13b", notes='prompting adds "distracting tokens to overwhelm the activation space"',
@@ -128,8 +129,7 @@ CLAIMS = (
         f"{LENGTHS[-1]} minus that at {LENGTHS[0]} tokens lies below 0 too. {RANDOM} {MATCHED}",
         number="slope of the share kept per 100 tokens of filler, vector minus sentence",
         estimates=("slope.difference", "slope.prompt", "slope.vector", "growth", "random",
-                   "rise.prompt",
-                   "rise.vector", "match.rise", "match.kl", "matched"),
+                   "rise.prompt", "rise.vector", "match.rise", "match.kl", "matched"),
     ),
 )  # fmt: skip
 
@@ -138,9 +138,7 @@ CLAIMS = (
 class Config(ExperimentConfig):
     """Vectors and prompts: which is harder to undo?"""
 
-    n_train: Annotated[int, Ge(4)] = (
-        24  # prompts per class; half make the vector, half the counter-vector
-    )
+    n_train: Annotated[int, Ge(4)] = 24  # prompts per class, half for the counter-vector
     n_validation: Several = 4  # harmless prompts on which vector and sentence are matched
     n_test: Several = 6  # harmless questions
     n_sentences: Count = 2  # of the steering sentences, tried
@@ -152,22 +150,20 @@ class Config(ExperimentConfig):
     n_text: Several = 2  # Wikipedia leads, their first 48 tokens, for the damage
 
 
-MINUTES = {"smoke": 0.1, "quick": 1.0, "full": 15}
+MINUTES = {"smoke": 0.1, "quick": 1.3, "full": 14}
 PRESETS = {
     "smoke": Config(n_train=12, n_validation=3, n_test=4, n_sentences=2, n_counters=2),
     "quick": Config(),
     "full": Config(n_train=128, n_validation=12, n_test=24, n_sentences=4, n_used=4,
-                   n_counters=10, n_fillers=6, n_reextractions=3, n_nulls=4, n_text=16),
+                   n_counters=10, n_fillers=6, n_reextractions=2, n_nulls=4, n_text=16),
 }  # fmt: skip
 
 
 def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:
     """The criteria, applied to the estimates alone."""
     e, matched = estimates, is_matched(estimates)
-    lead, nats, slope, prompt, vector = (
-        e[name]
-        for name in ("lead", "lead.nats", "slope.difference", "slope.prompt", "slope.vector")
-    )
+    slope, prompt, vector = (e[f"slope.{name}"] for name in ("difference", "prompt", "vector"))
+    lead, nats = e["lead"], e["lead.nats"]
     steers = e["random"].below(MAX_RANDOM)
     blocked = any(e[f"lead.{undoer}"].below(-MIN_LEAD) for undoer in UNDOERS)
     ahead = lead.above(MIN_LEAD) and nats.above(MIN_LEAD) and not blocked

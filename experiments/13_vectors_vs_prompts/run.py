@@ -58,9 +58,8 @@ def match_table(matched: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
 
 def observation(e: Mapping[str, Estimate]) -> str:
     """One paragraph that quotes the numbers."""
-    opening = (
-        f"{e['matched'].value:g} of {e['matched'].n} steering sentences have a vector to match"
-    )
+    matched = e["matched"]
+    opening = f"{matched.value:g} of {matched.n} steering sentences have a vector to match"
     if not is_matched(e):
         opening = f"No match, or nothing to undo; shown is the closest. {opening}"
     elif not undoes(e):
