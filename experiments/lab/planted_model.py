@@ -9,7 +9,7 @@ what is read of it (`Bend`). The answer's words follow one another by bigrams th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,6 +91,9 @@ class Design:
     noise: float = 0.5  # spread of the dimensions in which words differ
     turn: float = 0.0  # degrees by which each MLP turns what words differ in, in planes of its own
     outliers: float = 0.0  # spread of N_OUTLIERS features between words, which no layer touches
+    heed: Mapping[str, float] = field(default_factory=dict)  # by how many nats attention, about,
+    # prefers words; where it prefers one by much, what others write adds up whatever their number
+    reach: float = 1.0  # times by which attention moves more of what words write
 
     def __post_init__(self) -> None:
         if len(self.axes) != len(self.gains):
@@ -135,18 +138,19 @@ class _Parts:
         others = range(n_dimensions - 1)
         self.topics = torch.stack([self.topic, *(next(self._free) for _ in others)])
         self.axes = [torch.stack([axis, *(next(self._free) for _ in others)]) for axis in first]
+        self.heeded = next(self._free, torch.zeros(D_MODEL))
 
 
-def vocabulary() -> list[str]:
-    """Special tokens, the words of prompts, of both answers and of the openings."""
+def vocabulary(others: Iterable[str] = ()) -> list[str]:
+    """Special tokens, the words of prompts, of both answers and of the openings; and others."""
     fixed = " ".join(("user assistant", REFUSAL, COMPLIANCE, *REFUSAL_OPENINGS))
     words = [*fixed.split(), *COMPLIANCE_OPENINGS, *HARMFUL, *HARMLESS, *FILLERS]
-    return list(dict.fromkeys((*SPECIAL, *words)))
+    return list(dict.fromkeys((*SPECIAL, *words, *others)))
 
 
-def planted_tokenizer() -> PreTrainedTokenizerFast:
+def planted_tokenizer(others: Iterable[str] = ()) -> PreTrainedTokenizerFast:
     """One token a word; words of an answer are joined by spaces."""
-    ids = {word: i for i, word in enumerate(vocabulary())}
+    ids = {word: i for i, word in enumerate(vocabulary(others))}
     core = Tokenizer(models.WordLevel(ids, unk_token=SPECIAL[0]))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     core.add_special_tokens(list(SPECIAL))
@@ -161,8 +165,9 @@ def planted_tokenizer() -> PreTrainedTokenizerFast:
 
 def planted_model(design: Design, seed: int = 0) -> LoadedModel:
     """The model of a design; `seed` draws its basis and the words' noise."""
-    tokenizer = planted_tokenizer()
-    words = vocabulary()
+    others = (*design.words, *design.heed)
+    tokenizer = planted_tokenizer(others)
+    words = vocabulary(others)
     answer_words = list(dict.fromkeys([*REFUSAL.split(), *COMPLIANCE.split()]))
     n_outliers = N_OUTLIERS if design.outliers else 0
     sizes = max(design.axes) + 1, design.n_dimensions, len(answer_words)
@@ -214,6 +219,8 @@ def _embedding(
     rows[words.index("assistant")] += 2.0 * parts.speaker
     for word, vector in zip(answer_words, parts.words, strict=True):
         rows[words.index(word)] += 4.0 * vector
+    for word, nats in design.heed.items():
+        rows[words.index(word)] += nats / 2 * parts.heeded
     return rows
 
 
@@ -245,9 +252,13 @@ def _set_attention(attention: torch.nn.Module, parts: _Parts, design: Design, la
     axis = parts.axes[design.axes[layer]]
     if layer == 0:
         onto = axis + design.shared * parts.constant
+        onto = design.reach * onto
         moved += design.moved * onto.T @ parts.topics + 3.0 * parts.noise.T @ parts.noise
     if layer == len(design.axes) - 1 and design.late:
         moved += design.moved * torch.outer(torch.tensor(design.late) @ axis, parts.topic)
+    if design.heed:  # by the slowest of the rotary dimensions, so that distance does not matter
+        attention.q_proj.weight[D_MODEL // 2 - 1] = 2 * parts.constant
+        attention.k_proj.weight[D_MODEL // 2 - 1] = parts.heeded
     attention.v_proj.weight.copy_(torch.eye(D_MODEL))
     attention.o_proj.weight.copy_(moved)
     if layer == len(design.axes) - 1 and design.unmerged:

@@ -39,6 +39,12 @@ LEAST = {
         1: "n_validation n_nulls",
         2: "n_prompts n_resamples n_inverted n_train",
     },
+    "13": {
+        0: "n_reextractions",
+        1: "n_sentences n_used n_nulls",
+        2: "n_validation n_test n_counters n_fillers n_text",
+        4: "n_train",
+    },
     "speed": {
         1: "n_prompts repeats n_layers n_windows n_candidates n_new_tokens n_streamed "
         "n_streamed_beside matrix_size"
