@@ -6,7 +6,7 @@ by what its direction does to test prompts, as a share of what the best site's d
 
     removed      fall of the behaviour's score where it shows, the direction ablated everywhere
     brought      its rise where it does not, .1 of the state's norm added at the site
-    classified   accuracy of the nearest class mean, above chance
+    classified   accuracy above chance of the nearest class mean, of 8 train prompts per class
 
 The best site is found on one half of the test prompts and measured on the other, both ways, or its
 luck would make every share small. Steering (07a-c) averages `removed` and `brought` per behaviour.
@@ -20,19 +20,28 @@ Intervals: hierarchical bootstrap over behaviours, re-extractions (train prompts
 statistics, picks and directions) and test prompts; value -+ Student's t with (behaviours - 1)
 degrees of freedom times its error, enlarged by sqrt(n / (n - 1)) since n is small.
 
-Objections, and what was done:
-- Raw variances grow with the norm, so the raw ordering picks the first sites by construction. So it
-  is claimed, so it is tested (07a); 07b has what is left of the idea once the norm is divided out.
-- Where all sites do equally well any pick has a share near 1: the pick has to beat the mean of all
+Objections, and what was done (A: by the author, R: by a red team before anything was measured):
+- A: Raw variances grow with the norm, so the raw ordering picks the first sites by construction. So
+  it is claimed, so it is tested (07a); 07b has what is left of the idea once the norm is divided out.
+- A: Where all sites do equally well any pick has a share near 1: it has to beat the mean of all
   sites. Where statistics and effects both follow depth, depth would do: it has to beat the best of
-  three picks by depth alone (first, last, .6 of the depth). Both may block, and reject nothing.
-- A direction that breaks the model moves scores as well: sites whose ablation costs more than .1
-  nats on text, or whose addition costs more than 1, do not count, for picks, best and nulls alike.
-- The raw difference is longer at later sites, so adding it would compare doses: equal norm shares.
-- Behaviours of one model share its profile of variance, so that a coincidence is shared too: a
-  verdict is about this model, and only agreement between models says more. Whatever the number of
-  behaviours, rank correlations over layers (in a table, with depth partialled out) decide nothing.
-- 07d could mean the raw ordering; that is 07a's fault again, so the fair one decides. The raw
+  three picks by depth alone. R: so no support where .6 of the depth is ideal and found. True: such a
+  rule cannot be told from depth in one model, and is left open; both may block, and reject nothing.
+- R: Behaviours of one model share its profile of variance, so a coincidence is shared as well. A
+  verdict is about this model, and only agreement between models says more; `p` of a share counts
+  the circular shifts of all picks together that do as well. With 19 sites, neighbours alike, it
+  cannot be small, so it decides nothing. No more do rank correlations (a table).
+- R: The "best" site may be one that breaks most. Sites whose ablation costs more than .1 nats on
+  text, or whose addition costs more than .3 (first 1), count neither for picks nor best nor nulls.
+- R: The gate took the best of many sites on few prompts. It has to be above its limits and above
+  random directions by the whole interval of the cross-fitted effect, prompts and re-extractions.
+- R: Cross-fitting errs to the other side: the best site found on half of the prompts is not quite
+  the best, so that shares are a little high. Support is therefore never from the share alone.
+- R: Nearest means from many prompts are right everywhere. They are now of 8 prompts per class.
+- R: "In order of importance" is lexicographic, 3-2-1 an invention. Then only the mean variance
+  counts: `strict` and `ties` are that. No verdict is given against them.
+- R: With three behaviours the interval is 5.3 errors wide. It is: few behaviours show little.
+- A: 07d could mean the raw ordering; that is 07a's fault again, so the fair one decides. The raw
   one's share is in the table `shares`.
 """
 
@@ -47,11 +56,12 @@ from experiments.lab.rules import MAX_KL
 WEIGHTS = (3, 2, 1)  # of the ranks of mean variance, largest variance, cosine
 TIE = 0.1  # of the lowest value: what is no higher is a tie
 SHARE = 0.1  # of the mean norm of the train states: length of what is added
-BREAKING = 1.0  # nats per token of text, under addition
+BREAKING = 0.3  # nats per token of text, under addition
 DEPTHS = (0.0, 0.6, 1.0)  # of the model's; the nearest candidate is what depth alone picks
 MIN_SHARE = 0.8
 MIN_EFFECT = 0.5  # nats
 MIN_ABOVE = 0.1  # accuracy above chance
+CLASS_PROMPTS = 8  # train prompts that a class mean is of, for classification
 MIN_BEHAVIOURS = 3
 ORDERINGS = ("raw", "over_norm", "cosine")  # 07a, 07b and 07d, 07c
 READINGS = {
@@ -64,17 +74,17 @@ READINGS = {
 
 GATE = (
     "A behaviour counts if its score tells test prompts apart (95% interval of the AUROC, or of "
-    "the share of right choices, above .5) and, of removing and bringing, with those in which the "
-    f"best site's effect is at least {MIN_EFFECT} nats and above that of every random direction (2 "
-    "of each of three families in quick, 4 in full) at the site that is best on all test prompts. "
-    f"Sites count whose ablation has a KL of at most {MAX_KL} nats per token on ordinary text, and "
-    f"whose addition one of at most {BREAKING:g}. Untestable with fewer than {MIN_BEHAVIOURS} "
-    "behaviours."
+    "the share of right choices, above .5), by those of removing and bringing in which the best "
+    f"site's effect has its 95% interval above {MIN_EFFECT} nats and above the strongest of the "
+    "random directions at the site that is best on all test prompts (1 of each of three families "
+    f"in quick, 3 in full). Sites count whose ablation has a KL of at most {MAX_KL} nats per token "
+    f"on ordinary text, and whose addition one of at most {BREAKING}. Untestable with fewer than "
+    f"{MIN_BEHAVIOURS} behaviours."
 )
 JUDGED = (
-    "Share = effect at the picked site over that of the best one, mean over behaviours; the best is "
-    "found on one half of the test prompts and measured on the other, and the denominator is at "
-    "least {least}. Supported if the 95% interval of the share lies above "
+    "Share = effect at the picked site (0 if it goes the wrong way) over that of the best one, mean "
+    "over behaviours; the best is found on one half of the test prompts and measured on the other, "
+    "and the denominator is at least {least}. Supported if the 95% interval of the share lies above "
     f"{MIN_SHARE}, those of its excess over the mean of all sites, and over the best of the picks "
     f"by depth alone (the sites nearest to {DEPTHS} of the depth), above 0{{unless}}; rejected if "
     f"the interval of the share lies below {MIN_SHARE}{{unless}}; else inconclusive."
@@ -134,10 +144,11 @@ CLAIMS = (
         notes="for classification task, the ideal layer described above would work best",
         statement="Prompts are classified best at the layer of 07b.",
         criterion=f"Picked: {ORDERED.format(', over the mean squared norm')}. Effect: the accuracy "
-        "above .5 of the nearest class mean of the train prompts, on test prompts. "
+        "above .5, on test prompts, of the nearest of two class means, each of "
+        f"{CLASS_PROMPTS} train prompts, averaged over as many such sets as there are. "
         + JUDGED.format(least=MIN_ABOVE, unless=UNLESS)
-        + " All sites count, and every behaviour whose best site's accuracy has a 95% Wilson "
-        f"interval above .5. Untestable with fewer than {MIN_BEHAVIOURS} behaviours.",
+        + " All sites count, and every behaviour whose best site's effect has its 95% interval "
+        f"above {MIN_ABOVE}. Untestable with fewer than {MIN_BEHAVIOURS} behaviours.",
         number="share of the best layer's accuracy above chance that the picked one has",
         estimates=deciding("over_norm", "classified"),
     ),
@@ -153,20 +164,20 @@ class Config(ExperimentConfig):
     n_train: Several = 24  # prompts per class for statistics and directions, at most
     n_test: Several = 8  # prompts per class that are scored, at most
     n_classified: Several = 24  # test prompts per class that are classified, at most
-    n_nulls: Count = 2  # random directions per family
+    n_nulls: Count = 1  # random directions per family
     n_reextractions: CountOrZero = 1  # statistics and directions from resampled train prompts
-    n_text: Several = 2  # Wikipedia leads, their first 24 tokens
+    n_text: Several = 3  # Wikipedia leads, their first 32 tokens
     n_resamples: Several = 400  # bootstrap draws
 
 
 MINUTES = {"smoke": 0.1, "quick": 1.5, "full": 15}
 EVERY = ("refusal", "sentiment", "register", "persona", "syntax", "truth", "sycophancy")
 PRESETS = {
-    "smoke": Config(behaviours=("refusal", "sentiment", "register"), n_sites=3, n_train=8, n_test=4,
-                    n_classified=6, n_nulls=1, n_reextractions=1, n_resamples=50),
+    "smoke": Config(behaviours=("refusal", "sentiment", "register"), n_sites=3, n_train=16,
+                    n_test=4, n_classified=6, n_resamples=50),
     "quick": Config(),
-    "full": Config(behaviours=EVERY, n_sites=12, n_train=64, n_test=16, n_classified=48, n_nulls=4,
-                   n_reextractions=3, n_text=6, n_resamples=1000),
+    "full": Config(behaviours=EVERY, n_sites=0, n_train=64, n_test=16, n_classified=48, n_nulls=3,
+                   n_text=12, n_resamples=1000),
 }  # fmt: skip
 
 

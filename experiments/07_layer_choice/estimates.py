@@ -1,0 +1,152 @@
+"""From effects and picks to shares of the best site's effect, with hierarchical intervals."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.stats import t as student
+
+from experiments.lab.estimate import Estimate
+from interp import stats
+
+from .measure import CHANCE, CLASSIFIED, Layers
+from .picks import BY_DEPTH, RANDOM, picks
+from .protocol import MIN_ABOVE, MIN_BEHAVIOURS, MIN_EFFECT
+
+N_GATE = 400  # resamples for the gate's intervals
+Draws = dict[str, Float[np.ndarray, " resample"]]  # by way to pick; the first is as measured
+Means = Float[np.ndarray, "resample site"]
+HALVES = (slice(0, None, 2), slice(1, None, 2))  # of the test prompts of a side
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """One effect of one behaviour, which sites count, and the least denominator of a share."""
+
+    found: Layers
+    effect: str
+    counted: Bool[np.ndarray, " site"]
+    least: float
+
+    @property
+    def values(self) -> Float[np.ndarray, "draw site sample"]:
+        """Effects per prompt; the accuracy above chance."""
+        return self.found.effects[self.effect] - (CHANCE if self.effect == CLASSIFIED else 0.0)
+
+    @cached_property
+    def best(self) -> stats.Interval:
+        """The best site's effect, found on one half of the prompts and measured on the other."""
+        rng = np.random.default_rng(0)
+        draws = best_of(*halves_of(self.values, N_GATE, rng)[1:], self.counted)
+        n = self.values.shape[2]
+        return stats.Interval(float(draws[0]), *stats.null_interval(draws[1:]), n)
+
+
+def best_of(
+    one: Float[np.ndarray, "resample site"],
+    other: Float[np.ndarray, "resample site"],
+    counted: Bool[np.ndarray, " site"],
+) -> Float[np.ndarray, " resample"]:
+    """Effect in each half of the site that is best in the other half, averaged."""
+    rows = np.arange(len(one))
+    chosen = [np.where(counted, half, -np.inf).argmax(1) for half in (one, other)]
+    return (other[rows, chosen[0]] + one[rows, chosen[1]]) / 2
+
+
+def steered(found: Layers) -> list[Judged]:
+    """The edits in which the behaviour passes the gate of the criterion."""
+    if not found.counted.any():
+        return []
+    edits = [Judged(found, name, found.counted, MIN_EFFECT) for name in found.random]
+    return [x for x in edits if x.best.low > max(MIN_EFFECT, found.random[x.effect].max())]
+
+
+def classified(found: Layers) -> list[Judged]:
+    """The accuracy, where that of the best site is well above chance."""
+    own = Judged(found, CLASSIFIED, np.ones(len(found.sites), bool), MIN_ABOVE)
+    return [own] if own.best.low > MIN_ABOVE else []
+
+
+def halves_of(
+    values: Float[np.ndarray, "draw site sample"], n: int, rng: np.random.Generator
+) -> tuple[Int[np.ndarray, " resample"], Means, Means]:
+    """Which draw, and means over either half of the prompts: as measured, then `n` resampled.
+
+    A resample takes one of the draws, and prompts anew within each half.
+    """
+    rows = np.concatenate([[0], rng.integers(len(values), size=n)])
+    means = []
+    for half in HALVES:
+        part = values[:, :, half]
+        size = part.shape[2]
+        weights = rng.multinomial(size, np.full(size, 1 / size), n) / size
+        weights = np.concatenate([np.full((1, size), 1 / size), weights])
+        means.append(np.einsum("rp,rsp->rs", weights, part[rows]))
+    return rows, means[0], means[1]
+
+
+def shares(judged: Judged, n: int, rng: np.random.Generator) -> Draws:
+    """Shares of the best effect by every way to pick: as measured, then `n` times resampled.
+
+    An effect that goes the wrong way counts as none.
+    """
+    rows, one, other = halves_of(judged.values, n, rng)
+    whole = np.maximum((one + other) / 2, 0)
+    best = np.maximum(best_of(one, other, judged.counted), judged.least)
+    chosen = picks(judged.found, judged.counted)
+    own = {name: whole[np.arange(n + 1), at[rows]] / best for name, at in chosen.items()}
+    return own | {RANDOM: whole[:, judged.counted].mean(1) / best}
+
+
+def over_behaviours(
+    groups: Sequence[Sequence[Judged]], n: int, rng: np.random.Generator
+) -> Draws:
+    """Means of the shares over behaviours, of which each resample draws as many anew.
+
+    A behaviour's share is the mean over its effects.
+    """
+    per_effect = [[shares(one, n, rng) for one in group] for group in groups]
+    names = per_effect[0][0]
+    taken = rng.integers(len(groups), size=(len(groups), n))
+    orders = np.array([rng.permutation(n) for _ in groups])
+    found = {}
+    for name in names:
+        each = np.array([np.mean([one[name] for one in group], axis=0) for group in per_effect])
+        again = each[:, 1:][taken, orders].mean(0)
+        found[name] = np.concatenate([[each[:, 0].mean()], again])
+    return found
+
+
+def interval(draws: Float[np.ndarray, " resample"], n: int) -> stats.Interval:
+    """The first value -+ Student's t times the error of the others, enlarged for n behaviours."""
+    half = student.ppf(0.975, n - 1) * draws[1:].std(ddof=1) * (n / (n - 1)) ** 0.5
+    return stats.Interval(float(draws[0]), float(draws[0] - half), float(draws[0] + half), n)
+
+
+def estimates(kind: str, names: Sequence[str], draws: Draws | None, n: int) -> Iterator[Estimate]:
+    """Shares by every way to pick, and their excesses over random picks and picks by depth."""
+    for name in (*names, RANDOM):
+        if draws is None:
+            yield from (Estimate(f"{kind}.{name}.{what}", float("nan"), n=n) for what in WHAT)
+            continue
+        by_depth = np.max([draws[depth] for depth in BY_DEPTH], axis=0)
+        for what, less in zip(WHAT, (0.0, draws[RANDOM], by_depth), strict=True):
+            yield Estimate.of(f"{kind}.{name}.{what}", interval(draws[name] - less, n))
+
+
+WHAT = ("share", "over_random", "over_depth")
+
+
+def all_estimates(
+    measured: Sequence[Layers], names: Sequence[str], n: int, rng: np.random.Generator
+) -> list[Estimate]:
+    """Everything that decides, and the same for every other way to pick."""
+    found = []
+    for kind, gate in (("steered", steered), ("classified", classified)):
+        groups = [group for group in map(gate, measured) if group]
+        enough = len(groups) >= MIN_BEHAVIOURS
+        draws = over_behaviours(groups, n, rng) if enough else None
+        found += estimates(kind, names, draws, len(groups))
+    return found
