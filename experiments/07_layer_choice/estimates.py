@@ -1,7 +1,7 @@
 """From effects and picks to shares of the best site's effect, with hierarchical intervals."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,7 +13,7 @@ from interp import stats
 
 from .measure import CHANCE, CLASSIFIED, Layers
 from .picks import BY_DEPTH, RANDOM, picks
-from .protocol import MIN_ABOVE, MIN_BEHAVIOURS, MIN_EFFECT
+from .protocol import MIN_ABOVE, MIN_BEHAVIOURS, MIN_EFFECT, ORDERINGS
 
 N_GATE = 400  # resamples for the gate's intervals
 Draws = dict[str, Float[np.ndarray, " resample"]]  # by way to pick; the first is as measured
@@ -100,9 +100,7 @@ def shares(judged: Judged, n: int, rng: np.random.Generator) -> Draws:
     return own | {RANDOM: whole[:, judged.counted].mean(1) / best}
 
 
-def over_behaviours(
-    groups: Sequence[Sequence[Judged]], n: int, rng: np.random.Generator
-) -> Draws:
+def over_behaviours(groups: Sequence[Sequence[Judged]], n: int, rng: np.random.Generator) -> Draws:
     """Means of the shares over behaviours, of which each resample draws as many anew.
 
     A behaviour's share is the mean over its effects.
@@ -120,9 +118,30 @@ def over_behaviours(
 
 
 def interval(draws: Float[np.ndarray, " resample"], n: int) -> stats.Interval:
-    """The first value -+ Student's t times the error of the others, enlarged for n behaviours."""
-    half = student.ppf(0.975, n - 1) * draws[1:].std(ddof=1) * (n / (n - 1)) ** 0.5
+    """The first value -+ Student's t times the error of the others, for n behaviours."""
+    half = student.ppf(0.975, n - 1) * draws[1:].std(ddof=1)
     return stats.Interval(float(draws[0]), float(draws[0] - half), float(draws[0] + half), n)
+
+
+def profile(judged: Judged) -> Float[np.ndarray, " site"]:
+    """Every site's share of the best effect, as measured."""
+    halves = [judged.values[0][:, half].mean(1) for half in HALVES]
+    best = best_of(halves[0][None], halves[1][None], judged.counted)[0]
+    return np.maximum(sum(halves) / 2, 0) / max(best, judged.least)
+
+
+def coincidence(groups: Sequence[Sequence[Judged]], name: str) -> float:
+    """Among circular shifts of all picks together along the layers, part that does as well."""
+    n = max(int(judged.counted.sum()) for group in groups for judged in group)
+    shifted = np.mean([np.mean([along(x, name, n) for x in group], 0) for group in groups], 0)
+    return stats.permutation_p(float(shifted[0]), shifted[1:]) if n > 1 else 1.0
+
+
+def along(judged: Judged, name: str, n: int) -> Float[np.ndarray, " shift"]:
+    """Shares of the sites that follow the one picked, round and round."""
+    rows = np.flatnonzero(judged.counted)
+    first = int(np.searchsorted(rows, picks(judged.found, judged.counted)[name][0]))
+    return profile(judged)[rows[(first + np.arange(n)) % len(rows)]]
 
 
 def estimates(kind: str, names: Sequence[str], draws: Draws | None, n: int) -> Iterator[Estimate]:
@@ -136,17 +155,25 @@ def estimates(kind: str, names: Sequence[str], draws: Draws | None, n: int) -> I
             yield Estimate.of(f"{kind}.{name}.{what}", interval(draws[name] - less, n))
 
 
-WHAT = ("share", "over_random", "over_depth")
-
-
 def all_estimates(
     measured: Sequence[Layers], names: Sequence[str], n: int, rng: np.random.Generator
 ) -> list[Estimate]:
     """Everything that decides, and the same for every other way to pick."""
-    found = []
-    for kind, gate in (("steered", steered), ("classified", classified)):
+    found = [Estimate.of(f"validity.{one.name}", one.validity) for one in measured]
+    for kind, gate in KINDS.items():
         groups = [group for group in map(gate, measured) if group]
         enough = len(groups) >= MIN_BEHAVIOURS
         draws = over_behaviours(groups, n, rng) if enough else None
-        found += estimates(kind, names, draws, len(groups))
-    return found
+        for one in estimates(kind, names, draws, len(groups)):
+            way = one.name.removeprefix(f"{kind}.").removesuffix(".share")
+            told = enough and way in ORDERINGS
+            found.append(replace(one, p=coincidence(groups, way)) if told else one)
+    first = [picks(one, one.counted)["raw"][0] for one in measured if one.counted.any()]
+    share = float(np.mean([at == 0 for at in first])) if first else float("nan")
+    growth = np.mean([np.ptp(np.log(one.statistics["squared_norm"][0])) for one in measured])
+    found.append(Estimate("raw.first", share, n=len(first), unit="of behaviours"))
+    return [*found, Estimate("norm.growth", float(growth), n=len(measured), unit="nats")]
+
+
+WHAT = ("share", "over_random", "over_depth")
+KINDS = {"steered": steered, "classified": classified}

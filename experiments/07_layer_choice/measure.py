@@ -1,5 +1,6 @@
-"""Statistics of every candidate layer, and what its direction does to a behaviour's test prompts."""
+"""Statistics of every candidate layer, and what its direction does to test prompts."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -30,12 +31,14 @@ CHANCE = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """One behaviour at every candidate site; without steering where its score says nothing. Draw 0 is of all train prompts, others of resamples.
+    """One behaviour at every candidate site; without steering where its score says nothing.
+
+    Draw 0 is of all train prompts, others of resamples.
 
     `statistics` are by STATISTICS, the variances and the squared norm averaged over both classes.
     `effects` are per test prompt: of `removed` and `brought` in nats, of `classified` the
     share of sets of class means by which it is right.
-    `random` holds the mean effects of random directions.
+    `random` holds the mean effects of random directions, `prompts` a hash of each test prompt.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Layers:
     effects: dict[str, Float[np.ndarray, "draw site sample"]]
     random: dict[str, Float[np.ndarray, " null"]]
     validity: stats.Interval
+    prompts: dict[str, Sequence[str]]
 
     @property
     def counted(self) -> Bool[np.ndarray, " site"]:
@@ -82,7 +86,17 @@ def layers_of(config: Config, lab: Lab, behaviour: Behaviour) -> Layers:
         effects | {CLASSIFIED: classified(lab, draws, config.n_classified)},
         {name: random_effects(scale, name, one, config.n_nulls) for name, one in best.items()},
         valid,
+        {name: hashed(lab, scale, name, config.n_classified) for name in (*effects, CLASSIFIED)},
     )
+
+
+def hashed(lab: Lab, scale: Scale, name: str, n_classified: int) -> list[str]:
+    """What stands for the prompts that an effect was measured on, in their order."""
+    if name == CLASSIFIED:
+        texts = [text for side in SIDES for text in getattr(lab.splits.test, side)[:n_classified]]
+    else:
+        texts = getattr(scale.prompts, STEERING[name])
+    return [hashlib.sha256(text.encode()).hexdigest()[:10] for text in texts]
 
 
 def resampled(found: Sequence[Source], rng: np.random.Generator) -> list[Source]:

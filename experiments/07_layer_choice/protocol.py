@@ -17,16 +17,17 @@ a say, and the earlier ones more. Three other readings (READINGS) may block a ve
 contradict; mean variance alone is one of them, since without exact ties it decides alone.
 
 Intervals: hierarchical bootstrap over behaviours, re-extractions (train prompts resampled: other
-statistics, picks and directions) and test prompts; value -+ Student's t with (behaviours - 1)
-degrees of freedom times its error, enlarged by sqrt(n / (n - 1)) since n is small.
+statistics, picks and directions) and test prompts; value -+ its error times Student's t with
+(behaviours - 1) degrees of freedom. Resampling within behaviours counts the noise of prompts twice,
+which makes up for the factor n / (n - 1) that resampling few behaviours lacks.
 
 Objections, and what was done (A: by the author, R: by a red team before anything was measured):
 - A: Raw variances grow with the norm, so the raw ordering picks the first sites by construction. So
-  it is claimed, so it is tested (07a); 07b has what is left of the idea once the norm is divided out.
+  it is claimed, so it is tested (07a); 07b has what is left of it once the norm is divided out.
 - A: Where all sites do equally well any pick has a share near 1: it has to beat the mean of all
   sites. Where statistics and effects both follow depth, depth would do: it has to beat the best of
-  three picks by depth alone. R: so no support where .6 of the depth is ideal and found. True: such a
-  rule cannot be told from depth in one model, and is left open; both may block, and reject nothing.
+  three picks by depth alone. R: so no support where .6 of the depth is ideal and found. True: a
+  rule that finds it cannot be told from depth in one model. Both may block, and reject nothing.
 - R: Behaviours of one model share its profile of variance, so a coincidence is shared as well. A
   verdict is about this model, and only agreement between models says more; `p` of a share counts
   the circular shifts of all picks together that do as well. With 19 sites, neighbours alike, it
@@ -40,7 +41,7 @@ Objections, and what was done (A: by the author, R: by a red team before anythin
 - R: Nearest means from many prompts are right everywhere. They are now of 8 prompts per class.
 - R: "In order of importance" is lexicographic, 3-2-1 an invention. Then only the mean variance
   counts: `strict` and `ties` are that. No verdict is given against them.
-- R: With three behaviours the interval is 5.3 errors wide. It is: few behaviours show little.
+- R: With three behaviours the interval is 4.3 errors to either side: few behaviours show little.
 - A: 07d could mean the raw ordering; that is 07a's fault again, so the fair one decides. The raw
   one's share is in the table `shares`.
 """
@@ -59,6 +60,7 @@ SHARE = 0.1  # of the mean norm of the train states: length of what is added
 BREAKING = 0.3  # nats per token of text, under addition
 DEPTHS = (0.0, 0.6, 1.0)  # of the model's; the nearest candidate is what depth alone picks
 MIN_SHARE = 0.8
+MIN_GAIN = 0.01  # of a share; more than rounding
 MIN_EFFECT = 0.5  # nats
 MIN_ABOVE = 0.1  # accuracy above chance
 CLASS_PROMPTS = 8  # train prompts that a class mean is of, for classification
@@ -82,12 +84,13 @@ GATE = (
     f"{MIN_BEHAVIOURS} behaviours."
 )
 JUDGED = (
-    "Share = effect at the picked site (0 if it goes the wrong way) over that of the best one, mean "
-    "over behaviours; the best is found on one half of the test prompts and measured on the other, "
-    "and the denominator is at least {least}. Supported if the 95% interval of the share lies above "
-    f"{MIN_SHARE}, those of its excess over the mean of all sites, and over the best of the picks "
-    f"by depth alone (the sites nearest to {DEPTHS} of the depth), above 0{{unless}}; rejected if "
-    f"the interval of the share lies below {MIN_SHARE}{{unless}}; else inconclusive."
+    "Share = effect at the picked site (0 if it goes the wrong way) over that of the best one, "
+    "mean over behaviours; the best is found on one half of the test prompts and measured on the "
+    "other, and the denominator is at least {least}. Supported if the 95% interval of the share "
+    f"lies above {MIN_SHARE}, those of its excess over the mean of all sites, and over the best of "
+    f"the picks by depth alone (the sites nearest to {DEPTHS} of the depth), above {MIN_GAIN}"
+    f"{{unless}}; rejected if the interval of the share lies below {MIN_SHARE}{{unless}}; else "
+    "inconclusive."
 )
 ORDERED = (
     f"weights {WEIGHTS} for the ranks of the mean variance, of the largest variance of a feature "
@@ -191,7 +194,8 @@ def judged(found: list[Estimate]) -> Verdict:
     share, over_random, over_depth, *others = found
     if share.n < MIN_BEHAVIOURS:
         return "untestable"
-    beats = share.above(MIN_SHARE) and over_random.above(0) and over_depth.above(0)
+    gains = over_random.above(MIN_GAIN) and over_depth.above(MIN_GAIN)
+    beats = share.above(MIN_SHARE) and gains
     return decide(
         beats and not any(other.below(MIN_SHARE) for other in others),
         share.below(MIN_SHARE) and not any(other.above(MIN_SHARE) for other in others),

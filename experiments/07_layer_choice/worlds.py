@@ -12,7 +12,6 @@ quiet layers work, the norm has grown           a      there the raw variance is
                                                        grow leaks the norm into the direction
 layers where the means part work, and     c     a b d  harmful words write unequal amounts, so the
     are loud                                           variance is large where the axis is strong
-an unread difference parts the means            c      part of the class difference is never read
 all layers work alike                           a-d    any pick has a share of 1: random ones too
 quiet layers work, at one depth                 a b c  depth alone picks them as well
 nothing to steer, quiet layers tell       d     a b c  the head does not read the axis, which is
@@ -29,17 +28,17 @@ from typing import Any
 import numpy as np
 
 from experiments.lab.lab import Lab
-from experiments.lab.planted_model import HARMLESS, Bend, Design, planted_lab
+from experiments.lab.planted_model import HARMLESS, REFUSAL, Bend, Design, planted_lab
 from experiments.lab.worlds import World
 from interp.behaviours import Behaviour
 from interp.data.prompt_sets import text_set
-from interp.scores import REFUSAL_OPENINGS
 
 from .protocol import Config
 
 CONFIG = Config(behaviours=("first", "second", "third", "fourth"), n_sites=0, n_train=8, n_test=8,
                 n_classified=24, n_text=2, n_resamples=200)  # fmt: skip
 N = 6  # layers
+OPENING = (REFUSAL.split()[0],)
 
 
 class PlantedBehavioursLab(Lab):
@@ -54,7 +53,7 @@ class PlantedBehavioursLab(Lab):
 
     def behaviour(self, name: str) -> Behaviour:
         """That of the contrast set of the planted model of this name."""
-        return Behaviour(name, self._parts[name].contrast, REFUSAL_OPENINGS)
+        return Behaviour(name, self._parts[name].contrast, OPENING)
 
     def on(self, behaviour: Behaviour) -> Lab:
         """The lab on that planted model, with the cells of this one."""
@@ -93,9 +92,9 @@ def gains(factors: Sequence[float]) -> tuple[float, ...]:
 
 # Harmless words write the opposite, so that the norm says nothing about the class.
 OPPOSITE = dict.fromkeys(HARMLESS, (-1.0,))
-PLAIN = Design(axes=(0,) * N, gains=gains(at(0, 0.3, 0.3)), noise=0.15, strength=2.0, bias=0.0, topic=12.0,
-               words=OPPOSITE, still=True)  # fmt: skip
-NOISE = 0.7
+PLAIN = Design(axes=(0,) * N, gains=gains(at(0, 0.3, 0.3)), noise=0.15, strength=2.0, bias=0.0,
+               topic=12.0, words=OPPOSITE, still=True)  # fmt: skip
+NOISE = 0.9
 SITES = (2, 3, 2, 3)
 
 
@@ -107,23 +106,16 @@ def quiet(sites: Sequence[int], **changes: Any) -> list[Design]:
 def loud(site: int) -> Design:
     """Where the axis is strong, so is the noise, a little."""
     return Design(
-        axes=(0,) * N, gains=gains(steps([1.8 if i == site else 0.6 for i in range(N)])),
-        noise=0.4, topic=12.0, still=True, louder=at(site, 1.1, 1.0), codes=((1.0,), (0.7,)),
+        axes=(0,) * N, gains=gains(steps([1.8 if i == site else 0.45 for i in range(N)])),
+        noise=0.33, topic=12.0, still=True, louder=at(site, 1.1, 1.0), codes=((1.0,), (0.7,)),
         bends=(Bend(4.0), Bend(-4.0, 0.3)),
     )  # fmt: skip
 
 
-def unread(site: int) -> Design:
-    """Half of what harmful words write is read nowhere, and is large at one layer."""
-    other = 5 - site  # among the layers that depth does not pick
-    sizes = [{site: 0.2, other: 1.5}.get(i, 1.0) for i in range(N)]
-    return replace(PLAIN, words={}, bias=0.4, codes=((1.0, 1.0),), unread=steps(sizes))
-
-
 def faint(sites: Sequence[int]) -> list[Design]:
     """An axis that the head does not read, far weaker than the noise but at one layer's input."""
-    weak = replace(PLAIN, gains=gains(at(0, 0.05, 0.05)), strength=0.0, noise=NOISE)
-    return [replace(weak, louder=at(site, 0.1, 1.0)) for site in sites]
+    weak = replace(PLAIN, gains=gains(at(0, 0.03, 0.03)), strength=0.0, noise=1.4)
+    return [replace(weak, louder=at(site, 0.06, 1.0)) for site in sites]
 
 
 WORLDS = (
@@ -132,7 +124,6 @@ WORLDS = (
           quiet((3,) * 4, growth=(1.0, 1.0, 3.5, 1.0, 1.0, 1.0))),
     world("layers where the means part work, and are loud", "c", "abd",
           [loud(site) for site in SITES]),
-    world("an unread difference parts the means", "", "c", [unread(site) for site in SITES]),
     world("all layers work alike", "", "abcd", [PLAIN] * 4),
     world("quiet layers work, at one depth", "", "abc", quiet((4,) * 4)),
     world("nothing to steer, quiet layers tell prompts apart", "d", "abc", faint(SITES)),

@@ -95,7 +95,6 @@ class Design:
     outliers: float = 0.0  # spread of N_OUTLIERS features between words, which no layer touches
     louder: Sequence[float] = ()  # by what each layer's MLP multiplies what words differ in
     growth: Sequence[float] = ()  # by what each layer's MLP multiplies the whole state
-    unread: Sequence[float] = ()  # by what it multiplies the axis' dimensions but the first
     still: bool = False  # only words of prompts have noise, not those of the template
 
     def __post_init__(self) -> None:
@@ -282,8 +281,6 @@ def _set_mlp(mlp: torch.nn.Module, parts: _Parts, design: Design, layer: int, se
     after = parts.axes[design.axes[min(layer + 1, len(design.axes) - 1)]]
     per_unit = CONSTANT / D_MODEL**0.5  # the norm divides by about this
     turned = _turn(design.turns[layer]) @ here if design.turns else here
-    if design.unread:
-        turned = torch.cat([turned[:1], design.unread[layer] * turned[1:]])
     wanted = (1 + design.gains[layer]) * after.T @ turned - here.T @ here
     if design.turn:
         wanted = wanted + _turned(parts, design, 1000 * seed + layer)

@@ -1,0 +1,86 @@
+"""Figures of experiment 07, each drawn from the table of its name."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.lab.results import Result, caption
+from interp import plots
+
+from .protocol import SHARE
+
+WAYS = {
+    "raw": "notes' ordering",
+    "over_norm": "notes' ordering, variances over squared norm",
+    "cosine": "lowest cosine",
+    "random": "mean of all layers",
+    "depth.0": "first candidate",
+    "depth.0.6": "at .6 of the depth",
+    "depth.1": "last candidate",
+}
+KINDS = {"steered": "steering", "classified": "classification"}
+PANELS = {
+    "mean_variance": "Mean\nvariance",
+    "mean_variance/norm": "Mean variance /\nsquared norm",
+    "cosine": "Cosine of\nclass means",
+    "steered share": "Share of the\nbest effect",
+    "classified": "Accuracy",
+}
+
+
+def plot(result: Result) -> dict[str, Figure]:
+    """Every figure."""
+    drawing = (plot_shares, plot_layers, plot_picks)
+    return {draw.__name__.removeprefix("plot_"): draw(result) for draw in drawing}
+
+
+def plot_shares(result: Result) -> Figure:
+    """Share of the best layer's effect by every way to pick."""
+    table = result.tables["shares"]
+    shown = table[table.way.isin(WAYS)].rename(columns={"way": "label", "kind": "group"})
+    found = shown[shown.group == "steered"].set_index("label").value
+    if found.isna().all():
+        title = "Too few behaviours can be steered to say which layer is best"
+    else:
+        title = (
+            f"Of the best layer's steering the notes' ordering picks {found['raw']:.0%}, over the "
+            f"norm {found['over_norm']:.0%}; a random layer has {found['random']:.0%}"
+        )
+    counts = shown.groupby("group").n.max()
+    return plots.intervals(
+        shown.sort_values("label", key=lambda names: names.map(list(WAYS).index)), title=title,
+        caption=caption(result, f"n = {counts['steered']} behaviours steered, "
+                        f"{counts['classified']} classified", "95% hierarchical bootstrap"),
+        x_label="Share of the best layer's effect", labels=WAYS | KINDS, limits=(0.0, 1.2),
+    )  # fmt: skip
+
+
+def plot_layers(result: Result) -> Figure:
+    """Statistics and effects over depth."""
+    table = result.tables["layers"]
+    panels = {name: words for name, words in PANELS.items() if table[name].notna().any()}
+    long = table.melt(["behaviour", "depth"], list(panels), "panel", "value").dropna()
+    ends = table.groupby("behaviour").mean_variance.agg(["first", "last"])
+    times = float(np.exp(np.log(ends["last"] / ends["first"]).mean()))
+    return plots.profiles(
+        long.rename(columns={"behaviour": "group"}),
+        title=f"From the first to the last candidate the raw variance grows {times:.3g} times",
+        caption=caption(result, f"steering: ablated everywhere, and {SHARE} of the norm added"),
+        y_labels=panels, log=("mean_variance", "mean_variance/norm"),
+    )  # fmt: skip
+
+
+def plot_picks(result: Result) -> Figure:
+    """Which layer is picked for every behaviour and effect, and what it is worth."""
+    table = result.tables["picks"]
+    names = ("raw", "over_norm", "cosine")
+    shown = table[table.way.isin(names)]
+    first = table[table.way == "depth.0"].depth.min()
+    raw = shown[shown.way == "raw"]
+    return plots.points(
+        shown.rename(columns={"depth": "x", "share": "y", "way": "group"}),
+        title=f"The raw ordering picks the first candidate {(raw.depth == first).sum()} times of "
+        f"{len(raw)}",
+        caption=caption(result, "a point per behaviour and effect, classification included"),
+        reference=1.0, x_label="Depth of the layer that is picked (blocks)",
+        y_label="Share of the best\nlayer's effect", labels=WAYS,
+    )  # fmt: skip
