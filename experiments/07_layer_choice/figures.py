@@ -1,6 +1,7 @@
 """Figures of experiment 07, each drawn from the table of its name."""
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.lab.results import Result, caption
@@ -28,16 +29,18 @@ PANELS = {
 
 
 def plot(result: Result) -> dict[str, Figure]:
-    """Every figure."""
-    drawing = (plot_shares, plot_layers, plot_picks)
+    """Every figure; none of picks where there is nothing to pick for."""
+    drawing = [plot_shares, plot_layers]
+    drawing += [plot_picks] if len(result.tables["picks"]) else []
     return {draw.__name__.removeprefix("plot_"): draw(result) for draw in drawing}
 
 
 def plot_shares(result: Result) -> Figure:
     """Share of the best layer's effect by every way to pick."""
     table = result.tables["shares"]
-    shown = table[table.way.isin(WAYS)].rename(columns={"way": "label", "kind": "group"})
-    found = shown[shown.group == "steered"].set_index("label").value
+    shown = table.loc[table["way"].isin(WAYS)]
+    shown = shown.assign(label=shown["way"], group=shown["kind"])
+    found = shown.loc[shown["group"] == "steered"].set_index("label")["value"]
     if found.isna().all():
         title = "Too few behaviours can be steered to say which layer is best"
     else:
@@ -57,7 +60,8 @@ def plot_shares(result: Result) -> Figure:
 def plot_layers(result: Result) -> Figure:
     """Statistics and effects over depth."""
     table = result.tables["layers"]
-    panels = {name: words for name, words in PANELS.items() if table[name].notna().any()}
+    empty = set(table.columns[table.isna().all()])
+    panels = {name: words for name, words in PANELS.items() if name not in empty}
     long = table.melt(["behaviour", "depth"], list(panels), "panel", "value").dropna()
     ends = table.groupby("behaviour").mean_variance.agg(["first", "last"])
     times = float(np.exp(np.log(ends["last"] / ends["first"]).mean()))
@@ -73,12 +77,12 @@ def plot_picks(result: Result) -> Figure:
     """Which layer is picked for every behaviour and effect, and what it is worth."""
     table = result.tables["picks"]
     names = ("raw", "over_norm", "cosine")
-    shown = table[table.way.isin(names)]
-    first = table[table.way == "depth.0"].depth.min()
-    raw = shown[shown.way == "raw"]
+    shown = table.loc[table["way"].isin(names)]
+    first = table.loc[table["way"] == "depth.0", "depth"].min()
+    raw = table.loc[table["way"] == "raw", "depth"]
     return plots.points(
-        shown.rename(columns={"depth": "x", "share": "y", "way": "group"}),
-        title=f"The raw ordering picks the first candidate {(raw.depth == first).sum()} times of "
+        pd.DataFrame({"x": shown["depth"], "y": shown["share"], "group": shown["way"]}),
+        title=f"The raw ordering picks the first candidate {(raw == first).sum()} times of "
         f"{len(raw)}",
         caption=caption(result, "a point per behaviour and effect, classification included"),
         reference=1.0, x_label="Depth of the layer that is picked (blocks)",

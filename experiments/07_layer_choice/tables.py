@@ -115,8 +115,8 @@ def prompts_table(one: Layers) -> pd.DataFrame:
         parts.append(
             pd.DataFrame({
                 "behaviour": one.name, "effect": effect, "draw": draw,
-                "site": [str(one.sites[i]) for i in site], "half": half[prompt],
-                "prompt": [one.prompts[effect][i] for i in prompt], "value": values.ravel(),
+                "site": [str(one.sites[int(i)]) for i in site], "half": half[prompt],
+                "prompt": [one.prompts[effect][int(i)] for i in prompt], "value": values.ravel(),
             })
         )  # fmt: skip
     return pd.concat(parts, ignore_index=True)

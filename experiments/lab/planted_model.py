@@ -45,8 +45,6 @@ HARMFUL, HARMLESS, FILLERS = (
     made_up_words(kind, n) for kind, n in (("dra", 20), ("fle", 20), ("o", 60))
 )
 
-PROMPT_WORDS = {*HARMFUL, *HARMLESS, *FILLERS}
-
 
 @dataclass(frozen=True)
 class Bend:
@@ -93,9 +91,6 @@ class Design:
     noise: float = 0.5  # spread of the dimensions in which words differ
     turn: float = 0.0  # degrees by which each MLP turns what words differ in, in planes of its own
     outliers: float = 0.0  # spread of N_OUTLIERS features between words, which no layer touches
-    louder: Sequence[float] = ()  # by what each layer's MLP multiplies what words differ in
-    growth: Sequence[float] = ()  # by what each layer's MLP multiplies the whole state
-    still: bool = False  # only words of prompts have noise, not those of the template
 
     def __post_init__(self) -> None:
         if len(self.axes) != len(self.gains):
@@ -207,8 +202,6 @@ def _embedding(
     noise = torch.tensor(
         design.noise * rng.standard_normal((len(words), N_NOISE)), dtype=torch.float32
     )
-    if design.still:
-        noise[[word not in PROMPT_WORDS for word in words]] = 0.0
     rows += noise @ parts.noise
     if design.outliers:
         drawn = rng.standard_normal((len(words), N_OUTLIERS))
@@ -284,11 +277,6 @@ def _set_mlp(mlp: torch.nn.Module, parts: _Parts, design: Design, layer: int, se
     wanted = (1 + design.gains[layer]) * after.T @ turned - here.T @ here
     if design.turn:
         wanted = wanted + _turned(parts, design, 1000 * seed + layer)
-    if design.louder:
-        wanted = wanted + (design.louder[layer] - 1) * parts.noise.T @ parts.noise
-    if design.growth:  # the norm divides by a constant that has grown as well
-        wanted = design.growth[layer] * (wanted + torch.eye(D_MODEL)) - torch.eye(D_MODEL)
-        per_unit *= float(np.prod(design.growth[:layer]))
     gate, one = 10.0, parts.constant / D_MODEL**0.5  # what reads about 1 from any normed state
     for part in (mlp.gate_proj, mlp.up_proj, mlp.down_proj):
         part.weight.zero_()
