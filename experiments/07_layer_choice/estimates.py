@@ -23,12 +23,16 @@ HALVES = (slice(0, None, 2), slice(1, None, 2))  # of the test prompts of a side
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """One effect of one behaviour, which sites count, and the least denominator of a share."""
+    """One effect of one behaviour, and the least denominator of a share."""
 
     found: Layers
     effect: str
-    counted: Bool[np.ndarray, " site"]
     least: float
+
+    @property
+    def counted(self) -> Bool[np.ndarray, " site"]:
+        """Which sites count."""
+        return self.found.counted[self.effect]
 
     @property
     def values(self) -> Float[np.ndarray, "draw site sample"]:
@@ -57,15 +61,13 @@ def best_of(
 
 def steered(found: Layers) -> list[Judged]:
     """The edits in which the behaviour passes the gate of the criterion."""
-    if not found.counted.any():
-        return []
-    edits = [Judged(found, name, found.counted, MIN_EFFECT) for name in found.random]
+    edits = [Judged(found, x, MIN_EFFECT) for x in found.random if found.counted[x].any()]
     return [x for x in edits if x.best.low > max(MIN_EFFECT, found.random[x.effect].max())]
 
 
 def classified(found: Layers) -> list[Judged]:
     """The accuracy, where that of the best site is well above chance."""
-    own = Judged(found, CLASSIFIED, np.ones(len(found.sites), bool), MIN_ABOVE)
+    own = Judged(found, CLASSIFIED, MIN_ABOVE)
     return [own] if own.best.low > MIN_ABOVE else []
 
 
@@ -168,10 +170,9 @@ def all_estimates(
             way = one.name.removeprefix(f"{kind}.").removesuffix(".share")
             told = enough and way in ORDERINGS
             found.append(replace(one, p=coincidence(groups, way)) if told else one)
-    first = [picks(one, one.counted)["raw"][0] for one in measured if one.counted.any()]
-    share = float(np.mean([at == 0 for at in first])) if first else float("nan")
+    first = [picks(one, one.counted[CLASSIFIED])["raw"][0] == 0 for one in measured]
     growth = np.mean([np.ptp(np.log(one.statistics["squared_norm"][0])) for one in measured])
-    found.append(Estimate("raw.first", share, n=len(first), unit="of behaviours"))
+    found.append(Estimate("raw.first", float(np.mean(first)), n=len(first), unit="of behaviours"))
     return [*found, Estimate("norm.growth", float(growth), n=len(measured), unit="nats")]
 
 

@@ -52,9 +52,11 @@ class Layers:
     prompts: dict[str, Sequence[str]]
 
     @property
-    def counted(self) -> Bool[np.ndarray, " site"]:
-        """Sites whose directions do not break the model."""
-        return (self.kl[0] <= MAX_KL) & (self.kl[1] <= BREAKING)
+    def counted(self) -> dict[str, Bool[np.ndarray, " site"]]:
+        """Sites whose direction does not damage text, by edit; all of them for classification."""
+        kept = self.kl[0] <= MAX_KL, self.kl[1] <= BREAKING
+        every = np.ones(len(self.sites), bool)
+        return dict(zip(STEERING, kept, strict=True)) | {CLASSIFIED: every}
 
     @property
     def depth(self) -> Float[np.ndarray, " site"]:

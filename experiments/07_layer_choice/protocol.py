@@ -33,7 +33,9 @@ Objections, and what was done (A: by the author, R: by a red team before anythin
   the circular shifts of all picks together that do as well. With 19 sites, neighbours alike, it
   cannot be small, so it decides nothing. No more do rank correlations (a table).
 - R: The "best" site may be one that breaks most. Sites whose ablation costs more than .1 nats on
-  text, or whose addition costs more than .3 (first 1), count neither for picks nor best nor nulls.
+  text do not count for removing, those whose addition costs more than .3 (first 1) not for
+  bringing: neither as picks nor as best nor for the nulls. A fault mended after a first run on
+  smollm2-135m (a-c untestable): a site counted for neither edit where one of them damages text.
 - R: The gate took the best of many sites on few prompts. It has to be above its limits and above
   random directions by the whole interval of the cross-fitted effect, prompts and re-extractions.
 - R: Cross-fitting errs to the other side: the best site found on half of the prompts is not quite
@@ -79,9 +81,9 @@ GATE = (
     "the share of right choices, above .5), by those of removing and bringing in which the best "
     f"site's effect has its 95% interval above {MIN_EFFECT} nats and above the strongest of the "
     "random directions at the site that is best on all test prompts (1 of each of three families "
-    f"in quick, 3 in full). Sites count whose ablation has a KL of at most {MAX_KL} nats per token "
-    f"on ordinary text, and whose addition one of at most {BREAKING}. Untestable with fewer than "
-    f"{MIN_BEHAVIOURS} behaviours."
+    f"in quick, 3 in full). Sites count for removing if the ablation has a KL of at most {MAX_KL} "
+    "nats per token on ordinary text, and for bringing if the addition has one of at most "
+    f"{BREAKING}. Untestable with fewer than {MIN_BEHAVIOURS} behaviours."
 )
 JUDGED = (
     "Share = effect at the picked site (0 if it goes the wrong way) over that of the best one, "
@@ -163,13 +165,13 @@ class Config(ExperimentConfig):
     """Which layer's direction works best, and do statistics of the layer say so?"""
 
     behaviours: tuple[str, ...] = ("refusal", "sentiment", "register", "persona")
-    n_sites: CountOrZero = 6  # candidate sites, evenly spaced, stream pre; 0: all of pre
+    n_sites: CountOrZero = 5  # candidate sites, evenly spaced, stream pre; 0: all of pre
     n_train: Several = 24  # prompts per class for statistics and directions, at most
-    n_test: Several = 8  # prompts per class that are scored, at most
-    n_classified: Several = 24  # test prompts per class that are classified, at most
+    n_test: Several = 6  # prompts per class that are scored, at most
+    n_classified: Several = 16  # test prompts per class that are classified, at most
     n_nulls: Count = 1  # random directions per family
     n_reextractions: CountOrZero = 1  # statistics and directions from resampled train prompts
-    n_text: Several = 3  # Wikipedia leads, their first 32 tokens
+    n_text: Several = 2  # Wikipedia leads, their first 32 tokens
     n_resamples: Several = 400  # bootstrap draws
 
 

@@ -7,7 +7,7 @@ from experiments.lab.lab import Lab
 from experiments.lab.results import Result
 
 from . import estimates, measure, tables
-from .measure import CHANCE, Layers
+from .measure import CHANCE, STEERING, Layers
 from .picks import names
 from .protocol import MIN_BEHAVIOURS, Config
 
@@ -47,6 +47,6 @@ def why_not(one: Layers) -> str:
     """The gate that a behaviour fails, in words; empty where it fails none."""
     if one.validity.low <= CHANCE:
         return "its score does not tell test prompts apart"
-    if not one.counted.any():
+    if not any(one.counted[edit].any() for edit in STEERING):
         return "every candidate damages text"
     return "" if estimates.steered(one) else "no direction beats random ones"

@@ -66,7 +66,8 @@ def layers_table(one: Layers) -> pd.DataFrame:
     """Statistics, effects, damage, and whether it counts, by site."""
     columns = {"behaviour": one.name, "site": [str(site) for site in one.sites]}
     columns |= {"depth": one.depth, "squared_norm": one.statistics["squared_norm"][0]}
-    columns |= {"kl_ablated": one.kl[0], "kl_added": one.kl[1], "counted": one.counted}
+    columns |= {"kl_ablated": one.kl[0], "kl_added": one.kl[1]}
+    columns |= {f"counts, {edit}": one.counted[edit] for edit in STEERING}
     table = pd.DataFrame(columns | statistics_of(one) | effects_of(one))
     for kind, gate in KINDS.items():
         shares = [profile(judged) for judged in gate(one)]
