@@ -18,6 +18,14 @@ WAYS = {
     "depth.0.6": "at .6 of the depth",
     "depth.1": "last candidate",
 }
+SHORT = {
+    "raw": "raw",
+    "over_norm": "over norm",
+    "cosine": "cosine",
+    "depth.0": "first",
+    "depth.0.6": ".6",
+    "depth.1": "last",
+}
 KINDS = {"steered": "steering", "classified": "classification"}
 PANELS = {
     "mean_variance": "Mean\nvariance",
@@ -67,24 +75,24 @@ def plot_layers(result: Result) -> Figure:
     times = float(np.exp(np.log(ends["last"] / ends["first"]).mean()))
     return plots.profiles(
         long.rename(columns={"behaviour": "group"}),
-        title=f"From the first to the last candidate the raw variance grows {times:.3g} times",
+        title=f"From the first to the last candidate the raw variance grows {times:,.0f}-fold",
         caption=caption(result, f"steering: ablated everywhere, and {SHARE} of the norm added"),
         y_labels=panels, log=("mean_variance", "mean_variance/norm"),
     )  # fmt: skip
 
 
 def plot_picks(result: Result) -> Figure:
-    """Which layer is picked for every behaviour and effect, and what it is worth."""
+    """What every pick is worth, by behaviour and effect."""
     table = result.tables["picks"]
-    names = ("raw", "over_norm", "cosine")
-    shown = table.loc[table["way"].isin(names)]
-    first = table.loc[table["way"] == "depth.0", "depth"].min()
-    raw = table.loc[table["way"] == "raw", "depth"]
-    return plots.points(
-        pd.DataFrame({"x": shown["depth"], "y": shown["share"], "group": shown["way"]}),
-        title=f"The raw ordering picks the first candidate {(raw == first).sum()} times of "
-        f"{len(raw)}",
-        caption=caption(result, "a point per behaviour and effect, classification included"),
-        reference=1.0, x_label="Depth of the layer that is picked (blocks)",
-        y_label="Share of the best\nlayer's effect", labels=WAYS,
+    shown = table.loc[table["way"].isin(WAYS)]
+    rows = shown["behaviour"] + ", " + shown["effect"]
+    sites = shown.assign(row=rows).pivot(index="row", columns="way", values="site")
+    first = int((sites["raw"] == sites["depth.0"]).sum())
+    columns = shown["way"].map(SHORT)
+    return plots.matrix(
+        pd.DataFrame({"row": rows, "column": columns, "value": shown["share"]}),
+        title=f"The raw ordering picks the first candidate {first} times of {len(sites)}",
+        caption=caption(result, "1: as good as the best layer on other prompts"),
+        x_label="Picked by", y_label="", value_label="Share of the best layer's effect",
+        centre=None, limits=(0.0, 1.0), annotate=True,
     )  # fmt: skip

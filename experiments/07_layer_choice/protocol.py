@@ -29,9 +29,8 @@ Objections, and what was done (A: by the author, R: by a red team before anythin
   three picks by depth alone. R: so no support where .6 of the depth is ideal and found. True: a
   rule that finds it cannot be told from depth in one model. Both may block, and reject nothing.
 - R: Behaviours of one model share its profile of variance, so a coincidence is shared as well. A
-  verdict is about this model, and only agreement between models says more; `p` of a share counts
-  the circular shifts of all picks together that do as well. With 19 sites, neighbours alike, it
-  cannot be small, so it decides nothing. No more do rank correlations (a table).
+  verdict is about this model, and only agreement between models says more. `p` of a share counts
+  circular shifts of all picks together that do as well: never small, so it decides nothing.
 - R: The "best" site may be one that breaks most. Sites whose ablation costs more than .1 nats on
   text do not count for removing, those whose addition costs more than .3 (first 1) not for
   bringing: neither as picks nor as best nor for the nulls. A fault mended after a first run on
@@ -43,9 +42,7 @@ Objections, and what was done (A: by the author, R: by a red team before anythin
 - R: Nearest means from many prompts are right everywhere. They are now of 8 prompts per class.
 - R: "In order of importance" is lexicographic, 3-2-1 an invention. Then only the mean variance
   counts: `strict` and `ties` are that. No verdict is given against them.
-- R: With three behaviours the interval is 4.3 errors to either side: few behaviours show little.
-- A: 07d could mean the raw ordering; that is 07a's fault again, so the fair one decides. The raw
-  one's share is in the table `shares`.
+- A: 07d could mean the raw ordering; that is 07a's fault again, so the fair one decides.
 """
 
 from collections.abc import Mapping

@@ -70,8 +70,8 @@ def layers_table(one: Layers) -> pd.DataFrame:
     columns |= {f"counts, {edit}": one.counted[edit] for edit in STEERING}
     table = pd.DataFrame(columns | statistics_of(one) | effects_of(one))
     for kind, gate in KINDS.items():
-        shares = [profile(judged) for judged in gate(one)]
-        table[f"{kind} share"] = np.mean(shares, axis=0) if shares else np.nan
+        shares = [np.where(x.counted, profile(x), np.nan) for x in gate(one)]
+        table[f"{kind} share"] = pd.DataFrame(shares).mean().to_numpy() if shares else np.nan
     return table
 
 
