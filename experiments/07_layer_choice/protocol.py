@@ -172,14 +172,14 @@ class Config(ExperimentConfig):
     n_resamples: Several = 400  # bootstrap draws
 
 
-MINUTES = {"smoke": 0.1, "quick": 1.5, "full": 15}
+MINUTES = {"smoke": 0.1, "quick": 1.5, "full": 20}
 EVERY = ("refusal", "sentiment", "register", "persona", "syntax", "truth", "sycophancy")
 PRESETS = {
     "smoke": Config(behaviours=("refusal", "sentiment", "register"), n_sites=3, n_train=16,
                     n_test=4, n_classified=6, n_resamples=50),
     "quick": Config(),
     "full": Config(behaviours=EVERY, n_sites=0, n_train=64, n_test=16, n_classified=48, n_nulls=3,
-                   n_text=12, n_resamples=1000),
+                   n_text=8, n_resamples=1000),
 }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from experiments.lab.estimate import Estimate, number
+from experiments.lab.estimate import Estimate
 from experiments.lab.lab import Lab
 from experiments.lab.results import Result
 
@@ -29,14 +29,14 @@ def observation(e: Mapping[str, Estimate], measured: Sequence[Layers]) -> str:
     reasons = {one.name: why_not(one) for one in measured}
     steered = [name for name, why in reasons.items() if not why]
     left_out = [f"{name} ({why})" for name, why in reasons.items() if why]
-    few = f" fewer than {MIN_BEHAVIOURS}:" if len(steered) < MIN_BEHAVIOURS else ":"
+    few = f", fewer than {MIN_BEHAVIOURS}" if len(steered) < MIN_BEHAVIOURS else ""
     return (
-        f"Steered behaviours,{few} {', '.join(steered) or 'none'}; left out: "
+        f"Steered behaviours{few}: {', '.join(steered) or 'none'}; left out: "
         f"{', '.join(left_out) or 'none'}. Of the best layer's effect the notes' ordering has "
         f"{e['steered.raw.share']} where it is raw, {e['steered.over_norm.share']} with variances "
         f"over the squared norm, the lowest cosine {e['steered.cosine.share']}; a random layer "
         f"{e['steered.random.share']}, .6 of the depth {e['steered.depth.0.6.share']}. The raw "
-        f"ordering picks the first candidate for {number(e['raw.first'].value)} of the behaviours: "
+        f"ordering picks the first candidate for {e['raw.first'].value:.0%} of the behaviours: "
         f"the squared norm varies by {e['norm.growth']} over candidates. Of the best layer's "
         f"accuracy above chance the ordering over the norm has {e['classified.over_norm.share']}, "
         f"a random layer {e['classified.random.share']}."
