@@ -6,16 +6,114 @@ false (F) in a world; of the others it says nothing.
 
 1  an axis for each; that of refusal turns by 25 degrees a layer, and later layers turn what they
    read along with it                                                                    T abc
-2  axes that share a part (cosines of .36), so that every direction moves every behaviour a little;
+2  axes that share a part (cosines of .5), so that every direction moves every behaviour by half;
    refusal turns as in 1                                                                 T abc
 3  one axis for all                                                                      F ab
-4  two of the four share an axis, the others have their own                              F ab
+4  two of the four have a cosine of .85, the others have axes of their own               F ab
 5  axes of their own, and a little of a shared one: the head reads the shared one alone  T a, F b
 6  a large shared topic that nothing reads, beside axes of their own; it changes from layer to
    layer, and with it the cosine of refusal's directions, but not their effect           T b, F ac
 7  an axis for each, but every behaviour is also moved by the axis of refusal            T a, F b
-8  one axis for all, and so much noise that the directions hardly resemble each other    F ab
+8  one axis for all, and so much noise that the directions hardly resemble each other: the gate
+   has to make it untestable                                                             F ab
 9  an axis for each; refusal turns, and is read 50 degrees off its direction: directions to one
-   side do more than the first, those to the other less                                  T ab, F c
-10 two behaviours are read, the others at chance; refusal turns as in 1                  T c, F ab
+   side do more than the first                                                           T ab, F c
+10 an axis for each, but the answer to persona's prompts is of refusal's axis, of which they write
+   next to nothing: its own direction, which is out by the gate, moves it less           T a, F b
 """
+
+from functools import partial
+
+import numpy as np
+from jaxtyping import Float
+
+from experiments.lab.planted_behaviours import Planted, PlantedBehavioursLab
+from experiments.lab.worlds import World
+
+from .protocol import BEHAVIOURS, VARIED, Config
+
+CONFIG = Config(n_train=24, n_validation=12, n_test=4, n_nulls=2, n_halves=60, n_handfuls=4)
+N_READ, N_LAYERS, N_AXES = 4, 6, 12
+STEP = 25  # degrees
+TOPIC = N_AXES - N_LAYERS  # the first of the axes that a changing topic has, one at each layer
+SHARED, OTHER = 4, 5  # axes: of what behaviours share, and what refusal turns to
+READ = BEHAVIOURS[:N_READ]
+Vectors = Float[np.ndarray, "behaviour axis"]
+Map = Float[np.ndarray, "axis axis"]
+
+OWN: Vectors = np.eye(N_AXES)[:N_READ]
+
+
+def beside(axis: int, size: float) -> Vectors:
+    """What all have in common."""
+    return np.tile(size * np.eye(N_AXES)[axis], (N_READ, 1))
+
+
+def turned(degrees: float) -> Map:
+    """From refusal's own axis towards another."""
+    angle, found = np.radians(degrees), np.eye(N_AXES)
+    both = np.ix_((0, OTHER), (0, OTHER))
+    found[both] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    return found
+
+
+def passed_on() -> list[Map]:
+    """Every layer moves the topic from its own axis to that of the next one."""
+    maps = []
+    for axis in range(TOPIC, N_AXES - 1):
+        one = np.eye(N_AXES)
+        one[axis, axis], one[axis + 1, axis] = 0.0, 1.0
+        maps.append(one)
+    return [*maps, np.eye(N_AXES)]
+
+
+def turning(vectors: Vectors, degrees: float) -> Vectors:
+    """What refusal is read by after its axis has been turned that far; the others as they are."""
+    return np.concatenate([vectors[:1] @ turned(degrees).T, vectors[1:]])
+
+
+def world(
+    name: str,
+    true: str = "",
+    false: str = "",
+    codes: Vectors = OWN,
+    reads: Vectors | None = None,
+    maps: list[Map] | None = None,
+    noise: float = 0.5,
+) -> World:
+    """A world, by the letters of the claims that are true in it, and of those that are false.
+
+    What is read is what is written, along its direction, unless `reads` says otherwise.
+    """
+    truth = {f"10{letter}": letter in true for letter in sorted(true + false)}
+    units = codes / np.linalg.norm(codes, axis=1, keepdims=True)
+    written = dict(zip(READ, codes.tolist(), strict=True))
+    written |= {name: np.eye(N_AXES)[SHARED].tolist() for name in BEHAVIOURS[N_READ:]}
+    read = dict(zip(READ, (units if reads is None else reads).tolist(), strict=False))
+    planted = Planted(written, read, maps or [np.eye(N_AXES)] * N_LAYERS, VARIED, noise)
+    return World(name, truth, partial(PlantedBehavioursLab, planted))
+
+
+TURNS = [turned(STEP)] * N_LAYERS
+TURNED = STEP * N_LAYERS
+ALIKE = OWN + beside(SHARED, 1.0)
+ALIKE_READ = ALIKE / np.linalg.norm(ALIKE, axis=1, keepdims=True)
+LAST = np.eye(N_READ)[:, -1:]
+NEAR = np.concatenate([OWN[:2], 0.85 * OWN[1:2] + 0.53 * OWN[2:3], OWN[3:]])
+WORLDS = (
+    world("an axis for each, that of refusal turns", "abc", reads=turning(OWN, TURNED), maps=TURNS),
+    world("axes that share a part", "abc",
+          codes=ALIKE, reads=turning(ALIKE_READ, TURNED), maps=TURNS),
+    world("one axis for all", false="ab", codes=OWN[[0, 0, 0, 0]]),
+    world("two are .85 alike", false="ab", codes=NEAR),
+    world("one shared axis is read, beside those of their own", "a", "b",
+          codes=OWN + beside(SHARED, 0.5), reads=beside(SHARED, 1.0)),
+    world("a large topic that nothing reads, another one at each layer", "b", "ac",
+          codes=OWN + beside(TOPIC, 2.5), reads=OWN, maps=passed_on()),
+    world("refusal's axis moves all", "a", "b", reads=OWN + np.array([[0], [1], [1], [1]]) * OWN[0]),
+    world("one axis for all, in noise", false="ab", codes=OWN[[0, 0, 0, 0]], noise=1.3),
+    world("refusal turns, and is read off its direction", "ab", "c",
+          reads=turning(OWN, TURNED - 50), maps=TURNS),
+    world("another direction moves an answer more than its own", "a", "b",
+          codes=OWN + 0.03 * OWN[[0]] * LAST, reads=OWN[[0, 1, 2, 0]]),
+)  # fmt: skip
