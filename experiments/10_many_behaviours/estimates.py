@@ -12,7 +12,6 @@ from scipy.stats import norm, t
 from experiments.lab.estimate import Estimate
 from experiments.lab.halves import halves
 from experiments.lab.lab import Lab
-from interp.effects import two_level_bootstrap
 from interp.nulls import FAMILIES
 from interp.stats import Interval, half_sample_interval, null_interval
 
@@ -89,7 +88,9 @@ def differences(
     rows = [halves(len(side), n_halves, rng) for side in sides]
     if subject.behaviour.contrast.paired:
         sides, rows = [sides[0] - sides[1], np.zeros_like(sides[0])], [rows[0], rows[0]]
-    chosen = [[side, *(side[half] for half in each)] for side, each in zip(sides, rows, strict=True)]
+    chosen = [
+        [side, *(side[half] for half in each)] for side, each in zip(sides, rows, strict=True)
+    ]
     means, variances = (
         [np.stack([of(part) for part in parts]) for parts in chosen]
         for of in (lambda x: x.mean(0), lambda x: x.var(0, ddof=1))
@@ -109,9 +110,19 @@ def moved(pushes: pd.DataFrame, score: str, direction: str) -> Float[np.ndarray,
     return rows.moved.to_numpy(np.float64).reshape(rows.draw.nunique(), -1)
 
 
-def mean(values: Float[np.ndarray, " prompt"]) -> float:
-    """Of one draw."""
-    return float(values.mean())
+def resampled(
+    values: Float[np.ndarray, "draw prompt"], n_resamples: int = 1000
+) -> Float[np.ndarray, " resample"]:
+    """Means of one draw at random over resampled prompts; the same ones whatever the values."""
+    rng, (n_draws, n) = np.random.default_rng(0), values.shape
+    rows, columns = rng.integers(n_draws, size=n_resamples), rng.integers(n, size=(n_resamples, n))
+    return values[rows[:, None], columns].mean(1)
+
+
+def mean(values: Float[np.ndarray, "draw prompt"]) -> Interval:
+    """Mean of the first draw, with an interval over prompts and draws (two-level bootstrap)."""
+    limits = null_interval(resampled(values))
+    return Interval(float(values[0].mean()), *limits, values.shape[1])
 
 
 def random_effects(pushes: pd.DataFrame, name: str) -> Float[np.ndarray, " draw"]:
@@ -130,21 +141,16 @@ def random_limit(pushes: pd.DataFrame, name: str) -> float:
 
 def own_effect(pushes: pd.DataFrame, name: str) -> Estimate:
     """What its own direction moves a behaviour by, beside random ones."""
-    interval = two_level_bootstrap(mean, moved(pushes, name, name))
     null = random_effects(pushes, name)
-    return Estimate.of(f"own.{name}", interval, null=null, unit="nats")
+    return Estimate.of(f"own.{name}", mean(moved(pushes, name, name)), null=null, unit="nats")
 
 
-def leak(pushes: pd.DataFrame, score: str, direction: str, unit: float | None = None) -> Interval:
-    """What a direction moves a score by, in units of what the own one does there, or of another."""
-    both = np.stack([moved(pushes, score, name) for name in (direction, score)], axis=-1)
-
-    def ratio(values: Float[np.ndarray, "prompt 2"]) -> float:
-        """Of means."""
-        other, own = values.mean(0)
-        return float(other / (unit or own))
-
-    return two_level_bootstrap(ratio, both)
+def leak(pushes: pd.DataFrame, score: str, direction: str, least: float = 0.0) -> Interval:
+    """What a direction moves a score by, in units of what the own one does there, or of `least`."""
+    other, own = (moved(pushes, score, name) for name in (direction, score))
+    limits = null_interval(resampled(other) / np.maximum(resampled(own), least))
+    value = other[0].mean() / max(own[0].mean(), least)
+    return Interval(float(value), *limits, own.shape[1])
 
 
 def largest(pairs: Sequence[Interval]) -> Interval:
@@ -171,7 +177,7 @@ def folded_interval(one: Interval) -> Interval:
 
 
 def leaks(pushes: pd.DataFrame, counting: Sequence[str], idle: Sequence[str]) -> Pairs:
-    """Of every direction into every other score; into an idle one only what is beyond random."""
+    """Of every direction into every other score; of idle ones only what does more than their own."""
     pairs = {(i, j): leak(pushes, j, i) for j in counting for i in counting if i != j}
     into = {(i, j): leak(pushes, j, i, random_limit(pushes, j)) for j in idle for i in counting}
     n = len(pairs) + len(into)
@@ -208,7 +214,9 @@ def explained(varied: pd.DataFrame, n_resamples: int = 1000) -> tuple[Interval, 
 
 
 def line_share(
-    x: Float[np.ndarray, " item"], y: Float[np.ndarray, " item"], weights: Float[np.ndarray, " item"]
+    x: Float[np.ndarray, " item"],
+    y: Float[np.ndarray, " item"],
+    weights: Float[np.ndarray, " item"],
 ) -> float:
     """Squared weighted correlation, negative where it is; 0 where one does not vary."""
     x, y = (values - np.average(values, weights=weights) for values in (x, y))

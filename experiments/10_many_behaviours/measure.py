@@ -147,7 +147,10 @@ def auroc_interval(
 
 def own_pushes(subject: Subject) -> pd.DataFrame:
     """What the own direction (and re-extractions) and random ones do. Columns: PUSHES."""
-    nulls = subject.lab.nulls(subject.source, subject.config.n_nulls, f"10.{subject.name}")
+    # Centred within classes: the covariance of both together has the direction itself in it.
+    centred = [side - side.mean(0) for side in (subject.source.positive, subject.source.negative)]
+    source = Source(subject.source.direction, *centred)
+    nulls = subject.lab.nulls(source, subject.config.n_nulls, f"10.{subject.name}")
     own = [(subject.name, i, one) for i, one in enumerate(subject.directions)]
     return pd.concat([subject.pushed(*one) for one in [*own, *nulls]], ignore_index=True)
 

@@ -17,8 +17,8 @@ Objections, and what was done:
 - Behaviours come with a corpus and a format of their own, and may differ by these. The control is
   refusal again, without its template: where that is told apart as well, support is blocked.
 - The gate removes counterexamples: a behaviour that its own direction fails to move stays as a
-  target of 10b where another direction does move it. The 0 of its own is replaced by what random
-  directions do, which need be less than half of an own effect, so that no leak is theirs.
+  target of 10b where another direction moves it more. Random directions have to do less than half
+  of an own effect, so that no leak is theirs.
 - Which behaviours there are decides, not the model: the list is fixed here, whatever the preset,
   the pair is named, and so is who was left out. Sentiment and persona are both of good and bad,
   and were expected to be the pair.
@@ -75,9 +75,9 @@ LARGEST = (
     f"Supported if the 95% interval of the largest lies below {SAME}, rejected if above, else "
     "inconclusive. Its upper limit is the largest of the pairs' 97.5% limits, its lower limit the "
     "largest of their 2.5% limits, corrected for the number of pairs (Bonferroni). Support is "
-    f"blocked if {VARIED} does not count, or if the same number of the control lies below {SAME} by "
-    f"its interval: the direction of {VARIED} from the same prompts in another format (style none; "
-    "newline where it is none)"
+    f"blocked if {VARIED} does not count, or if the same number of the control lies below {SAME} "
+    f"by its interval: the direction of {VARIED} from the same prompts in another format (style "
+    "none; newline where it is none)"
 )
 NOTES = "different directions represents different behaviour or varying effects of one behaviour"
 
@@ -98,8 +98,9 @@ CLAIMS = (
         criterion="What direction i, given the length of direction j, moves the score of behaviour "
         "j by on test prompts, as a share of what direction j does there; its absolute value. (In "
         "units of own effects, so direction i moves behaviour j less than its own, 1, too.) Of "
-        "all pairs of counting behaviours; and of those with a j that fails (3) alone, in units "
-        "of the limit of random directions there, if the corrected lower limit is above 1. "
+        "all pairs of counting behaviours; and of those with a j that fails (3) alone, as a share "
+        "of its own effect or the limit of random directions there, whichever is larger, if the "
+        "corrected lower limit is above 1. "
         f"Intervals by bootstrap over prompts and re-extractions of all directions. {LARGEST}, "
         f"with j {VARIED}. {GATE}",
         number="effect of the strongest other direction over that of the own one",

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from experiments.lab.estimate import Estimate
-from interp.effects import two_level_bootstrap
 from interp.stats import Interval
 
 from .estimates import Cosines, Pairs, mean, moved, random_limit
@@ -72,7 +71,7 @@ def variants(varied: pd.DataFrame) -> pd.DataFrame:
     """Cosine and effect of every direction of one behaviour, from all train prompts."""
     rows = []
     for name, part in varied[varied.draw == 0].groupby("direction", sort=False):
-        one = two_level_bootstrap(mean, moved(part, VARIED, str(name)))
+        one = mean(moved(part, VARIED, str(name)))
         rows.append((*part[WHENCE].iloc[0], one.value, one.low, one.high, one.n))
     return pd.DataFrame(rows, columns=[*WHENCE, "value", "low", "high", "n"])
 

@@ -1,4 +1,4 @@
-"""Planted models for experiment 10: words of the prompt write axes, the head reads an answer of them.
+"""Planted models for experiment 10: words of the prompt write axes, which the head reads.
 
 Seven behaviours, of which four (refusal, in a template; sentiment, register, persona, without)
 are read, and three are at chance, unless said otherwise. Letters: the claims that are true (T) and
@@ -6,19 +6,18 @@ false (F) in a world; of the others it says nothing.
 
 1  an axis for each; that of refusal turns by 25 degrees a layer, and later layers turn what they
    read along with it                                                                    T abc
-2  axes that share a part (cosines of .5), so that every direction moves every behaviour by half;
-   refusal turns as in 1                                                                 T abc
+2  three axes share a part (cosines of .5), so that each of them moves two others by half;
+   refusal's turns as in 1                                                               T abc
 3  one axis for all                                                                      F ab
 4  two of the four have a cosine of .85, the others have axes of their own               F ab
-5  axes of their own, and a little of a shared one: the head reads the shared one alone  T a, F b
-6  a large shared topic that nothing reads, beside axes of their own; it changes from layer to
+5  a large shared topic that nothing reads, beside axes of their own; it changes from layer to
    layer, and with it the cosine of refusal's directions, but not their effect           T b, F ac
-7  an axis for each, but every behaviour is also moved by the axis of refusal            T a, F b
-8  one axis for all, and so much noise that the directions hardly resemble each other: the gate
+6  an axis for each, but every behaviour is also moved by the axis of refusal            T a, F b
+7  one axis for all, and so much noise that the directions hardly resemble each other: the gate
    has to make it untestable                                                             F ab
-9  an axis for each; refusal turns, and is read 50 degrees off its direction: directions to one
+8  an axis for each; refusal turns, and is read 50 degrees off its direction: directions to one
    side do more than the first                                                           T ab, F c
-10 an axis for each, but the answer to persona's prompts is of refusal's axis, of which they write
+9  an axis for each, but the answer to persona's prompts is of refusal's axis, of which they write
    next to nothing: its own direction, which is out by the gate, moves it less           T a, F b
 """
 
@@ -32,7 +31,7 @@ from experiments.lab.worlds import World
 
 from .protocol import BEHAVIOURS, VARIED, Config
 
-CONFIG = Config(n_train=24, n_validation=12, n_test=4, n_nulls=2, n_halves=60, n_handfuls=4)
+CONFIG = Config(n_train=24, n_validation=12, n_test=4, n_nulls=2, n_halves=60, n_handfuls=3)
 N_READ, N_LAYERS, N_AXES = 4, 6, 12
 STEP = 25  # degrees
 TOPIC = N_AXES - N_LAYERS  # the first of the axes that a changing topic has, one at each layer
@@ -79,7 +78,7 @@ def world(
     codes: Vectors = OWN,
     reads: Vectors | None = None,
     maps: list[Map] | None = None,
-    noise: float = 0.5,
+    noise: float = 0.15,
 ) -> World:
     """A world, by the letters of the claims that are true in it, and of those that are false.
 
@@ -96,22 +95,21 @@ def world(
 
 TURNS = [turned(STEP)] * N_LAYERS
 TURNED = STEP * N_LAYERS
-ALIKE = OWN + beside(SHARED, 1.0)
+ALIKE = OWN + beside(SHARED, 1.0) * (OWN[:, :1] == 0)
 ALIKE_READ = ALIKE / np.linalg.norm(ALIKE, axis=1, keepdims=True)
 LAST = np.eye(N_READ)[:, -1:]
 NEAR = np.concatenate([OWN[:2], 0.85 * OWN[1:2] + 0.53 * OWN[2:3], OWN[3:]])
 WORLDS = (
     world("an axis for each, that of refusal turns", "abc", reads=turning(OWN, TURNED), maps=TURNS),
-    world("axes that share a part", "abc",
+    world("three axes share a part", "abc",
           codes=ALIKE, reads=turning(ALIKE_READ, TURNED), maps=TURNS),
     world("one axis for all", false="ab", codes=OWN[[0, 0, 0, 0]]),
     world("two are .85 alike", false="ab", codes=NEAR),
-    world("one shared axis is read, beside those of their own", "a", "b",
-          codes=OWN + beside(SHARED, 0.5), reads=beside(SHARED, 1.0)),
     world("a large topic that nothing reads, another one at each layer", "b", "ac",
-          codes=OWN + beside(TOPIC, 2.5), reads=OWN, maps=passed_on()),
-    world("refusal's axis moves all", "a", "b", reads=OWN + np.array([[0], [1], [1], [1]]) * OWN[0]),
-    world("one axis for all, in noise", false="ab", codes=OWN[[0, 0, 0, 0]], noise=1.3),
+          codes=OWN + beside(TOPIC, 2.2), reads=OWN, maps=passed_on()),
+    world("refusal's axis moves all", "a", "b",
+          reads=OWN + np.array([[0], [1], [1], [1]]) * OWN[0]),
+    world("one axis for all, in noise", false="ab", codes=OWN[[0, 0, 0, 0]], noise=0.45),
     world("refusal turns, and is read off its direction", "ab", "c",
           reads=turning(OWN, TURNED - 50), maps=TURNS),
     world("another direction moves an answer more than its own", "a", "b",

@@ -19,7 +19,6 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from experiments.lab.lab import Lab
 from experiments.lab.planted_model import (
     CONSTANT,
-    D_MODEL,
     FILLERS,
     N_NOISE,
     made_up_words,
@@ -30,8 +29,9 @@ from interp.behaviours import Behaviour
 from interp.data.prompt_sets import contrast, text_set
 from interp.models import LoadedModel, from_huggingface
 
+D_MODEL = 128
 N_WORDS = 20  # of either class, of each behaviour
-WRITTEN = 4.0  # by how much attention amplifies what words write; prompts have 6 to 11 tokens
+WRITTEN = 1.0  # by how much attention amplifies what words write; prompts have 6 to 11 tokens
 SPREAD = 3.0  # and by how much that in which words differ
 GATE = 10.0
 
@@ -52,7 +52,7 @@ class Planted:
     reads: Mapping[str, Axes]
     maps: Maps
     templated: str = ""  # the behaviour whose prompts are put in the template
-    noise: float = 0.5  # spread of the dimensions in which words differ
+    noise: float = 0.15  # spread of the dimensions in which words differ
 
     @property
     def n_axes(self) -> int:
@@ -160,8 +160,12 @@ def _set_mlp(mlp: torch.nn.Module, parts: _Parts, planted: Planted, layer: int) 
 
 
 def planted_behaviour(planted: Planted, name: str, n: int, rng: np.random.Generator) -> Behaviour:
-    """Prompts of fillers and one word that shows the behaviour, or one that does not."""
-    sides = [prompts_of(words, n, rng) for words in words_of(name)]
+    """Prompts of fillers and one word that shows the behaviour, or one that does not.
+
+    All end on the same word.
+    """
+    found = [prompts_of(words, n, rng) for words in words_of(name)]
+    sides = [[f"{prompt} {FILLERS[0]}" for prompt in side] for side in found]
     shows, other = answers_of(name)
     style = "template" if name == planted.templated else "none"
     return Behaviour(name, contrast(name, *sides, "none"), (shows,), (other,), style=style)
