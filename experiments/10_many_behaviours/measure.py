@@ -1,4 +1,4 @@
-"""States of every behaviour's prompts, and what vectors at the common site do to their scores."""
+"""States of every behaviour's prompts, and what vectors at the common site do to its score."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,8 +6,7 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from experiments.lab.lab import Lab
@@ -18,21 +17,13 @@ from interp.behaviours import Behaviour
 from interp.directions import Direction, cosine, mean_difference
 from interp.interventions import Placement
 from interp.sites import Site
-from interp.stats import Interval, null_interval, wilson
 
 from .protocol import BEHAVIOURS, DEPTH, FEW, OTHERS, Config
 
-COMMON = "common"
+COMMON, CONTROL = "common", "control"
+SHARES = {COMMON: DEPTH, **OTHERS}
 PUSHES = ["score", "direction", "draw", "side", "prompt", "added", "subtracted", "moved"]
-CONTROL = "control"
-
-
-def sites_of(lab: Lab) -> dict[str, Site]:
-    """The common site, and others where cosines are shown."""
-    return {
-        name: Site(max(1, round(share * lab.model.n_layers)), "pre")
-        for name, share in {**OTHERS, COMMON: DEPTH}.items()
-    }
+WHENCE = ["kind", "site", "position", "cosine"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,76 +39,77 @@ class Subject:
         """The behaviour's."""
         return self.behaviour.name
 
-    def prompts(self, split: str, n: int) -> list[list[str]]:
-        """The first `n` prompts of both classes, as many of each; of a choice the questions once."""
-        found = getattr(self.lab.splits, split)
-        sides = [list(getattr(found, side)) for side in SIDES]
-        n = min(n, *map(len, sides))
-        return [side[:n] for side in (sides[:1] if self.behaviour.choice else sides)]
+    def site(self, where: str = COMMON) -> Site:
+        """The stream entering the block at a share of the depth."""
+        return Site(max(1, round(SHARES[where] * self.lab.model.n_layers)), "pre")
 
     def scores(
         self, split: str, n: int, name: str, edits: Sequence[Placement] = ()
     ) -> list[Float[np.ndarray, " prompt"]]:
-        """Scores of the prompts of both classes under an edit, in nats; `name` is the edit's own."""
-        sides = self.prompts(split, n)
-        texts = [text for side in sides for text in side]
+        """Scores of the first `n` prompts of both classes under an edit of this name, in nats.
+
+        Of a choice, whose prompts are put as one question for both classes, those of the first.
+        """
+        prompts = getattr(self.lab.splits, split)
+        sides = [getattr(prompts, side) for side in SIDES]
+        n = min(n, *map(len, sides))
+        sides = sides[:1] if self.behaviour.choice else sides
+        texts = [text for side in sides for text in side[:n]]
         found = self.lab.cell(
             f"{self.name}/{split}/{name}",
             lambda: self.behaviour.scores(self.lab.model, texts, edits).tolist(),
         )
         return np.split(np.array(found, np.float64), len(sides))
 
-    @cached_property
-    def validity(self) -> Interval:
-        """How well the score tells validation prompts that show it from those that do not."""
-        sides = self.scores("validation", self.config.n_validation, "base")
-        if self.behaviour.choice:
-            return wilson(int((sides[0] > 0).sum()), len(sides[0]))
-        return auroc_interval(*sides)
-
-    def states(
-        self, sites: Sequence[Site], positions: Sequence[int] = (-1,)
-    ) -> list[Float[Tensor, "sample site pos d_model"]]:
+    def states(self, site: Site, position: int = -1) -> list[Float[Tensor, "sample d_model"]]:
         """Of the train prompts of both classes."""
         train, n = self.lab.splits.train, self.config.n_train
-        return [self.lab.activations(getattr(train, s)[:n], sites, positions) for s in SIDES]
-
-    @cached_property
-    def classes(self) -> dict[str, list[Float[Tensor, "sample d_model"]]]:
-        """Train states at the last token, of both classes at the common site and at others."""
-        sites = sites_of(self.lab)
-        sides = self.states(list(dict.fromkeys(sites.values())))
-        column = {site: i for i, site in enumerate(dict.fromkeys(sites.values()))}
-        return {name: [side[:, column[at], 0] for side in sides] for name, at in sites.items()}
+        sides = (self.lab.activations(getattr(train, s)[:n], [site], [position]) for s in SIDES)
+        return [side[:, 0, 0] for side in sides]
 
     @cached_property
     def source(self) -> Source:
         """Its direction at the common site, with the states that it is from."""
-        states = self.classes[COMMON]
-        return Source(mean_difference(*states, sites_of(self.lab)[COMMON], -1), *states)
+        states = self.states(self.site())
+        return Source(mean_difference(*states, self.site(), -1), *states)
 
     @cached_property
-    def directions(self) -> list[Direction]:
-        """Its direction, then re-extractions of it."""
+    def directions(self) -> list[tuple[str, int, Direction]]:
+        """Its direction, then re-extractions of it; with its name and a number."""
         rng = self.lab.rng(f"10.again.{self.name}")
         again = reextracted(self.source, self.config.n_reextractions, rng)
-        return [self.source.direction, *again]
+        return [(self.name, i, one) for i, one in enumerate([self.source.direction, *again])]
 
-    def pushed(self, by: str, draw: int, direction: Direction) -> pd.DataFrame:
-        """What a direction does to the score, with the length of the own one. Columns: PUSHES.
+    @property
+    def random(self) -> list[tuple[str, int, Direction]]:
+        """Random directions, as family, number and direction.
+
+        From states less their class means: the covariance of both classes together has the
+        direction itself in it.
+        """
+        centred = [side - side.mean(0) for side in (self.source.positive, self.source.negative)]
+        source = Source(self.source.direction, *centred)
+        return self.lab.nulls(source, self.config.n_nulls, f"10.{self.name}")
+
+    def pushed(self, directions: Sequence[tuple[str, int, Direction]]) -> pd.DataFrame:
+        """What directions do to the score, each with the length of the own one. Columns: PUSHES.
 
         Scores with it added and with it subtracted, and half of their difference, in nats.
         """
-        vector = replace(direction, norm=self.source.direction.norm)
-        added, subtracted = (
-            self.scores("test", self.config.n_test, f"{by}/{draw}/{sign:+g}", [vector.add(sign)])
-            for sign in (1.0, -1.0)
-        )
-        shown = [np.full(len(side), name) for side, name in zip(added, SIDES, strict=False)]
-        values = {"added": np.concatenate(added), "subtracted": np.concatenate(subtracted)}
-        rows = {"score": self.name, "direction": by, "draw": draw, "side": np.concatenate(shown)}
-        table = pd.DataFrame({**rows, "prompt": range(len(values["added"])), **values})
-        return table.assign(moved=(table.added - table.subtracted) / 2)
+        parts = []
+        for by, draw, direction in directions:
+            vector = replace(direction, norm=self.source.direction.norm, site=self.site())
+            added, subtracted = (
+                self.scores("test", self.config.n_test, f"{by}/{draw}/{c:+g}", [vector.add(c)])
+                for c in (1.0, -1.0)
+            )
+            sides = np.repeat(SIDES[: len(added)], len(added[0]))
+            both = pd.DataFrame({"added": np.concatenate(added),
+                                 "subtracted": np.concatenate(subtracted)})  # fmt: skip
+            where = {"score": self.name, "direction": by, "draw": draw, "side": sides}
+            parts.append(both.assign(**where, prompt=both.index))
+        table = pd.concat(parts, ignore_index=True)
+        return table.assign(moved=(table.added - table.subtracted) / 2)[PUSHES]
 
 
 def subjects(lab: Lab, config: Config) -> list[Subject]:
@@ -134,88 +126,36 @@ def control_of(subject: Subject) -> Subject:
     return Subject(subject.lab.on(behaviour), behaviour, subject.config)
 
 
-def auroc_interval(
-    positive: Float[np.ndarray, " p"], negative: Float[np.ndarray, " n"], n_resamples: int = 2000
-) -> Interval:
-    """AUROC with a bootstrap interval over the prompts of either class."""
-    above = (positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)
-    rng, counts = np.random.default_rng(0), above.shape
-    one, other = (rng.multinomial(n, np.full(n, 1 / n), n_resamples) for n in counts)
-    draws = np.einsum("rp,pn,rn->r", one, above, other, optimize=True) / above.size
-    return Interval(float(above.mean()), *null_interval(draws), sum(counts))
-
-
-def own_pushes(subject: Subject) -> pd.DataFrame:
-    """What the own direction (and re-extractions) and random ones do. Columns: PUSHES."""
-    # Centred within classes: the covariance of both together has the direction itself in it.
-    centred = [side - side.mean(0) for side in (subject.source.positive, subject.source.negative)]
-    source = Source(subject.source.direction, *centred)
-    nulls = subject.lab.nulls(source, subject.config.n_nulls, f"10.{subject.name}")
-    own = [(subject.name, i, one) for i, one in enumerate(subject.directions)]
-    return pd.concat([subject.pushed(*one) for one in [*own, *nulls]], ignore_index=True)
-
-
-def other_pushes(subject: Subject, others: Sequence[Subject]) -> pd.DataFrame:
-    """What the directions (and re-extractions) of other behaviours do. Columns: PUSHES."""
-    others = [other for other in others if other is not subject]
-    directions = [(o.name, i, one) for o in others for i, one in enumerate(o.directions)]
-    return pd.concat([subject.pushed(*one) for one in directions], ignore_index=True)
-
-
-# -------------------------------------------------------------------------- directions of one
-
-Rows = Sequence[Int[np.ndarray, " sample"]]
-"""Rows of the train prompts of both classes"""
-
-
-@dataclass(frozen=True)
-class Variant:
-    """Where a direction is from: a layer, a token of the template, or a handful of prompts."""
-
-    kind: str
-    site: Site
-    position: int = -1
-    handful: int = -1
-
-
-def variants_of(subject: Subject) -> list[Variant]:
-    """Directions of one behaviour beside the first."""
-    lab, config = subject.lab, subject.config
-    common = sites_of(lab)[COMMON]
-    layers = [site for site in candidate_sites(lab, config.n_layers) if site != common]
-    tokens = [p for p in candidate_positions(lab, config.n_positions) if p != -1]
-    return [
-        *(Variant("layer", site) for site in layers),
-        *(Variant("token", common, position) for position in tokens),
-        *(Variant("handful", common, handful=i) for i in range(config.n_handfuls)),
-    ]
-
-
 def vary(subject: Subject) -> pd.DataFrame:
-    """What its variants do to its score. Columns: PUSHES, kind, site, position, cosine.
+    """What other directions from its prompts do to its score. Columns: PUSHES and WHENCE.
 
-    The cosine is with the first: from all of the draw's prompts, at the common site.
-    Draw 0 is from all train prompts, the others are from resamples.
+    Draw 0 is from all train prompts, or from handfuls of them; the others are from resamples. The
+    cosine is with the direction from all prompts of the draw, at the common site.
     """
-    parts, lab, variants = [], subject.lab, variants_of(subject)
-    rng, first = lab.rng("10.variants"), Variant("layer", sites_of(lab)[COMMON])
-    sizes = [len(side) for side in subject.classes[COMMON]]
-    for draw in range(1 + subject.config.n_reextractions):
-        rows = [rng.integers(n, size=n) if draw else np.arange(n) for n in sizes]
-        handfuls = [[rng.choice(r, min(FEW, len(r)), replace=False) for r in rows]
-                    for _ in range(subject.config.n_handfuls)]  # fmt: skip
-        reference = _direction(subject, first, rows)
-        for number, one in enumerate(lab.progress(variants, "directions of one behaviour")):
-            chosen = handfuls[one.handful] if one.kind == "handful" else rows
-            direction = _direction(subject, one, chosen)
-            parts.append(subject.pushed(f"variant {number}", draw, direction).assign(
-                kind=one.kind, site=str(one.site), position=one.position,
-                cosine=cosine(direction, reference)))  # fmt: skip
+    lab, config, common = subject.lab, subject.config, subject.site()
+    rng, sizes = lab.rng("10.variants"), [len(side) for side in subject.states(common)]
+    parts = []
+    for draw in lab.progress(range(1 + config.n_reextractions), "directions of one behaviour"):
+        every = [rng.integers(n, size=n) if draw else np.arange(n) for n in sizes]
+        handfuls = [[rng.choice(rows, min(FEW, len(rows)), replace=False) for rows in every]
+                    for _ in range(config.n_handfuls)]  # fmt: skip
+        sites = [site for site in candidate_sites(lab, config.n_layers) if site != common]
+        tokens = [p for p in candidate_positions(lab, config.n_positions) if p != -1]
+        plan = [("layer", site, -1, every) for site in sites]
+        plan += [("token", common, position, every) for position in tokens]
+        plan += [("handful", common, -1, rows) for rows in handfuls]
+        first = _from_rows(subject, common, -1, every)
+        for number, (kind, *where) in enumerate(plan):
+            one = _from_rows(subject, *where)
+            table = subject.pushed([(f"variant {number}", draw, one)])
+            whence = kind, str(where[0]), where[1], cosine(one, first)
+            parts.append(table.assign(**dict(zip(WHENCE, whence, strict=True))))
     return pd.concat(parts, ignore_index=True)
 
 
-def _direction(subject: Subject, one: Variant, rows: Rows) -> Direction:
-    """Of a variant, from some of the train prompts; it acts at the common site."""
-    states = subject.states([one.site], [one.position])
-    sides = [side[list(r), 0, 0] for side, r in zip(states, rows, strict=True)]
-    return replace(mean_difference(*sides), site=sites_of(subject.lab)[COMMON])
+def _from_rows(
+    subject: Subject, site: Site, position: int, rows: Sequence[np.ndarray]
+) -> Direction:
+    """The mean difference of some of the train prompts of both classes."""
+    states = subject.states(site, position)
+    return mean_difference(*(side[list(r)] for side, r in zip(states, rows, strict=True)))

@@ -47,7 +47,6 @@ BEHAVIOURS = ("refusal", "sentiment", "register", "persona", "syntax", "truth", 
 VARIED = "refusal"  # the control; and of which 10c takes many directions
 DEPTH = 2 / 3  # of the blocks: the common site
 OTHERS = {"third": 1 / 3, "half": 1 / 2}  # of the blocks, where cosines are shown too
-CHANCE = 0.5  # of a score that tells nothing
 MIN_OWN = 0.1  # nats
 TIMES = 2.0  # what random directions do
 SAME = 0.7  # a cosine of 45 degrees, and what it leaves of an effect where the model is linear
@@ -63,12 +62,12 @@ RANDOM = (
     "that is more"
 )
 COUNTS = (
-    f"A behaviour of {', '.join(BEHAVIOURS)} counts if (1) on validation prompts its score tells "
-    "those that show it from those that do not (AUROC; of a choice the share of questions answered "
-    f"with it): 95% interval above {CHANCE}; (2) the cosine expected of its direction with one "
-    f"from as many other prompts has an interval above {SAME}; (3) its direction, with its own "
-    "length, moves its score on test prompts by an interval above both "
-    f"{MIN_OWN} nats and {TIMES:g} times {RANDOM}."
+    f"A behaviour of {', '.join(BEHAVIOURS)} counts if (1) on validation prompts its score is "
+    "higher for those that show it (Mann-Whitney; of a choice more than half of the questions are "
+    f"answered with it, binomial; one-sided p < {SIGNIFICANCE}); (2) the cosine expected of its "
+    "direction with one from as many other prompts has an interval above "
+    f"{SAME}; (3) its direction, with its own length, moves its score on test prompts by an "
+    f"interval above both {MIN_OWN} nats and {TIMES:g} times {RANDOM}."
 )
 GATE = f"{COUNTS} Untestable with fewer than {MIN_BEHAVIOURS} behaviours that count."
 LARGEST = (

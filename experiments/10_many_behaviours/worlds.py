@@ -1,15 +1,15 @@
 """Planted models for experiment 10: words of the prompt write axes, which the head reads.
 
-Seven behaviours, of which four (refusal, in a template; sentiment, register, persona, without)
-are read, and three are at chance, unless said otherwise. Letters: the claims that are true (T) and
+Seven behaviours, of which three (refusal, in a template; sentiment and register, without) are read,
+and the others are at chance, unless said otherwise. Letters: the claims that are true (T) and
 false (F) in a world; of the others it says nothing.
 
 1  an axis for each; that of refusal turns by 25 degrees a layer, and later layers turn what they
    read along with it                                                                    T abc
-2  three axes share a part (cosines of .5), so that each of them moves two others by half;
-   refusal's turns as in 1                                                               T abc
+2  two axes share a part (a cosine of .5), so that each of them moves the other by half; refusal's
+   turns as in 1                                                                         T abc
 3  one axis for all                                                                      F ab
-4  two of the four have a cosine of .85, the others have axes of their own               F ab
+4  two have a cosine of .85, refusal has an axis of its own                              F ab
 5  a large shared topic that nothing reads, beside axes of their own; it changes from layer to
    layer, and with it the cosine of refusal's directions, but not their effect           T b, F ac
 6  an axis for each, but every behaviour is also moved by the axis of refusal            T a, F b
@@ -17,8 +17,8 @@ false (F) in a world; of the others it says nothing.
    has to make it untestable                                                             F ab
 8  an axis for each; refusal turns, and is read 50 degrees off its direction: directions to one
    side do more than the first                                                           T ab, F c
-9  an axis for each, but the answer to persona's prompts is of refusal's axis, of which they write
-   next to nothing: its own direction, which is out by the gate, moves it less           T a, F b
+9  four axes, but the answer to persona's prompts is of refusal's axis, of which they write next to
+   nothing: its own direction, which is out by the gate, moves it less                   T a, F b
 """
 
 from functools import partial
@@ -31,21 +31,21 @@ from experiments.lab.worlds import World
 
 from .protocol import BEHAVIOURS, VARIED, Config
 
-CONFIG = Config(n_train=24, n_validation=12, n_test=4, n_nulls=2, n_halves=60, n_handfuls=3)
-N_READ, N_LAYERS, N_AXES = 4, 6, 12
+CONFIG = Config(n_train=24, n_validation=12, n_test=4, n_halves=60, n_handfuls=3)
+N_LAYERS, N_AXES = 6, 12
 STEP = 25  # degrees
 TOPIC = N_AXES - N_LAYERS  # the first of the axes that a changing topic has, one at each layer
 SHARED, OTHER = 4, 5  # axes: of what behaviours share, and what refusal turns to
-READ = BEHAVIOURS[:N_READ]
 Vectors = Float[np.ndarray, "behaviour axis"]
 Map = Float[np.ndarray, "axis axis"]
 
-OWN: Vectors = np.eye(N_AXES)[:N_READ]
+OWN: Vectors = np.eye(N_AXES)[:3]
+FOUR: Vectors = np.eye(N_AXES)[:4]
 
 
 def beside(axis: int, size: float) -> Vectors:
     """What all have in common."""
-    return np.tile(size * np.eye(N_AXES)[axis], (N_READ, 1))
+    return np.tile(size * np.eye(N_AXES)[axis], (len(OWN), 1))
 
 
 def turned(degrees: float) -> Map:
@@ -86,9 +86,10 @@ def world(
     """
     truth = {f"10{letter}": letter in true for letter in sorted(true + false)}
     units = codes / np.linalg.norm(codes, axis=1, keepdims=True)
-    written = dict(zip(READ, codes.tolist(), strict=True))
-    written |= {name: np.eye(N_AXES)[SHARED].tolist() for name in BEHAVIOURS[N_READ:]}
-    read = dict(zip(READ, (units if reads is None else reads).tolist(), strict=False))
+    names = BEHAVIOURS[: len(codes)]
+    written = dict(zip(names, codes.tolist(), strict=True))
+    written |= {name: np.eye(N_AXES)[SHARED].tolist() for name in BEHAVIOURS[len(codes) :]}
+    read = dict(zip(names, (units if reads is None else reads).tolist(), strict=True))
     planted = Planted(written, read, maps or [np.eye(N_AXES)] * N_LAYERS, VARIED, noise)
     return World(name, truth, partial(PlantedBehavioursLab, planted))
 
@@ -97,21 +98,21 @@ TURNS = [turned(STEP)] * N_LAYERS
 TURNED = STEP * N_LAYERS
 ALIKE = OWN + beside(SHARED, 1.0) * (OWN[:, :1] == 0)
 ALIKE_READ = ALIKE / np.linalg.norm(ALIKE, axis=1, keepdims=True)
-LAST = np.eye(N_READ)[:, -1:]
-NEAR = np.concatenate([OWN[:2], 0.85 * OWN[1:2] + 0.53 * OWN[2:3], OWN[3:]])
+LAST = np.eye(len(FOUR))[:, -1:]
+NEAR = np.concatenate([OWN[:2], 0.85 * OWN[1:2] + 0.53 * OWN[2:]])
 WORLDS = (
     world("an axis for each, that of refusal turns", "abc", reads=turning(OWN, TURNED), maps=TURNS),
-    world("three axes share a part", "abc",
+    world("two axes share a part", "abc",
           codes=ALIKE, reads=turning(ALIKE_READ, TURNED), maps=TURNS),
-    world("one axis for all", false="ab", codes=OWN[[0, 0, 0, 0]]),
+    world("one axis for all", false="ab", codes=OWN[[0, 0, 0]]),
     world("two are .85 alike", false="ab", codes=NEAR),
     world("a large topic that nothing reads, another one at each layer", "b", "ac",
           codes=OWN + beside(TOPIC, 2.2), reads=OWN, maps=passed_on()),
     world("refusal's axis moves all", "a", "b",
-          reads=OWN + np.array([[0], [1], [1], [1]]) * OWN[0]),
-    world("one axis for all, in noise", false="ab", codes=OWN[[0, 0, 0, 0]], noise=0.45),
+          reads=OWN + np.array([[0], [1], [1]]) * OWN[0]),
+    world("one axis for all, in noise", false="ab", codes=OWN[[0, 0, 0]], noise=0.45),
     world("refusal turns, and is read off its direction", "ab", "c",
           reads=turning(OWN, TURNED - 50), maps=TURNS),
     world("another direction moves an answer more than its own", "a", "b",
-          codes=OWN + 0.03 * OWN[[0]] * LAST, reads=OWN[[0, 1, 2, 0]]),
+          codes=FOUR + 0.03 * FOUR[[0]] * LAST, reads=FOUR[[0, 1, 2, 0]]),
 )  # fmt: skip
