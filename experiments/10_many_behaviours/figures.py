@@ -1,5 +1,7 @@
 """Figures of experiment 10, each drawn from the table of its name."""
 
+from math import isfinite
+
 from matplotlib.figure import Figure
 
 from experiments.lab.estimate import number
@@ -20,10 +22,13 @@ LABELS = {
 
 
 def plot(result: Result) -> dict[str, Figure]:
-    """Every figure for which something was measured."""
-    drawing = (plot_behaviours, plot_cosines, plot_effects, plot_variants)
-    named = {draw.__name__.removeprefix("plot_"): draw for draw in drawing}
-    return {name: draw(result) for name, draw in named.items() if len(result.tables[name])}
+    """The gate, and every figure whose number was measured."""
+    found = {"behaviours": plot_behaviours(result)}
+    drawing = {"alike.largest": plot_cosines, "leak.largest": plot_effects, "share": plot_variants}
+    for name, draw in drawing.items():
+        if isfinite(result[name].value):
+            found[draw.__name__.removeprefix("plot_")] = draw(result)
+    return found
 
 
 def plot_behaviours(result: Result) -> Figure:

@@ -31,7 +31,7 @@ from experiments.lab.worlds import World
 
 from .protocol import BEHAVIOURS, VARIED, Config
 
-CONFIG = Config(n_train=24, n_validation=12, n_test=4, n_halves=60, n_handfuls=3)
+CONFIG = Config(n_train=24, n_validation=12, n_test=4, n_nulls=3, n_halves=60, n_handfuls=3)
 N_LAYERS, N_AXES = 6, 12
 STEP = 25  # degrees
 TOPIC = N_AXES - N_LAYERS  # the first of the axes that a changing topic has, one at each layer
@@ -86,7 +86,7 @@ def world(
     """
     truth = {f"10{letter}": letter in true for letter in sorted(true + false)}
     units = codes / np.linalg.norm(codes, axis=1, keepdims=True)
-    names = BEHAVIOURS[: len(codes)]
+    names: tuple[str, ...] = BEHAVIOURS[: len(codes)]
     written = dict(zip(names, codes.tolist(), strict=True))
     written |= {name: np.eye(N_AXES)[SHARED].tolist() for name in BEHAVIOURS[len(codes) :]}
     read = dict(zip(names, (units if reads is None else reads).tolist(), strict=True))

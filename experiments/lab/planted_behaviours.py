@@ -6,7 +6,7 @@ answer's log odds are linear in what the words of the prompt write, and known by
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -27,7 +27,9 @@ from experiments.lab.planted_model import (
 from interp.assets.tiny import SPECIAL, TEMPLATE
 from interp.behaviours import Behaviour
 from interp.data.prompt_sets import contrast, text_set
+from interp.interventions import Placement
 from interp.models import LoadedModel, from_huggingface
+from interp.prompts import encode, render
 
 D_MODEL = 128
 N_WORDS = 20  # of either class, of each behaviour
@@ -80,8 +82,10 @@ class _Parts:
         self.constant, self.topics, self.axes, self.noise, _ = basis.split(sizes)
 
 
-def planted_behaviours_model(planted: Planted, seed: int = 0) -> LoadedModel:
-    """The model; `seed` draws its basis and the words' noise."""
+def planted_network(
+    planted: Planted, seed: int = 0
+) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    """The network and its tokenizer; `seed` draws the basis and the words' noise."""
     words = ["user", "assistant", *FILLERS]
     for name in planted.codes:
         words += [*words_of(name)[0], *words_of(name)[1], *answers_of(name)]
@@ -99,7 +103,7 @@ def planted_behaviours_model(planted: Planted, seed: int = 0) -> LoadedModel:
     for number, layer in enumerate(model.model.layers):
         _set_attention(layer.self_attn, parts, first=number == 0)
         _set_mlp(layer.mlp, parts, planted, number)
-    return from_huggingface(model, _tokenizer(words), "planted", random=True)
+    return model, _tokenizer(words)
 
 
 def _tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
@@ -159,7 +163,42 @@ def _set_mlp(mlp: torch.nn.Module, parts: _Parts, planted: Planted, layer: int) 
     mlp.down_proj.weight.copy_(parts.axes.T @ change @ parts.axes * per_unit / GATE)
 
 
-def planted_behaviour(planted: Planted, name: str, n: int, rng: np.random.Generator) -> Behaviour:
+@dataclass(frozen=True, eq=False)
+class PlantedBehaviour(Behaviour):
+    """A behaviour of a planted model, which scores additions at one site without a whole pass.
+
+    Attention writes nothing after the first layer, so that the last token's state needs no others.
+    """
+
+    network: LlamaForCausalLM | None = None
+    _states: dict[tuple[str, ...], tuple[Tensor, ...]] = field(default_factory=dict)
+
+    @torch.inference_mode()
+    def scores(
+        self, model: LoadedModel, prompts: Sequence[str], edits: Sequence[Placement] = ()
+    ) -> Float[Tensor, " sample"]:
+        """As `Behaviour.scores`, for no edit or one at every token of one site, stream pre."""
+        network, key = self.network, tuple(prompts)
+        assert network is not None
+        if key not in self._states:
+            ids = torch.tensor([encode(model, render(model, one, self.style), self.style)
+                                for one in prompts])  # fmt: skip
+            states = network.model(ids, output_hidden_states=True).hidden_states
+            self._states[key] = tuple(state[:, -1] for state in states)
+        layer = edits[0].sites[0].layer if edits and edits[0].sites else 1
+        state = self._states[key][layer]
+        for edit in edits:
+            state = edit.intervention(state)
+        for block in network.model.layers[layer:]:
+            state = state + block.mlp(block.post_attention_layernorm(state))
+        rows = [model.tokenizer.encode(text)[0] for text in (*self.shows, *self.others)]
+        shown, other = (network.model.norm(state) @ network.lm_head.weight[rows].T).T
+        return (shown - other).double()
+
+
+def planted_behaviour(
+    planted: Planted, name: str, n: int, rng: np.random.Generator, network: LlamaForCausalLM
+) -> PlantedBehaviour:
     """Prompts of fillers and one word that shows the behaviour, or one that does not.
 
     All end on the same word.
@@ -168,7 +207,8 @@ def planted_behaviour(planted: Planted, name: str, n: int, rng: np.random.Genera
     sides = [[f"{prompt} {FILLERS[0]}" for prompt in side] for side in found]
     shows, other = answers_of(name)
     style = "template" if name == planted.templated else "none"
-    return Behaviour(name, contrast(name, *sides, "none"), (shows,), (other,), style=style)
+    found = contrast(name, *sides, "none")
+    return PlantedBehaviour(name, found, (shows,), (other,), style=style, network=network)
 
 
 class PlantedBehavioursLab(Lab):
@@ -176,12 +216,13 @@ class PlantedBehavioursLab(Lab):
 
     def __init__(self, planted: Planted, seed: int = 0, n: int = 60) -> None:
         rng = np.random.default_rng([seed, 10])
+        network, tokenizer = planted_network(planted, seed)
         self._behaviours = {
-            name: planted_behaviour(planted, name, n, rng) for name in planted.codes
+            name: planted_behaviour(planted, name, n, rng, network) for name in planted.codes
         }
         texts = text_set("planted text", prompts_of(FILLERS, 8, rng), "none")
         super().__init__(
-            model=planted_behaviours_model(planted, seed),
+            model=from_huggingface(network, tokenizer, "planted", random=True),
             contrast=next(iter(self._behaviours.values())).contrast,
             harmful_test=texts, harmless_test=texts, text=texts, seed=seed,
         )  # fmt: skip
