@@ -18,7 +18,7 @@ from interp.directions import Direction, cosine, mean_difference
 from interp.interventions import Placement
 from interp.sites import Site
 
-from .protocol import BEHAVIOURS, DEPTH, FEW, OTHERS, Config
+from .protocol import BEHAVIOURS, DEPTH, FEW, OTHERS, VARIED, Config
 
 COMMON, CONTROL = "common", "control"
 SHARES = {COMMON: DEPTH, **OTHERS}
@@ -61,11 +61,25 @@ class Subject:
         )
         return np.split(np.array(found, np.float64), len(sides))
 
-    def states(self, site: Site, position: int = -1) -> list[Float[Tensor, "sample d_model"]]:
-        """Of the train prompts of both classes."""
+    @cached_property
+    def places(self) -> tuple[list[Site], list[int]]:
+        """Sites and tokens that directions of its prompts come from, captured together."""
+        sites, positions = [self.site(where) for where in SHARES], [-1]
+        if self.name == VARIED:
+            sites += candidate_sites(self.lab, self.config.n_layers)
+            positions = candidate_positions(self.lab, self.config.n_positions)
+        return list(dict.fromkeys(sites)), positions
+
+    @cached_property
+    def captured(self) -> list[Float[Tensor, "sample site pos d_model"]]:
+        """States of the train prompts of both classes at all places."""
         train, n = self.lab.splits.train, self.config.n_train
-        sides = (self.lab.activations(getattr(train, s)[:n], [site], [position]) for s in SIDES)
-        return [side[:, 0, 0] for side in sides]
+        return [self.lab.activations(getattr(train, s)[:n], *self.places) for s in SIDES]
+
+    def states(self, site: Site, position: int = -1) -> list[Float[Tensor, "sample d_model"]]:
+        """Those at one place."""
+        sites, positions = self.places
+        return [side[:, sites.index(site), positions.index(position)] for side in self.captured]
 
     @cached_property
     def source(self) -> Source:
@@ -96,7 +110,7 @@ class Subject:
 
         Scores with it added and with it subtracted, and half of their difference, in nats.
         """
-        parts = []
+        columns: dict[str, list[np.ndarray]] = {name: [] for name in PUSHES[:-1]}
         for by, draw, direction in directions:
             vector = replace(direction, norm=self.source.direction.norm, site=self.site())
             added, subtracted = (
@@ -104,12 +118,12 @@ class Subject:
                 for c in (1.0, -1.0)
             )
             sides = np.repeat(SIDES[: len(added)], len(added[0]))
-            both = pd.DataFrame({"added": np.concatenate(added),
-                                 "subtracted": np.concatenate(subtracted)})  # fmt: skip
-            where = {"score": self.name, "direction": by, "draw": draw, "side": sides}
-            parts.append(both.assign(**where, prompt=both.index))
-        table = pd.concat(parts, ignore_index=True)
-        return table.assign(moved=(table.added - table.subtracted) / 2)[PUSHES]
+            shared = [np.full(len(sides), value) for value in (self.name, by, draw)]
+            values = [np.arange(len(sides)), np.concatenate(added), np.concatenate(subtracted)]
+            for column, found in zip(columns.values(), [*shared, sides, *values], strict=True):
+                column.append(found)
+        table = pd.DataFrame({name: np.concatenate(parts) for name, parts in columns.items()})
+        return table.assign(moved=(table.added - table.subtracted) / 2)
 
 
 def subjects(lab: Lab, config: Config) -> list[Subject]:
@@ -139,17 +153,21 @@ def vary(subject: Subject) -> pd.DataFrame:
         every = [rng.integers(n, size=n) if draw else np.arange(n) for n in sizes]
         handfuls = [[rng.choice(rows, min(FEW, len(rows)), replace=False) for rows in every]
                     for _ in range(config.n_handfuls)]  # fmt: skip
-        sites = [site for site in candidate_sites(lab, config.n_layers) if site != common]
-        tokens = [p for p in candidate_positions(lab, config.n_positions) if p != -1]
-        plan = [("layer", site, -1, every) for site in sites]
-        plan += [("token", common, position, every) for position in tokens]
+        sites, tokens = candidate_sites(lab, config.n_layers), subject.places[1]
+        plan = [("layer", site, -1, every) for site in sites if site != common]
+        plan += [("token", common, position, every) for position in tokens if position != -1]
         plan += [("handful", common, -1, rows) for rows in handfuls]
         first = _from_rows(subject, common, -1, every)
-        for number, (kind, *where) in enumerate(plan):
-            one = _from_rows(subject, *where)
-            table = subject.pushed([(f"variant {number}", draw, one)])
-            whence = kind, str(where[0]), where[1], cosine(one, first)
-            parts.append(table.assign(**dict(zip(WHENCE, whence, strict=True))))
+        directions = [_from_rows(subject, *where) for _, *where in plan]
+        named = [(f"variant {i}", draw, one) for i, one in enumerate(directions)]
+        table = subject.pushed(named)
+        whence = pd.DataFrame(
+            [(kind, str(site), position, cosine(one, first))
+             for (kind, site, position, _), one in zip(plan, directions, strict=True)],
+            columns=WHENCE,
+        )  # fmt: skip
+        each = np.repeat(np.arange(len(plan)), len(table) // len(plan))
+        parts.append(pd.concat([table, whence.iloc[each].reset_index(drop=True)], axis=1))
     return pd.concat(parts, ignore_index=True)
 
 
