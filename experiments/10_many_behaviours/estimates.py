@@ -6,18 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy.stats import binomtest, mannwhitneyu, norm, t
+from scipy.stats import binomtest, mannwhitneyu, t
 
 from experiments.lab.estimate import Estimate
 from experiments.lab.halves import halves
+from interp import noiseless
+from interp.largest import corrected_low, folded
 from interp.nulls import FAMILIES
 from interp.stats import Interval, half_sample_interval, null_interval
 
 from .measure import COMMON, Subject
 from .protocol import MIN_OWN, SAME, SIGNIFICANCE, TIMES
 
-TAIL = 0.025
-SMALLEST = 0.01  # share of a squared length that may be left of it without noise
 Pairs = dict[tuple[str, str], Interval]
 """By two behaviours: of 10b, whose direction and whose score"""
 Draws = Float[np.ndarray, "draw prompt"]
@@ -84,37 +84,15 @@ def random_limit(null: Float[np.ndarray, " draw"]) -> float:
 def cosines(subjects: Sequence[Subject], where: str) -> Float[np.ndarray, "draw one other"]:
     """Of directions at a site, without noise: from all train prompts, then from random halves.
 
-    Of a behaviour with itself, what is expected with one from as many other prompts. The noise of a
-    mean difference is the sum of its variances over draws of prompts.
+    Of a behaviour with itself, what is expected with one from as many other prompts.
     """
-    parts = [differences(one, where) for one in subjects]
-    vectors, noise, of_all = (np.stack(values, axis=1) for values in zip(*parts, strict=True))
-    squares = (vectors**2).sum(-1)
-    left = np.maximum(squares - noise, SMALLEST * squares)
-    found = np.einsum("rid,rjd->rij", vectors, vectors)
-    found /= np.sqrt(left[:, :, None] * left[:, None])
-    diagonal = np.arange(len(subjects))
-    found[:, diagonal, diagonal] = left / (left + of_all)
-    return found
-
-
-def differences(subject: Subject, where: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Class differences [draw, d_model] from all train prompts and from halves, and their noise.
-
-    The noise [draw] is for as many prompts as the draw has, and for as many as there are.
-    """
-    sides = [side.double().numpy() for side in subject.states(subject.site(where))]
-    rng = subject.lab.rng(f"10.halves.{subject.name}")
-    rows = [halves(len(side), subject.config.n_halves, rng) for side in sides]
-    if subject.behaviour.contrast.paired:
-        sides, rows = [sides[0] - sides[1]], rows[:1]
-    parts = [[s, *(s[half] for half in of)] for s, of in zip(sides, rows, strict=True)]
-    means = [np.stack([part.mean(0) for part in side]) for side in parts]
-    traces = [np.array([part.var(0, ddof=1).sum() for part in side]) for side in parts]
-    sizes = [np.array([len(part) for part in side]) for side in parts]
-    noise = np.sum([v / n for v, n in zip(traces, sizes, strict=True)], axis=0)
-    of_all = np.sum([v / n[0] for v, n in zip(traces, sizes, strict=True)], axis=0)
-    return means[0] - (means[1] if len(means) > 1 else 0), noise, of_all
+    found = []
+    for one in subjects:
+        sides = [side.double().numpy() for side in one.states(one.site(where))]
+        rng = one.lab.rng(f"10.halves.{one.name}")
+        rows = [halves(len(side), one.config.n_halves, rng) for side in sides]
+        found.append(noiseless.differences(*sides, rows, one.behaviour.contrast.paired))
+    return noiseless.cosines(found)
 
 
 def halved(values: Float[np.ndarray, " draw"]) -> Interval:
@@ -166,26 +144,6 @@ def leaks(pushes: pd.DataFrame, counting: Sequence[str], idle: dict[str, float])
     into = {(i, j): leak(pushes, j, i, idle[j]) for j in idle for i in counting}
     n = len(pairs) + len(into)
     return pairs | {pair: x for pair, x in into.items() if corrected_low(folded(x), n) > 1}
-
-
-def largest(pairs: Sequence[Interval]) -> Interval:
-    """The largest absolute value of several, with limits that hold for the largest."""
-    every = [folded(one) for one in pairs]
-    low = max(corrected_low(one, len(every)) for one in every)
-    value, high = max(one.value for one in every), max(one.high for one in every)
-    return Interval(value, max(0.0, low), high, len(every))
-
-
-def corrected_low(one: Interval, n: int) -> float:
-    """A 2.5% limit, corrected for the number of pairs (Bonferroni, by normal quantiles)."""
-    further = norm.ppf(1 - TAIL / n) / norm.ppf(1 - TAIL)
-    return float(one.value - further * (one.value - one.low))
-
-
-def folded(one: Interval) -> Interval:
-    """Of the absolute value; the lower limit may be below 0."""
-    low, high = (one.low, one.high) if one.value >= 0 else (-one.high, -one.low)
-    return Interval(abs(one.value), low, max(high, -low), one.n)
 
 
 # ------------------------------------------------------------------------- directions of one

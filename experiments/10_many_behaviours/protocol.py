@@ -24,7 +24,7 @@ Objections, and what was done:
   and were expected to be the pair.
 - The largest of many noisy numbers is too large: its upper limit is the largest upper limit, its
   lower limit the largest of lower limits that are corrected for the number of pairs.
-- A few huge dimensions make all directions alike. Then they are; shown without three of them, too.
+- A few huge dimensions make all directions alike: then they are, and 10b says what that means.
 - 10c says more than the notes, who do not say what sizes follow: directions that all move refusal
   whatever their cosine reject it. It is the protocol's reading.
 - In 10c random directions, with no effect and no cosine, would make any line fit: all directions

@@ -7,6 +7,7 @@ import pandas as pd
 from experiments.lab.estimate import Estimate, number
 from experiments.lab.lab import Lab
 from experiments.lab.results import Result
+from interp.largest import largest
 from interp.stats import Interval
 
 from . import estimates, measure, tables
@@ -79,9 +80,9 @@ def named(name: str, interval: Interval | None) -> Estimate:
 
 def pair_estimates(name: str, pairs: Pairs, at: str = "") -> list[Estimate]:
     """The largest and the mean of the pairs; NaN where there is none."""
-    largest = estimates.largest([*pairs.values()]) if pairs else None
+    most = largest([*pairs.values()]) if pairs else None
     mean = sum(abs(x.value) for x in pairs.values()) / len(pairs) if pairs else float("nan")
-    return [named(f"{name}.largest{at}", largest), Estimate(f"{name}.mean{at}", mean, n=len(pairs))]
+    return [named(f"{name}.largest{at}", most), Estimate(f"{name}.mean{at}", mean, n=len(pairs))]
 
 
 def observation(

@@ -8,7 +8,6 @@ from experiments.harness.registry import find_experiment
 from experiments.lab.estimate import Estimate
 from experiments.lab.lab import Lab
 from interp.behaviours import Behaviour
-from interp.stats import Interval
 
 EXPERIMENT = find_experiment("10")
 protocol, worlds = EXPERIMENT.protocol, EXPERIMENT.part("worlds")
@@ -90,14 +89,6 @@ def test_criteria_state_every_constant(name) -> None:
 
 
 # ----------------------------------------------------------------------------------------- numbers
-
-
-def test_the_largest_has_limits_for_all_pairs() -> None:
-    pairs = [Interval(0.2, 0.1, 0.3, 9), Interval(-0.5, -0.6, -0.4, 9), Interval(0.1, -0.9, 1.1, 9)]
-    found = estimates.largest(pairs)
-    assert (found.value, found.high) == (0.5, 1.1)
-    assert 0.35 < found.low < 0.4  # .1 below, and further for three pairs
-    assert estimates.largest(pairs[:1]).low == pytest.approx(0.1)
 
 
 def test_a_line_explains_what_is_on_it() -> None:
