@@ -128,8 +128,8 @@ CLAIMS = (
 class Config(ExperimentConfig):
     """Directions of many behaviours."""
 
-    n_train: Several = 20  # prompts per class that directions are from, at most
-    n_validation: Several = 10  # prompts per class that the score is tried on, at most
+    n_train: Several = 32  # prompts per class that directions are from, at most
+    n_validation: Several = 8  # prompts per class that the score is tried on, at most
     n_test: Several = 3  # prompts per class that effects are measured on, at most
     n_nulls: Count = 1  # random directions per family
     n_reextractions: CountOrZero = 1  # directions from resampled train prompts
@@ -139,12 +139,13 @@ class Config(ExperimentConfig):
     n_handfuls: Several = 4  # directions from few prompts
 
 
-MINUTES = {"smoke": 0.1, "quick": 1.0, "full": 15}
+MINUTES = {"smoke": 0.1, "quick": 1.5, "full": 12}
 PRESETS = {
     "smoke": Config(n_train=8, n_validation=4, n_test=2, n_reextractions=0, n_halves=10,
                     n_layers=2, n_positions=2, n_handfuls=2),
+    # So few train prompts tell hardly more than refusal and sentiment: 10a and 10b need full.
     "quick": Config(),
-    "full": Config(n_train=96, n_validation=48, n_test=16, n_nulls=5, n_reextractions=4,
+    "full": Config(n_train=96, n_validation=48, n_test=12, n_nulls=5, n_reextractions=3,
                    n_halves=400, n_layers=12, n_handfuls=10),
 }  # fmt: skip
 
