@@ -15,7 +15,6 @@ from experiments.lab.rules import MAX_KL
 from experiments.lab.scale import SIDES, Scale, mean_differences
 from experiments.lab.selection import Source, candidate_sites
 from interp import geometry, stats
-from interp.behaviours import Behaviour
 from interp.directions import Direction, mean_difference
 from interp.scores import auroc
 from interp.sites import Site
@@ -64,23 +63,23 @@ class Layers:
         return np.array([site.depth for site in self.sites])
 
 
-def layers_of(config: Config, lab: Lab, behaviour: Behaviour) -> Layers:
-    """Measure one behaviour; `lab` has its prompts. Only one whose score is valid is steered."""
+def layers_of(config: Config, lab: Lab) -> Layers:
+    """Measure the behaviour of the lab. Only one whose score is valid is steered."""
     sites = candidate_sites(lab, config.n_sites or lab.model.n_layers)
     found = mean_differences(lab, sites, config.n_train)
-    rng = lab.rng(f"07.{behaviour.name}.again")
+    rng = lab.rng(f"07.{lab.studied.name}.again")
     draws = [found, *(resampled(found, rng) for _ in range(config.n_reextractions))]
     texts = lab.text
     chosen = lab.rng("07.text").permutation(len(texts))[: config.n_text]
     passages = Passages(lab.model, tuple(texts[int(i)] for i in chosen), TEXT_TOKENS)
-    scale = Scale.of(lab, behaviour, "test", config.n_test, passages)
+    scale = Scale.of(lab, "test", config.n_test, passages)
     valid = validity(scale)
     steers = valid.low > CHANCE
     effects = steering(scale, draws) if steers else {}
     best = {name: found[int(values[0].mean(1).argmax())] for name, values in effects.items()}
     own = [source.direction.site for source in found]
     return Layers(
-        behaviour.name,
+        lab.studied.name,
         lab.model.n_layers,
         [site for site in own if site is not None],
         damages(scale, found) if steers else np.full((2, len(found)), np.nan),
@@ -97,7 +96,7 @@ def hashed(lab: Lab, scale: Scale, name: str, n_classified: int) -> list[str]:
     if name == CLASSIFIED:
         texts = [text for side in SIDES for text in getattr(lab.splits.test, side)[:n_classified]]
     else:
-        texts = getattr(scale.prompts, STEERING[name])
+        texts = scale.meter.prompts[STEERING[name]]
     return [hashlib.sha256(text.encode()).hexdigest()[:10] for text in texts]
 
 
@@ -152,7 +151,7 @@ def steering(
     """What the direction of every site and draw removes and brings."""
     plan = [(draw, source) for draw, found in enumerate(draws) for source in found]
     rows: dict[str, list[np.ndarray]] = {name: [] for name in STEERING}
-    for draw, source in scale.lab.progress(plan, f"layers, {scale.behaviour.name}"):
+    for draw, source in scale.meter.lab.progress(plan, f"layers, {scale.meter.lab.studied.name}"):
         for name, values in rows.items():
             key = f"{source.direction.site}/{draw}"
             values.append(effect(scale, name, key, added(source)))
@@ -161,7 +160,7 @@ def steering(
 
 def random_effects(scale: Scale, name: str, source: Source, n: int) -> Float[np.ndarray, " null"]:
     """Mean effect of random directions at a site, as long as the one they are held against."""
-    drawn = scale.lab.nulls(replace(source, direction=added(source)), n, f"07.{name}.nulls")
+    drawn = scale.meter.lab.nulls(replace(source, direction=added(source)), n, f"07.{name}.nulls")
     site = source.direction.site
     return np.array([effect(scale, name, f"{site}/{f}/{i}", one).mean() for f, i, one in drawn])
 
@@ -215,7 +214,7 @@ def nearer(
 def validity(scale: Scale) -> stats.Interval:
     """How well the score tells test prompts apart, as `Behaviour.validity` does."""
     shown, others = (scale.scores(side, "base") for side in SIDES)
-    if scale.behaviour.choice:
+    if scale.meter.lab.studied.choice:
         return stats.wilson(int((shown > 0).sum()), len(shown))
     return stats.bootstrap(apart, [shown, others], paired=False, n_resamples=400)
 

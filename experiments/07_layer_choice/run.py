@@ -16,8 +16,7 @@ def run(config: Config, lab: Lab) -> Result:
     """Measure every layer for every behaviour, and hold what statistics pick against the best."""
     measured = []
     for name in config.behaviours:
-        behaviour = lab.behaviour(name)
-        measured.append(measure.layers_of(config, lab.on(behaviour), behaviour))
+        measured.append(measure.layers_of(config, lab.on(lab.behaviour(name))))
     rng = lab.rng("07.bootstrap")
     found = estimates.all_estimates(measured, names(), config.n_resamples, rng)
     named = {one.name: one for one in found}

@@ -37,10 +37,11 @@ from torch import Tensor
 
 from experiments.lab.lab import Lab
 from experiments.lab.worlds import PlantedLab, World
-from interp.behaviours import Behaviour
+from interp.behaviours import Behaviour, Reading
 from interp.data.splits import Split, Splits
 from interp.interventions import Ablate, Add, Placement
 from interp.models import LoadedModel
+from interp.prompts import Tokens
 from interp.sites import Site
 
 from .protocol import Config
@@ -116,13 +117,17 @@ class PlantedBehaviour(Behaviour):
 
     planted: Any = None
 
-    def scores(
-        self, model: LoadedModel, prompts: Sequence[str], edits: Sequence[Placement] = ()
-    ) -> Float[Tensor, " sample"]:
+    def read(
+        self,
+        model: LoadedModel,
+        prompts: Sequence[str],
+        tokens: Tokens,
+        edits: Sequence[Placement] = (),
+    ) -> Reading:
         """Scores of the texts that `PlantedLab` makes up."""
         found = [prompt.rsplit(" ", 1) for prompt in prompts]
         scores = [self.planted.score(group, int(row), edits) for group, row in found]
-        return torch.tensor(scores, dtype=torch.float64)
+        return Reading(torch.tensor(scores, dtype=torch.float64), torch.empty(0, 0))
 
 
 class PlantedBehavioursLab(PlantedLab):
@@ -158,6 +163,9 @@ class PlantedBehavioursLab(PlantedLab):
         """Damage on text is nothing, and not measured."""
         return cast("T", [0.0]) if "/text/" in key else super().cell(key, compute)
 
+    def tokens(self, prompts: Sequence[str]) -> Any:
+        """None: there is no tokenizer."""
+
     def behaviour(self, name: str) -> Behaviour:
         """A planted one."""
         return PlantedBehaviour(name, self._contrast, ("I",), planted=self._planted[name])
@@ -165,7 +173,7 @@ class PlantedBehavioursLab(PlantedLab):
     def on(self, behaviour: Behaviour) -> Lab:
         """The same lab with the states of a behaviour."""
         bench = copy.copy(self)
-        bench._states = partial(self._of, behaviour.name)
+        bench.studied, bench._states = behaviour, partial(self._of, behaviour.name)
         return bench
 
 

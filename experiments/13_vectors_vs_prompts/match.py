@@ -91,14 +91,14 @@ def matches(
 
 def undoing_dose(meter: Meter, vectors: Vectors, lead: str, dose: float) -> float:
     """The counter-vector's dose that leaves LEFT of both rises, on average."""
-    base = meter.scores(PLAIN).odds.mean()
+    base = meter.scores(PLAIN).mean()
     ways = {f"validation/{lead}/none": 0.0, PLAIN: dose}
 
     def left(share: float) -> float:
         found = []
         for on, added in ways.items():
             edits = (vectors.edit(added), vectors.edit(added, share * dose))
-            start, end = (meter.scores(on, edit).odds.mean() - base for edit in edits)
+            start, end = (meter.scores(on, edit).mean() - base for edit in edits)
             found.append(end / max(start, MIN_RISE))
         return float(np.mean(found))
 

@@ -16,7 +16,6 @@ from experiments.lab.scale import mean_differences
 from experiments.lab.selection import Source
 from interp.directions import Direction, mean_difference
 from interp.models import LoadedModel
-from interp.scores import kl_divergence
 from interp.sites import Site
 
 from .protocol import DEPTHS, LENGTHS, Config
@@ -109,15 +108,7 @@ def half(source: Source, first: int) -> Source:
 
 def read(meter: Meter, on: str, edit: Edit = BASE) -> tuple[Values, Values]:
     """Refusal odds, and KL of the next token from the plain base, per question in nats."""
-    if edit is not BASE:
-        found = meter.scores(on, edit, kl=True)
-        return found.odds, found.kl
-    plain = f"{on.split('/')[0]}/neutral/none"
-
-    def kl() -> list[float]:
-        return kl_divergence(meter.base(plain).log_probs, meter.base(on).log_probs).tolist()
-
-    return meter.scores(on).odds, np.array(meter.lab.cell(f"kl/{on}", kl))
+    return meter.scores_and_kl(on, edit, f"{on.split('/')[0]}/neutral/none")
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +147,7 @@ def tested(meter: Meter, matches: Sequence[Match], names: Sequence[str]) -> pd.D
     parts = []
     for lead, way, undoer, draw, on, edit in meter.lab.progress(plan, "undoing"):
         plain = undoer == "none"
-        odds, kl = read(meter, on, edit) if plain else (meter.scores(on, edit).odds, np.nan)
+        odds, kl = read(meter, on, edit) if plain else (meter.scores(on, edit), np.nan)
         row = {"sentence": lead, "way": way, "undoer": undoer, "draw": draw, "prompt": ids}
         parts.append(pd.DataFrame({**row, "odds": odds, "kl": kl}))
     return pd.concat(parts, ignore_index=True)

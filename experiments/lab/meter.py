@@ -15,6 +15,7 @@ from torch import Tensor
 
 from experiments.lab.lab import Lab
 from experiments.lab.passages import Passages
+from interp.behaviours import Reading
 from interp.errors import ExperimentError
 from interp.generation import answers, generate
 from interp.interventions import Add, Placement, ablate
@@ -83,9 +84,27 @@ class Meter:
         return np.array(self._cell("scores", on, edit, lambda: self._scores(on, edit)), np.float64)
 
     def _scores(self, on: str, edit: Edit) -> list[float]:
-        studied, prompts, model = self.lab.studied, self.prompts[on], self.lab.model
+        return self._reading(on, edit).scores.tolist()
+
+    def _reading(self, on: str, edit: Edit) -> Reading:
         with self.editing(edit):
-            return studied.read(model, prompts, self.tokens(on), edit.placements).tolist()
+            model, prompts, tokens = self.lab.model, self.prompts[on], self.tokens(on)
+            return self.lab.studied.read(model, prompts, tokens, edit.placements)
+
+    def scores_and_kl(self, on: str, edit: Edit, base: str) -> tuple[np.ndarray, np.ndarray]:
+        """Scores, and KL of the next token from the unedited model on the set `base`, in nats.
+
+        One pass for both. The sets hold as many prompts; those of a row are compared.
+        """
+        key = f"scores and kl from {base}"
+        found = self._cell(key, on, edit, lambda: self._scores_and_kl(on, edit, base))
+        scores, kl = np.array(found, np.float64)
+        return scores, kl
+
+    def _scores_and_kl(self, on: str, edit: Edit, base: str) -> list[list[float]]:
+        before = self._once(f"next token of {base}", lambda: self._reading(base, BASE).log_probs)
+        found = self._reading(on, edit)
+        return [found.scores.tolist(), kl_divergence(before, found.log_probs).tolist()]
 
     def kl(self, on: str, edit: Edit, base: Edit = BASE) -> Float[np.ndarray, " sample"]:
         """KL(base || edited) of the next token per prompt, in nats, without any scores."""

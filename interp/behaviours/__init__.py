@@ -1,6 +1,6 @@
 """Behaviours: what shows them, and how much an answer does."""
 
-from interp.behaviours.behaviour import Behaviour, Question, framed, question_of
+from interp.behaviours.behaviour import Behaviour, Question, Reading, framed, question_of
 from interp.behaviours.files import behaviour, read_behaviour
 from interp.behaviours.registered import REGISTERED, refusal_of
 
@@ -8,6 +8,7 @@ __all__ = [
     "REGISTERED",
     "Behaviour",
     "Question",
+    "Reading",
     "behaviour",
     "framed",
     "question_of",

@@ -28,6 +28,14 @@ from interp.stats import Interval, bootstrap, wilson
 PLACE = "{prompt}"
 
 
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """Scores in nats, float64, and float32 log probabilities of the next token after prompts."""
+
+    scores: Float[Tensor, " sample"]
+    log_probs: Float[Tensor, "sample vocab"]
+
+
 @dataclass(frozen=True)
 class Behaviour:
     """Prompts that show a behaviour and prompts that do not, as they are put to the model.
@@ -81,7 +89,8 @@ class Behaviour:
 
         Of a choice, prompts are those of the contrast set, either of a pair.
         """
-        return self.read(model, prompts, tokenise(model, self.asked(prompts), self.style), edits)
+        tokens = tokenise(model, self.asked(prompts), self.style)
+        return self.read(model, prompts, tokens, edits).scores
 
     def read(
         self,
@@ -89,28 +98,31 @@ class Behaviour:
         prompts: Sequence[str],
         tokens: Tokens,
         edits: Sequence[Placement] = (),
-    ) -> Float[Tensor, " sample"]:
-        """The scores of prompts that have been tokenised as they are `asked`."""
+    ) -> Reading:
+        """Scores of prompts that have been tokenised as they are `asked`, and the next token."""
         if self.choice:
             return self._choices(model, prompts, tokens, edits)
         ids = exclusive_tokens(model, [*self.shows, *self.others])
-        found = readout(model, tokens, edits, continuations=ids).continuations
-        n = len(self.shows)
-        return openings_score(found, n) if self.others else opening_odds(found)
+        found, n = readout(model, tokens, edits, continuations=ids), len(self.shows)
+        both = found.continuations
+        scores = openings_score(both, n) if self.others else opening_odds(both)
+        return Reading(scores, found.log_probs)
 
     def _choices(
         self, model: LoadedModel, prompts: Sequence[str], tokens: Tokens, edits: Sequence[Placement]
-    ) -> Float[Tensor, " sample"]:
+    ) -> Reading:
         groups: dict[tuple[str, str], list[int]] = {}
         for row, prompt in enumerate(prompts):
             question = self._questions[prompt]
             groups.setdefault((question.shows, question.other), []).append(row)
         scores = torch.empty(len(prompts), dtype=torch.float64)
+        log_probs = torch.empty(len(prompts), len(model.head))
         for answers, rows in groups.items():
             ids = [model.tokenizer.encode(answer, add_special_tokens=False) for answer in answers]
-            shows, other = readout(model, tokens[rows], edits, continuations=ids).continuations.T
-            scores[rows] = shows - other
-        return scores
+            found = readout(model, tokens[rows], edits, continuations=ids)
+            shows, other = found.continuations.T
+            scores[rows], log_probs[rows] = shows - other, found.log_probs
+        return Reading(scores, log_probs)
 
     def validity(
         self, model: LoadedModel, positive: Sequence[str] = (), negative: Sequence[str] = ()
