@@ -36,7 +36,7 @@ def plot_behaviours(result: Result) -> Figure:
     table = result.tables["behaviours"]
     n = int((table.status == "counts").sum())
     return plots.intervals(
-        table.rename(columns={"behaviour": "label", "status": "group", "validity": "value"}),
+        table.dropna(subset="validity").rename(columns={"behaviour": "label", "status": "group", "validity": "value"}),
         title=f"{n} of {len(table)} behaviours can be measured, and moved by their own direction",
         caption=caption(result, "validation prompts; AUROC, of choices the share of questions"),
         x_label="How well the score tells\nprompts apart (.5: by chance)",
