@@ -11,6 +11,7 @@ from scipy.stats import binomtest, mannwhitneyu, t
 from experiments.lab.estimate import Estimate
 from experiments.lab.halves import halves
 from interp import noiseless
+from interp.errors import PromptError
 from interp.largest import corrected_low, folded
 from interp.nulls import FAMILIES
 from interp.stats import Interval, half_sample_interval, null_interval
@@ -37,6 +38,15 @@ class Gate:
 
 
 def gated(subject: Subject) -> Gate:
+    """Whether a behaviour counts; not where its prompts are too long for the model, say."""
+    try:
+        return measured(subject)
+    except PromptError:
+        missing = Estimate(f"validity.{subject.name}", float("nan"))
+        return Gate(subject, [missing], left_out="its prompts do not fit the model")
+
+
+def measured(subject: Subject) -> Gate:
     """Whether a behaviour counts, as COUNTS in the protocol says."""
     name = subject.name
     valid = validity(subject)

@@ -34,9 +34,9 @@ def plot(result: Result) -> dict[str, Figure]:
 def plot_behaviours(result: Result) -> Figure:
     """How well every score tells prompts apart, and which behaviours count."""
     table = result.tables["behaviours"]
-    n = int((table.status == "counts").sum())
+    n, shown = int((table.status == "counts").sum()), table.dropna(subset="validity")
     return plots.intervals(
-        table.rename(columns={"behaviour": "label", "status": "group", "validity": "value"}),
+        shown.rename(columns={"behaviour": "label", "status": "group", "validity": "value"}),
         title=f"{n} of {len(table)} behaviours can be measured, and moved by their own direction",
         caption=caption(result, "validation prompts; AUROC, of choices the share of questions"),
         x_label="How well the score tells\nprompts apart (.5: by chance)",

@@ -8,6 +8,7 @@ from experiments.harness.registry import find_experiment
 from experiments.lab.estimate import Estimate
 from experiments.lab.lab import Lab
 from interp.behaviours import Behaviour
+from interp.errors import PromptError
 
 EXPERIMENT = find_experiment("10")
 protocol, worlds = EXPERIMENT.protocol, EXPERIMENT.part("worlds")
@@ -131,3 +132,17 @@ def test_a_model_without_behaviours_is_untestable(lab: Lab, made_up_prompts, mon
     assert set(figures.plot(result)) == {"behaviours"}
     assert "0 of 7 behaviours count" in result.observation
     assert isinstance(result.tables["variants"], pd.DataFrame)
+
+
+def test_a_behaviour_whose_prompts_are_too_long_is_left_out() -> None:
+    class Long:
+        name = "truth"
+
+        def scores(self, *_) -> None:
+            raise PromptError("Too long.")
+
+        config = worlds.CONFIG
+
+    gate = estimates.gated(Long())
+    assert gate.left_out == "its prompts do not fit the model"
+    assert [one.name for one in gate.estimates] == ["validity.truth"]
