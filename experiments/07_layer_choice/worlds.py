@@ -161,7 +161,7 @@ class PlantedBehavioursLab(PlantedLab):
 
     def cell(self, key: str, compute: Callable[[], T]) -> T:
         """Damage on text is nothing, and not measured."""
-        return cast("T", [0.0]) if "/text/" in key else super().cell(key, compute)
+        return cast("T", {"kl": [0.0]}) if "/text/" in key else super().cell(key, compute)
 
     def tokens(self, prompts: Sequence[str]) -> Any:
         """None: there is no tokenizer."""
