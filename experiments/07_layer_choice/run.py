@@ -14,6 +14,7 @@ from .protocol import MIN_BEHAVIOURS, Config
 
 def run(config: Config, lab: Lab) -> Result:
     """Measure every layer for every behaviour, and hold what statistics pick against the best."""
+    lab.require_refusal("has its behaviours as a setting")
     measured = []
     for name in config.behaviours:
         measured.append(measure.layers_of(config, lab.on(lab.behaviour(name))))

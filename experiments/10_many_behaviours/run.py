@@ -18,6 +18,7 @@ from .protocol import OTHERS, VARIED, Config
 
 def run(config: Config, lab: Lab) -> Result:
     """Which behaviours count; their cosines, effects on each other, and directions of one."""
+    lab.require_refusal("has a list of behaviours, fixed beforehand")
     gates = [
         estimates.gated(one)
         for one in lab.progress(measure.subjects(lab, config), "own and random directions")

@@ -18,6 +18,7 @@ from .protocol import Config, inverts
 
 def run(config: Config, lab: Lab) -> Result:
     """Regress the projections of both positions; steer if the model can judge harm at all."""
+    lab.require_refusal("tells refusal from harmfulness")
     scorer, asked = measure.Scorer(lab), measure.requests(config, lab)
     prompts, sites = measure.prompt_table(scorer, asked), measure.sites_of(lab)
     panel = Panel(measure.states_of(lab, asked.texts, sites), asked.harmful.astype(np.float64),

@@ -19,6 +19,7 @@ from .protocol import LENGTHS, UNDOERS, Config, is_matched, undoes
 
 def run(config: Config, lab: Lab) -> Result:
     """Match vectors to sentences on validation prompts, undo both on test questions."""
+    lab.require_refusal("has sentences that make a model refuse")
     meter = measure.meter_for(lab, config)
     used, matched, curves = matches(meter, measure.vectors_of(lab, config), config)
     provenance = {"model": lab.model.info.name, "contrast": lab.contrast.name, "style": lab.style}

@@ -117,8 +117,15 @@ class Lab:
         return bench
 
     def behaviour(self, name: str) -> Behaviour:
-        """A behaviour, registered or of a file (`interp.behaviours.behaviour`)."""
-        return behaviour(name)
+        """A behaviour by name or file (`interp.behaviours.behaviour`); the one that is studied."""
+        return self.studied if name == self.studied.name else behaviour(name)
+
+    def require_refusal(self, why: str) -> None:
+        """Raise ExperimentError, with the reason, where another behaviour is studied."""
+        if self.studied.name != "refusal":
+            raise ExperimentError(
+                f"This experiment {why}: it takes no other --behaviour, so not {self.studied.name}."
+            )
 
     def on(self, behaviour: Behaviour) -> Lab:
         """The same bench and cells with the prompts of another behaviour, put in its style.

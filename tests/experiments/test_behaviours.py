@@ -7,6 +7,7 @@ import pytest
 
 from experiments.command.main import main
 from experiments.harness.labs import load_data, on_its_own_split
+from experiments.harness.registry import find_experiment
 from experiments.harness.run import request
 from experiments.lab.lab import Lab
 from experiments.lab.planted_model import Design, planted_lab
@@ -109,6 +110,16 @@ def test_a_choice_has_no_prompts_that_show_it() -> None:
     choice = Behaviour("agreeing", pairs, choice=True, style="none")
     with pytest.raises(ExperimentError, match="agreeing is a choice"):
         answering_prompts(lab.on(choice))
+
+
+@pytest.mark.parametrize("number", ["07", "10", "11", "13"])
+def test_experiments_that_are_about_refusal_say_so(number) -> None:
+    refusal = planted_lab(Design())
+    lab = refusal.on(Behaviour("declining", refusal.contrast, ("I",), ("Sure",)))
+    experiment = find_experiment(number)
+    with pytest.raises(ExperimentError, match="so not declining"):
+        experiment.run(experiment.preset("smoke"), lab)
+    assert refusal.behaviour("refusal") is refusal.studied
 
 
 def test_a_lab_has_one_behaviour() -> None:
