@@ -28,11 +28,21 @@ LEAST = {
         1: "n_validation n_nulls n_pairs",
         2: "n_train n_test n_sources n_targets n_halves n_resamples",
     },
+    "07": {
+        0: "n_sites n_reextractions",
+        1: "n_nulls",
+        2: "n_train n_test n_classified n_text n_resamples",
+    },
     "08": {
         0: "n_sites n_reextractions n_answered",
         1: "n_validation n_turns n_planes n_others",
         2: "n_train n_test n_text",
         8: "n_angles",
+    },
+    "10": {
+        0: "n_reextractions",
+        1: "n_nulls n_positions",
+        2: "n_train n_validation n_test n_halves n_layers n_handfuls",
     },
     "11": {
         0: "n_reextractions",
@@ -78,7 +88,7 @@ def test_a_count_has_its_least_value_and_is_whole(number, name, least) -> None:
 
 def test_every_number_among_the_settings_is_tried() -> None:
     tried = {(number, name) for number, name, _ in COUNTS}
-    others = {("speed", "peers")}
+    others = {("speed", "peers"), ("07", "behaviours")}
     for number in LEAST:
         names = {(number, field.name) for field in dataclasses.fields(config_of(number))}
         assert names <= tried | others
