@@ -6,7 +6,9 @@ Ablating a direction leaves of the axis what the direction does not hold of it; 
 layer arrives as far as it lies along the axis. So a direction that points half into noise, or into
 what is not read, works half. Sizes vary by 10% between layers and behaviours. Layers 1 to 5 are
 candidates, of which depth alone picks 1, 4 and 5; the best is 2 or 3, not the same for every
-behaviour, unless the world says so. Text is not read: nothing damages it.
+behaviour, unless the world says so. Text is not read: nothing damages it. Sizes were set on draws 0
+to 5, which the 60 that are counted contain; and in none of these worlds do behaviours share a
+variance that points to a layer by coincidence.
 
 name                                       true  false  why
 quiet layers work                          a b          noise blurs directions, and is weak where
