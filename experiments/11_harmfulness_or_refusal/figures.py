@@ -30,8 +30,8 @@ def plot_effects(result: Result) -> Figure:
     first, last = (value["instruction"], value["template"])
     return plots.intervals(
         table, limits=None, labels=LABELS,
-        title="Refusal at the instruction's and the template's last token: "
-        f"{first['refusal']:.2f}, {last['refusal']:.2f};\nharmfulness: {first['harm']:.2f}, "
+        title="From instruction to template, refusal goes from "
+        f"{first['refusal']:.2f} to {last['refusal']:.2f},\nharmfulness {first['harm']:.2f} to "
         f"{last['harm']:.2f}",
         caption=caption(result, f"n = {table.n[0]} clusters of prompts", "partial effects on the "
                         "projection, each with the other held fixed"),
