@@ -36,6 +36,11 @@ class Gate:
     limit: float = float("nan")  # what a random direction does not do, nats
     left_out: str = ""
 
+    @property
+    def reliable(self) -> bool:
+        """Whether it is known how far its direction depends on the prompts."""
+        return len(self.estimates) > 1
+
 
 def gated(subject: Subject) -> Gate:
     """Whether a behaviour counts; not where its prompts are too long for the model, say."""
@@ -112,10 +117,12 @@ def halved(values: Float[np.ndarray, " draw"]) -> Interval:
     return Interval(*map(float, limits), found.n)
 
 
-def pairs_of(found: Float[np.ndarray, "draw one other"], names: Sequence[str]) -> Pairs:
-    """Cosines of pairs of behaviours."""
-    n = range(len(names))
-    return {(names[i], names[j]): halved(found[:, i, j]) for i in n for j in n if i < j}
+def pairs_of(
+    found: Float[np.ndarray, "draw one other"], names: Sequence[str], of: Sequence[str]
+) -> Pairs:
+    """Cosines of pairs of some behaviours."""
+    at = [names.index(name) for name in of]
+    return {(names[i], names[j]): halved(found[:, i, j]) for i in at for j in at if i < j}
 
 
 # ---------------------------------------------------------------------------------- effects

@@ -22,13 +22,10 @@ LABELS = {
 
 
 def plot(result: Result) -> dict[str, Figure]:
-    """The gate, and every figure whose number was measured."""
-    found = {"behaviours": plot_behaviours(result)}
-    drawing = {"alike.largest": plot_cosines, "leak.largest": plot_effects, "share": plot_variants}
-    for name, draw in drawing.items():
-        if isfinite(result[name].value):
-            found[draw.__name__.removeprefix("plot_")] = draw(result)
-    return found
+    """The gate, and every figure whose table there is."""
+    drawing = {"behaviours": plot_behaviours, "cosines": plot_cosines, "effects": plot_effects,
+               "variants": plot_variants}  # fmt: skip
+    return {name: draw(result) for name, draw in drawing.items() if name in result.tables}
 
 
 def plot_behaviours(result: Result) -> Figure:
@@ -46,11 +43,16 @@ def plot_behaviours(result: Result) -> Figure:
 def plot_cosines(result: Result) -> Figure:
     """Cosines of all directions, at three depths."""
     table = result.tables["cosines"]
-    most = result["alike.largest"].value
+    most, n = result["alike.largest"].value, table["row"].nunique()
+    title = (
+        f"Cosine of the two behaviours' directions that are most alike: {number(most)}"
+        if isfinite(most)
+        else f"Cosines of {n} directions, of which too few count for a verdict"
+    )
     return plots.matrix(
         table.rename(columns={"where": "panel"}),
-        title=f"Cosine of the two behaviours' directions that are most alike: {number(most)}",
-        caption=caption(result, "cosines without noise, the title's at the common site",
+        title=title,
+        caption=caption(result, "cosines without noise, a title's at the common site",
                         "diagonal: with as many other prompts"),
         x_label="", y_label="Direction of", value_label="Cosine", limits=(-1, 1), annotate=True,
         labels=LABELS,

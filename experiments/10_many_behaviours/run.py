@@ -26,14 +26,15 @@ def run(config: Config, lab: Lab) -> Result:
     counting = {gate.subject.name: gate.subject for gate in gates if not gate.left_out}
     controls = [measure.control_of(counting[VARIED])] if VARIED in counting else []
     pushes = pushed(lab, gates, [*counting.values()], controls)
-    every = [*counting.values(), *controls]
+    every = [*(gate.subject for gate in gates if gate.reliable), *controls]
+    names = [one.name for one in every]
     cosines = {where: estimates.cosines(every, where) for where in (SHARES if every else ())}
-    alike = {at: estimates.pairs_of(x, [*counting]) for at, x in cosines.items()}
+    alike = {at: estimates.pairs_of(x, names, [*counting]) for at, x in cosines.items()}
     idle = {gate.subject.name: gate.limit for gate in gates
             if gate.left_out and gate.pushes is not None}  # fmt: skip
     leaks = estimates.leaks(pushes, [*counting], idle)
     control = estimates.leak(pushes, VARIED, CONTROL) if controls else None
-    row = [*counting].index(VARIED) if controls else 0
+    row = names.index(VARIED) if controls else 0
     same = estimates.halved(cosines[COMMON][:, row, -1]) if controls else None
     varied = measure.vary(counting[VARIED]) if controls else pushes[:0].reindex(
         columns=[*pushes.columns, *WHENCE])  # fmt: skip
@@ -49,11 +50,11 @@ def run(config: Config, lab: Lab) -> Result:
     ]  # fmt: skip
     drawn = {
         "behaviours": tables.behaviours(gates),
-        "cosines": tables.cosines(cosines, [one.name for one in every]),
-        "effects": tables.effects(gates, leaks, control),
-        "variants": tables.variants(varied),
         "prompts": pd.concat([pushes, varied] if len(varied) else [pushes]),
     }
+    drawn |= {"cosines": tables.cosines(cosines, names)} if every else {}
+    drawn |= {"effects": tables.effects(gates, leaks, control)} if leaks else {}
+    drawn |= {"variants": tables.variants(varied)} if len(varied) else {}
     for one in counting.values():
         lab.save_direction(one.name, one.source.direction)
     return Result(tuple(found), drawn, observation(gates, alike.get(COMMON, {}), leaks, found))

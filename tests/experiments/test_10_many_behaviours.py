@@ -1,7 +1,6 @@
 """Experiment 10 on planted models: found where it is there, not where something else mimics it."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from experiments.harness.registry import find_experiment
@@ -131,7 +130,7 @@ def test_a_model_without_behaviours_is_untestable(lab: Lab, made_up_prompts, mon
     assert EXPERIMENT.judge(result.estimates) == dict.fromkeys(KEYS, "untestable")
     assert set(figures.plot(result)) == {"behaviours"}
     assert "0 of 7 behaviours count" in result.observation
-    assert isinstance(result.tables["variants"], pd.DataFrame)
+    assert set(result.tables) == {"behaviours", "prompts"}
 
 
 def test_a_behaviour_whose_prompts_are_too_long_is_left_out() -> None:
