@@ -43,7 +43,7 @@ def plot_left(result: Result) -> Figure:
         table, labels=LABELS, x_label="Share of the rise of the refusal odds that is left",
         title=f"After undoing, {mean['vector']:.0%} of the vector's refusal is left, "
         f"{mean['prompt']:.0%} of the sentence's",
-        caption=caption(result, f"n = {table.n[0]} harmless questions"),
+        caption=caption(result, f"n = {table.n[0]} harmless questions", unmatched(result)),
     )  # fmt: skip
 
 
@@ -57,5 +57,11 @@ def plot_filler(result: Result) -> Figure:
         y_labels="Share of the rise of the\nrefusal odds that is kept", references=1.0,
         title=f"Behind {longest} tokens of text the vector keeps {kept['vector']:.0%}, "
         f"the sentence {kept['prompt']:.0%}",
-        caption=caption(result, f"n = {table.n[0]} harmless questions"),
+        caption=caption(result, f"n = {table.n[0]} harmless questions", unmatched(result)),
     )  # fmt: skip
+
+
+def unmatched(result: Result) -> str:
+    """That the two ways do not match, if so: then nothing follows from what is shown."""
+    matched = result.tables["matches"].matched.any()
+    return "" if matched else "no sentence has a vector to match: shown is the closest"
