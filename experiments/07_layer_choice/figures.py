@@ -37,9 +37,9 @@ PANELS = {
 
 
 def plot(result: Result) -> dict[str, Figure]:
-    """Every figure; none of picks where there is nothing to pick for."""
+    """Every figure whose table there is."""
     drawing = [plot_shares, plot_layers]
-    drawing += [plot_picks] if len(result.tables["picks"]) else []
+    drawing += [plot_picks] if "picks" in result.tables else []
     return {draw.__name__.removeprefix("plot_"): draw(result) for draw in drawing}
 
 

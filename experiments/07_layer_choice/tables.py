@@ -24,14 +24,15 @@ Values = Float[np.ndarray, " site"]
 
 
 def tables(measured: Sequence[Layers], estimates: Iterable[Estimate]) -> dict[str, pd.DataFrame]:
-    """Every table."""
-    return {
+    """Every table; none of picks where there is nothing to pick for."""
+    found = {
         "shares": shares_table(estimates),
         "picks": pd.DataFrame(row for one in measured for row in pick_rows(one)),
         "layers": pd.concat([layers_table(one) for one in measured], ignore_index=True),
         "correlations": pd.DataFrame(row for one in measured for row in correlation_rows(one)),
         "prompts": pd.concat([prompts_table(one) for one in measured], ignore_index=True),
     }
+    return {name: table for name, table in found.items() if len(table.columns)}
 
 
 def shares_table(estimates: Iterable[Estimate]) -> pd.DataFrame:

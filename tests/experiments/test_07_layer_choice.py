@@ -171,9 +171,7 @@ def test_a_run_on_random_weights_draws_every_figure(lab: Lab, tmp_path) -> None:
     assert set(EXPERIMENT.judge(result.estimates)) == set(KEYS)
     for name, table in result.tables.items():
         table.to_csv(tmp_path / f"{name}.csv", index=False)
-    read = {
-        name: pd.read_csv(tmp_path / f"{name}.csv") for name, t in result.tables.items() if len(t)
-    }
-    bare = dataclasses.replace(result, tables=result.tables | read, estimates=(), observation="")
+    read = {name: pd.read_csv(tmp_path / f"{name}.csv") for name in result.tables}
+    bare = dataclasses.replace(result, tables=read, estimates=(), observation="")
     assert {"shares", "layers"} <= set(EXPERIMENT.plot(bare))
     assert set(result.tables["prompts"]["prompt"].str.len()) == {10}  # no prompt is quoted
