@@ -22,6 +22,7 @@ def spread(gram: Gram, inside: Bool[np.ndarray, "draw sample"]) -> dict[str, Dra
     lengths, turning = np.subtract.outer(norms, norms) ** 2, np.maximum(2 * (products - gram), 0)
 
     def mean(values: Gram) -> Draws:
+        """Over pairs of different samples, by draw."""
         total = ((weights @ values) * weights).sum(axis=1) - weights @ np.diag(values)
         return total / (size * (size - 1))
 

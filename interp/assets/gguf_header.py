@@ -98,6 +98,7 @@ class _Walk:
         self.n_items = self.tensor_bytes = 0
 
     def header(self) -> GGUFHeader:
+        """All of it, from behind the magic bytes on."""
         version, n_tensors, n_fields = self.number("I"), self.number("Q"), self.number("Q")
         if version not in VERSIONS:
             raise ValueError(f"its GGUF version is {version}, expected one of {VERSIONS}")
@@ -137,6 +138,7 @@ class _Walk:
         return None
 
     def array(self, kind: GGUFValueType, n_items: int) -> None:
+        """Pass over an array, whose items all count towards MOST_ITEMS."""
         self.n_items += n_items
         if self.n_items > MOST_ITEMS:
             raise ValueError(f"arrays have {self.n_items:,} items, expected at most {MOST_ITEMS:,}")
@@ -162,6 +164,7 @@ class _Walk:
         return n_weights
 
     def number(self, letter: str) -> Any:
+        """The next number, by its letter of `struct`; little-endian."""
         start = self.skip(struct.calcsize(letter))
         return struct.unpack_from(f"<{letter}", self.content, start)[0]
 

@@ -99,6 +99,7 @@ def write_control_vector(path: Path, direction: Direction, n_layers: int, family
     vector = direction.vector.float().numpy()
 
     def write(temporary: Path) -> None:
+        """The whole file, to a path that is renamed when it is done."""
         writer = gguf.GGUFWriter(temporary, CONTROL_VECTOR)
         writer.add_string(f"{CONTROL_VECTOR}.model_hint", name)
         writer.add_int32(f"{CONTROL_VECTOR}.layer_count", n_layers - 1)

@@ -70,6 +70,7 @@ def _heat_map(
     rows, columns = values_of(table, "row"), values_of(table, "column")
 
     def grid_of(value: str) -> np.ndarray:
+        """One column of the table by row and column, in the order of the axes."""
         cells = table.pivot(index="row", columns="column", values=value)
         return np.asarray(cells.reindex(rows, columns=columns), dtype=np.float64)
 

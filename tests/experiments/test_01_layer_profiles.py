@@ -10,6 +10,7 @@ from experiments.harness.registry import find_experiment
 from experiments.lab.estimate import Estimate
 from experiments.lab.lab import Lab
 from interp.data import prompt_sets
+from tests.planted_worlds import supported_in
 
 experiment = find_experiment("01")
 protocol, worlds = experiment.protocol, experiment.part("worlds")
@@ -23,8 +24,7 @@ def planted():
 
 @pytest.mark.parametrize("world", worlds.WORLDS, ids=lambda world: world.name)
 def test_claims_are_supported_where_they_are_true_and_nowhere_else(world):
-    found = experiment.judge(experiment.run(worlds.CONFIG, world.lab(3)).estimates)
-    assert {key: found[key] == "supported" for key in world.truth} == dict(world.truth)
+    assert supported_in(experiment, world, 3) == dict(world.truth)
 
 
 def test_numbers_are_the_planted_ones():

@@ -10,6 +10,7 @@ from experiments.harness.registry import find_experiment
 from experiments.lab.cells import MemoryCells
 from experiments.lab.estimate import Estimate
 from experiments.lab.lab import Lab
+from tests.planted_worlds import supported_in
 
 EXPERIMENT = find_experiment("05")
 protocol, worlds = EXPERIMENT.protocol, EXPERIMENT.part("worlds")
@@ -29,8 +30,7 @@ def planted():
 
 @pytest.mark.parametrize("world", worlds.WORLDS, ids=lambda world: world.name)
 def test_claims_are_supported_where_they_are_true_and_nowhere_else(world) -> None:
-    found = EXPERIMENT.judge(EXPERIMENT.run(worlds.CONFIG, world.lab(1)).estimates)
-    assert {key: found[key] == "supported" for key in world.truth} == dict(world.truth)
+    assert supported_in(EXPERIMENT, world, 1) == dict(world.truth)
 
 
 # ---------------------------------------------------------------------------------------- criteria

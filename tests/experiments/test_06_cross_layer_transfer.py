@@ -14,6 +14,7 @@ from experiments.lab.lab import Lab
 from experiments.lab.selection import answering_prompts
 from interp.alignment import identity_r2, procrustes_r2
 from interp.effects import two_level_bootstrap
+from tests.planted_worlds import supported_in
 
 EXPERIMENT = find_experiment("06")
 protocol, worlds = EXPERIMENT.protocol, EXPERIMENT.part("worlds")
@@ -30,8 +31,7 @@ def planted():
 
 @pytest.mark.parametrize("world", worlds.WORLDS, ids=lambda world: world.name)
 def test_claims_are_supported_where_they_are_true_and_nowhere_else(world) -> None:
-    found = EXPERIMENT.judge(EXPERIMENT.run(worlds.CONFIG, world.lab(1)).estimates)
-    assert {key: found[key] == "supported" for key in world.truth} == dict(world.truth)
+    assert supported_in(EXPERIMENT, world, 1) == dict(world.truth)
 
 
 # ---------------------------------------------------------------------------------------- criteria

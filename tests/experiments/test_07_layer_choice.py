@@ -13,6 +13,7 @@ from experiments.lab.lab import Lab
 from interp.behaviours import Behaviour
 from interp.scores import REFUSAL_OPENINGS
 from interp.stats import Interval
+from tests.planted_worlds import supported_in
 
 EXPERIMENT = find_experiment("07")
 protocol, worlds = EXPERIMENT.protocol, EXPERIMENT.part("worlds")
@@ -23,8 +24,7 @@ KEYS = ("07a", "07b", "07c", "07d")
 
 @pytest.mark.parametrize("world", worlds.WORLDS, ids=lambda world: world.name)
 def test_claims_are_supported_where_they_are_true_and_nowhere_else(world) -> None:
-    found = EXPERIMENT.judge(EXPERIMENT.run(worlds.CONFIG, world.lab(0)).estimates)
-    assert {key: found[key] == "supported" for key in world.truth} == dict(world.truth)
+    assert supported_in(EXPERIMENT, world, 0) == dict(world.truth)
 
 
 # ---------------------------------------------------------------------------------------- criteria

@@ -15,6 +15,7 @@ from interp import turns
 from interp.data.prompt_sets import contrast
 from interp.planes import ScaleState
 from tests.made_up_texts import numbered
+from tests.planted_worlds import supported_in
 
 EXPERIMENT = find_experiment("08")
 protocol, worlds = EXPERIMENT.protocol, EXPERIMENT.part("worlds")
@@ -30,8 +31,7 @@ def line():
 
 @pytest.mark.parametrize("world", worlds.WORLDS, ids=lambda world: world.name)
 def test_claims_are_supported_where_they_are_true_and_nowhere_else(world: World) -> None:
-    found = EXPERIMENT.judge(EXPERIMENT.run(worlds.CONFIG, world.lab(1)).estimates)
-    assert {key: found[key] == "supported" for key in world.truth} == dict(world.truth)
+    assert supported_in(EXPERIMENT, world, 1) == dict(world.truth)
 
 
 # ---------------------------------------------------------------------------------------- criteria

@@ -15,6 +15,7 @@ from experiments.lab.partial_effects import Panel
 from experiments.lab.worlds import World
 from interp.data.prompt_sets import contrast
 from tests.made_up_texts import numbered
+from tests.planted_worlds import supported_in
 
 EXPERIMENT = find_experiment("11")
 protocol, worlds = EXPERIMENT.protocol, EXPERIMENT.part("worlds")
@@ -25,8 +26,7 @@ NAN = float("nan")
 
 @pytest.mark.parametrize("world", worlds.WORLDS, ids=lambda world: world.name)
 def test_claims_are_supported_where_they_are_true_and_nowhere_else(world: World) -> None:
-    found = EXPERIMENT.judge(EXPERIMENT.run(worlds.CONFIG, world.lab(0)).estimates)
-    assert {key: found[key] == "supported" for key in world.truth} == dict(world.truth)
+    assert supported_in(EXPERIMENT, world, 0) == dict(world.truth)
 
 
 # ---------------------------------------------------------------------------------------- criteria
