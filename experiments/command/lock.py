@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -19,7 +19,11 @@ from experiments.command.subject import (
 from experiments.harness.saving import check_writable
 from interp.errors import ExperimentError
 
+if TYPE_CHECKING:
+    from interp.directions import Direction
+
 NewFolder = Annotated[Path, tyro.conf.arg(metavar="FOLDER")]
+Several = tyro.conf.UseAppendAction[tuple[Path, ...]]
 KeyFile = Annotated[Path, tyro.conf.arg(metavar="FILE")]
 
 
@@ -28,22 +32,25 @@ class LockOptions:
     """Write a model without a direction as an ordinary folder, and a key that restores it exactly.
 
     Nothing of the key is in the folder. The direction itself can be computed from the locked
-    weights, in which nothing writes along it; how much each matrix wrote along it cannot.
+    weights, in which nothing writes along it; how much each matrix wrote along it cannot. Several
+    directions, each with a key of its own, are opened apart, in any order.
     """
 
     model: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="MODEL")]]
     """A registered name, a hub id, a folder or a .gguf file."""
-    direction: Annotated[Path, tyro.conf.arg(metavar="DIRECTION")]
-    """A file of directions, of which the first is taken, or a folder with direction.safetensors."""
+    direction: Annotated[Several, tyro.conf.arg(metavar="DIRECTION")]
+    """A file of directions, of which the first is taken, or a folder with direction.safetensors.
+    Once for every direction."""
     out: NewFolder
     """The folder of the locked model; nothing may be there."""
-    key: KeyFile
-    """The key, a .safetensors file outside that folder; nothing may be there."""
+    key: Annotated[Several, tyro.conf.arg(metavar="FILE")]
+    """The key to it, a .safetensors file outside that folder; nothing may be there. Once for every
+    direction, in the same order."""
 
 
 @dataclass(frozen=True)
 class UnlockOptions:
-    """Write the model as it was before `interp lock`, bit for bit."""
+    """Write the model as it was without this lock, bit for bit; other locks stay closed."""
 
     folder: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="LOCKED")]]
     """The folder of the locked model, as it was written."""
@@ -55,25 +62,43 @@ class UnlockOptions:
 
 def lock(options: LockOptions) -> list[str]:
     """Lock, and return the lines to print. Every mistake is found before anything is written."""
-    out, key = options.out.expanduser(), options.key.expanduser()
-    if key.resolve().is_relative_to(out.resolve()):
-        raise ExperimentError(f"The key {key} would lie in the locked folder. Give another --key.")
-    check_new(out, key)
-    direction = read_directions(options.direction.expanduser())[0]
-    check_fit(options.model, read_shape(options.model), direction)
+    out = options.out.expanduser()
+    keys = keys_of(options, out)
+    check_new(out, *keys)
     dtype = stored_dtype(options.model)
     from interp.exports.locks import lock as write_locked
     from interp.models import load
 
-    write_locked(load(options.model, dtype=dtype, device="cpu"), direction, out, key)
-    model_bytes, key_bytes = size_of(out), size_of(key)
-    note = other_weights(options.model, direction)
+    write_locked(load(options.model, dtype=dtype, device="cpu"), out, keys)
+    size = size_of(out)
+    sizes = {key: size_of(key) for key in keys}
+    notes = [other_weights(options.model, direction) for direction in keys.values()]
     return [
-        f"Wrote: {out} ({model_bytes:,} bytes), without the direction",
-        f"Key:   {key} ({key_bytes:,} bytes, {key_bytes / model_bytes:.1%} of the model)",
-        *([] if note is None else [note]),
-        f"Use:   interp unlock {out} --key {key} --out FOLDER",
+        f"Wrote: {out} ({size:,} bytes), without the direction{'s' if len(keys) > 1 else ''}",
+        *(f"Key:   {key} ({n:,} bytes, {n / size:.1%} of the model)" for key, n in sizes.items()),
+        *(note for note in notes if note is not None),
+        f"Use:   interp unlock {out} --key {next(iter(keys))} --out FOLDER",
     ]
+
+
+def keys_of(options: LockOptions, out: Path) -> dict[Path, Direction]:
+    """The direction of every key; raises ExperimentError where they do not fit together."""
+    keys = [key.expanduser() for key in options.key]
+    if not keys or len(set(keys)) != len(options.direction):
+        raise ExperimentError(
+            f"{len(options.direction)} directions and {len(set(keys))} keys: give --key a file of "
+            "its own for every direction, in the same order."
+        )
+    for key in keys:
+        if key.resolve().is_relative_to(out.resolve()):
+            raise ExperimentError(
+                f"The key {key} would lie in the locked folder. Give another --key."
+            )
+    shape = read_shape(options.model)
+    directions = [read_directions(path.expanduser())[0] for path in options.direction]
+    for direction in directions:
+        check_fit(options.model, shape, direction)
+    return dict(zip(keys, directions, strict=True))
 
 
 def unlock(options: UnlockOptions) -> list[str]:
@@ -84,7 +109,7 @@ def unlock(options: UnlockOptions) -> list[str]:
 
     write_unlocked(options.folder.expanduser(), options.key.expanduser(), out)
     return [
-        f"Wrote: {out} ({size_of(out):,} bytes), every weight as it was before it was locked",
+        f"Wrote: {out} ({size_of(out):,} bytes), every weight as it was without this lock",
         f"Use:   transformers.AutoModelForCausalLM.from_pretrained('{out}')",
     ]
 

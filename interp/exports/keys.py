@@ -3,14 +3,15 @@
 A writer W with rows [inputs, d_model] was locked to L, which is W - c u^T rounded, with c = W u.
 L + c u^T, rounded, is W but where rounding crossed to another power of two; the key holds c, and
 the bits of W at those places. The sum is two roundings that IEEE 754 fixes, so that it comes to the
-same bits on every machine.
+same bits on every machine. A key has one such part for every set of other locks that are closed.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -49,9 +50,10 @@ class Removed:
 
 @dataclass(frozen=True, eq=False)
 class Key:
-    """The direction [d_model], what was removed from every writer, and two sha256 of tensors.
+    """One part of a key: a direction [d_model], what was removed from every writer along it.
 
-    `head` names a head that only the locked model has: unlocked, it is the embedding's matrix.
+    With two sha256, of the tensors that it opens and of those that it gives. `head` names a
+    head that only the locked model has: unlocked, it is the embedding's matrix.
     """
 
     unit: Float[Tensor, " d_model"]
@@ -116,19 +118,31 @@ def tensors_sha256(tensors: Mapping[str, Tensor], text: str = "") -> str:
     return digest.hexdigest()
 
 
-def write_key(path: Path, key: Key) -> None:
+def write_key(path: Path, key: Sequence[Key]) -> None:
     """Write a key to one safetensors file, readable by its owner alone, with its own sha256."""
-    tensors = dict(_named_tensors(key))
-    axes = {name: removed.axis for name, removed in key.removed.items()}
-    facts = {"locked": key.locked, "original": key.original, "head": key.head, "axes": axes}
-    text = json.dumps(facts, sort_keys=True)
+    tensors = {
+        f"{prefix(i)}{name}": tensor
+        for i, part in enumerate(key)
+        for name, tensor in _named_tensors(part)
+    }
+    text = json.dumps([_facts(part) for part in key], sort_keys=True)
     metadata = {"format": FORMAT, "key": text, "sha256": tensors_sha256(tensors, text)}
     replace_file(
         path, lambda temporary: save_file(tensors, temporary, metadata=metadata), private=True
     )
 
 
-def read_key(path: Path) -> Key:
+def prefix(part: int) -> str:
+    """Begins the names of a part's tensors."""
+    return f"{part}." if part else ""
+
+
+def _facts(part: Key) -> dict[str, Any]:
+    axes = {name: removed.axis for name, removed in part.removed.items()}
+    return {"locked": part.locked, "original": part.original, "head": part.head, "axes": axes}
+
+
+def read_key(path: Path) -> list[Key]:
     """Read a key; raises ModelError for a file that is none, or is not as it was written."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -144,12 +158,19 @@ def read_key(path: Path) -> Key:
     text = metadata.get("key", "")
     if tensors_sha256(tensors, text) != metadata.get("sha256"):
         raise ModelError(f"{path} is not as `interp lock` wrote it. Copy the key again.")
-    facts = json.loads(text)
+    found = json.loads(text)
+    # One part alone was once written without a list around it.
+    parts = found if isinstance(found, list) else [found]
+    return [_read_part(tensors, prefix(i), facts) for i, facts in enumerate(parts)]
+
+
+def _read_part(tensors: Mapping[str, Tensor], before: str, facts: dict[str, Any]) -> Key:
+    kinds = ("along", "gaps", "bits")
     removed = {
-        name: Removed(axis, *(tensors[f"{part}.{name}"] for part in ("along", "gaps", "bits")))
+        name: Removed(axis, *(tensors[f"{before}{kind}.{name}"] for kind in kinds))
         for name, axis in facts.pop("axes").items()
     }
-    return Key(tensors["direction"], removed, **facts)
+    return Key(tensors[f"{before}direction"], removed, **facts)
 
 
 def _named_tensors(key: Key) -> Iterator[tuple[str, Tensor]]:

@@ -49,9 +49,25 @@ def test_a_model_is_locked_and_unlocked(dtype, found, places, tmp_path, capsys) 
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "L").dtype == dtype
 
 
+def test_two_keys_open_two_locks_apart(found, tmp_path, capsys) -> None:
+    other = direction_from(torch.arange(32.0), "made_up")
+    save_directions(tmp_path / "second.safetensors", [other])
+    source, keys = own_model(tmp_path / "M", torch.float32), [str(tmp_path / k) for k in "AB"]
+    second = str(tmp_path / "second.safetensors")
+    told = ["--direction", found, "--key", keys[0], "--direction", second, "--key", keys[1]]
+    assert main(["lock", str(source), *told, "--out", str(tmp_path / "L")]) == 0
+    assert "without the directions" in capsys.readouterr().out
+    for key, before, after in ((keys[1], "L", "half"), (keys[0], "half", "U")):
+        folders = str(tmp_path / before), "--out", str(tmp_path / after)
+        assert main(["unlock", *folders, "--key", key]) == 0
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("M", "U")]
+    assert weights[0] == weights[1]
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
+        (["tiny-random", "--key", "A", "--key", "B"], "1 directions and 2 keys"),
         (["tiny-random", "--direction", "absent"], "There is no direction at absent"),
         (["tiny-rnadom"], "'tiny-rnadom' is not a registered model"),
         (["tiny-random", "--key", "OUT/key"], "would lie in the locked folder"),
@@ -65,7 +81,9 @@ def test_a_model_is_locked_and_unlocked(dtype, found, places, tmp_path, capsys) 
 def test_each_mistake_is_one_clear_line(words, expected, found, places, tmp_path, capsys) -> None:
     told = {"OUT/key": str(tmp_path / "L" / "key"), "THERE": found}
     words = [told.get(word, word) for word in words]
-    assert main(["lock", "--direction", found, *places, *words]) == 2
+    usual = {"--direction": found} | dict(zip(places[::2], places[1::2], strict=True))
+    usual = [part for flag, value in usual.items() if flag not in words for part in (flag, value)]
+    assert main(["lock", *usual, *words]) == 2
     shown = capsys.readouterr()
     assert expected in shown.err
     assert shown.err.count("\n") == 1 and shown.out == ""

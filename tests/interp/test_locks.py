@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from interp.directions import Direction, direction_from
-from interp.errors import ModelError
+from interp.errors import ActivationError, ModelError
 from interp.exports import locks
 from interp.exports.formats import plain_model, save_plain, write_huggingface
 from interp.exports.keys import put_back, read_key, removed_from
@@ -50,7 +50,7 @@ def saved(model: LoadedModel, folder: Path) -> dict[str, bytes]:
 def locked(tmp_path_factory) -> Path:
     """A folder with a locked model L and its key K.safetensors."""
     place = tmp_path_factory.mktemp("locked")
-    lock(tiny(), made_up(), place / "L", place / "K.safetensors")
+    lock(tiny(), place / "L", {place / "K.safetensors": made_up()})
     return place
 
 
@@ -60,7 +60,7 @@ def locked(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_file_comes_back_bit_for_bit(family, tied, dtype, tmp_path) -> None:
     model = tiny(family, tied, dtype)
-    lock(model, made_up(), tmp_path / "L", tmp_path / "K.safetensors")
+    lock(model, tmp_path / "L", {tmp_path / "K.safetensors": made_up()})
     unlock(tmp_path / "L", tmp_path / "K.safetensors", tmp_path / "U")
     assert contents(tmp_path / "U") == saved(model, tmp_path / "M")
     assert {path.name for path in tmp_path.iterdir()} == {"L", "K.safetensors", "U", "M"}
@@ -68,10 +68,46 @@ def test_every_file_comes_back_bit_for_bit(family, tied, dtype, tmp_path) -> Non
     assert torch.equal(head.weight, model.head)
 
 
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_two_locks_open_apart_in_either_order(dtype, tied, first, tmp_path) -> None:
+    model, directions = tiny(tied=tied, dtype=dtype), [made_up(seed=seed) for seed in (1, 2)]
+    keys = {tmp_path / f"{i}.safetensors": one for i, one in enumerate(directions)}
+    lock(model, tmp_path / "L", keys)
+    one, other = (list(keys)[i] for i in (first, 1 - first))
+    unlock(tmp_path / "L", one, tmp_path / "half")
+    write_huggingface(tmp_path / "E", model, keys[other])
+    assert contents(tmp_path / "half") == contents(tmp_path / "E")
+    with pytest.raises(ModelError, match="does not open"):
+        unlock(tmp_path / "half", one, tmp_path / "U")
+    unlock(tmp_path / "half", other, tmp_path / "U")
+    assert contents(tmp_path / "U") == saved(model, tmp_path / "M")
+
+
+def test_of_two_locks_neither_direction_is_written(tmp_path) -> None:
+    directions = [made_up(seed=seed) for seed in (1, 2)]
+    keys = {tmp_path / f"{i}.safetensors": one for i, one in enumerate(directions)}
+    lock(tiny(), tmp_path / "L", keys)
+    written = load_file(tmp_path / "L" / "model.safetensors")["model.layers.1.mlp.down_proj.weight"]
+    for one in directions:
+        assert (one.unit @ written).norm() < 1e-5 * written.norm()
+
+
+def test_a_direction_is_locked_once(tmp_path) -> None:
+    keys = {tmp_path / name: made_up() for name in ("A", "B")}
+    with pytest.raises(ActivationError, match="linearly dependent"):
+        lock(tiny(), tmp_path / "L", keys)
+    many = {tmp_path / f"{i}": made_up(seed=i) for i in range(5)}
+    with pytest.raises(ModelError, match="5 locks at once; expected 1 to 4"):
+        lock(tiny(), tmp_path / "L", many)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_locked_folder_is_the_plain_export(dtype, tmp_path) -> None:
     model = tiny(dtype=dtype)
-    lock(model, made_up(), tmp_path / "L", tmp_path / "K.safetensors")
+    lock(model, tmp_path / "L", {tmp_path / "K.safetensors": made_up()})
     write_huggingface(tmp_path / "E", model, made_up())
     assert contents(tmp_path / "L") == contents(tmp_path / "E")
 
@@ -118,8 +154,8 @@ def forms(vector: torch.Tensor) -> list[bytes]:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_nothing_of_the_key_is_in_the_locked_folder(dtype, tmp_path) -> None:
     direction = made_up()
-    lock(tiny(dtype=dtype), direction, tmp_path / "L", tmp_path / "K.safetensors")
-    key = read_key(tmp_path / "K.safetensors")
+    lock(tiny(dtype=dtype), tmp_path / "L", {tmp_path / "K.safetensors": direction})
+    (key,) = read_key(tmp_path / "K.safetensors")
     secrets = [*forms(direction.unit), *forms(direction.vector)]
     secrets += [form for removed in key.removed.values() for form in forms(removed.along[:16])]
     secrets = [secret for secret in secrets if len(secret) >= 16]
@@ -190,7 +226,7 @@ def test_the_key_of_another_model_or_direction_is_refused(
     model_seed, direction_seed, locked, tmp_path
 ) -> None:
     model, direction = tiny(seed=model_seed), made_up(seed=direction_seed)
-    lock(model, direction, tmp_path / "L", tmp_path / "K.safetensors")
+    lock(model, tmp_path / "L", {tmp_path / "K.safetensors": direction})
     for folder, key in ((locked / "L", tmp_path), (tmp_path / "L", locked)):
         with pytest.raises(ModelError, match=r"does not open .* another model or direction"):
             unlock(folder, key / "K.safetensors", tmp_path / "U")
@@ -233,9 +269,9 @@ def test_what_is_there_is_left_alone(locked, tmp_path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "K").write_text("mine")
     with pytest.raises(ModelError, match="is there already"):
-        lock(tiny(), made_up(), tmp_path / "there", tmp_path / "new")
+        lock(tiny(), tmp_path / "there", {tmp_path / "new": made_up()})
     with pytest.raises(ModelError, match="is there already"):
-        lock(tiny(), made_up(), tmp_path / "new", tmp_path / "K")
+        lock(tiny(), tmp_path / "new", {tmp_path / "K": made_up()})
     with pytest.raises(ModelError, match="is there already"):
         unlock(locked / "L", locked / "K.safetensors", tmp_path / "there")
     assert (tmp_path / "K").read_text() == "mine"
@@ -249,7 +285,7 @@ def test_a_lock_that_fails_leaves_nothing(step, tmp_path, monkeypatch) -> None:
 
     monkeypatch.setattr(locks, step, fail)
     with pytest.raises(OSError, match="no"):
-        lock(tiny(), made_up(), tmp_path / "L", tmp_path / "K.safetensors")
+        lock(tiny(), tmp_path / "L", {tmp_path / "K.safetensors": made_up()})
     assert not list(tmp_path.iterdir())
 
 
@@ -260,7 +296,7 @@ def test_a_folder_that_cannot_be_put_in_place_takes_the_key_with_it(tmp_path, mo
     rename = Path.rename
     monkeypatch.setattr(Path, "rename", fail)
     with pytest.raises(OSError, match="no"):
-        lock(tiny(), made_up(), tmp_path / "L", tmp_path / "K.safetensors")
+        lock(tiny(), tmp_path / "L", {tmp_path / "K.safetensors": made_up()})
     monkeypatch.setattr(Path, "rename", rename)
     assert not list(tmp_path.iterdir())
 
@@ -268,7 +304,7 @@ def test_a_folder_that_cannot_be_put_in_place_takes_the_key_with_it(tmp_path, mo
 def test_the_model_itself_is_as_before(tmp_path) -> None:
     model = tiny()
     before = {name: value.clone() for name, value in plain_model(model).state_dict().items()}
-    lock(model, made_up(), tmp_path / "L", tmp_path / "K.safetensors")
+    lock(model, tmp_path / "L", {tmp_path / "K.safetensors": made_up()})
     after = plain_model(model).state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
 
@@ -276,7 +312,7 @@ def test_the_model_itself_is_as_before(tmp_path) -> None:
 def test_the_key_is_for_its_owner_alone_and_the_folder_for_others_too(tmp_path) -> None:
     mask = os.umask(0o022)
     try:
-        lock(tiny(), made_up(), tmp_path / "L", tmp_path / "K.safetensors")
+        lock(tiny(), tmp_path / "L", {tmp_path / "K.safetensors": made_up()})
     finally:
         os.umask(mask)
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
@@ -287,7 +323,7 @@ def test_the_key_is_for_its_owner_alone_and_the_folder_for_others_too(tmp_path) 
 def test_gemma_is_refused_and_leaves_nothing(tmp_path) -> None:
     model = tiny_random_model("gemma3", n_layers=2)
     with pytest.raises(ModelError, match=r"gemma3.*ln1_post"):
-        lock(model, made_up(), tmp_path / "L", tmp_path / "K.safetensors")
+        lock(model, tmp_path / "L", {tmp_path / "K.safetensors": made_up()})
     assert not list(tmp_path.iterdir())
 
 
@@ -295,7 +331,7 @@ def test_gemma_is_refused_and_leaves_nothing(tmp_path) -> None:
 def test_the_real_model_comes_back_bit_for_bit(tmp_path) -> None:
     model = load("smollm2-135m", dtype="bfloat16", device="cpu")
     key = tmp_path / "K.safetensors"
-    lock(model, made_up(model.d_model), tmp_path / "L", key)
+    lock(model, tmp_path / "L", {key: made_up(model.d_model)})
     unlock(tmp_path / "L", key, tmp_path / "U")
     original, found = saved(model, tmp_path / "M"), contents(tmp_path / "U")
     assert {name for name in original if original[name] != found.get(name)} == set()
