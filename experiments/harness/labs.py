@@ -44,10 +44,13 @@ class LabData:
         """The prompts of the behaviour."""
         return self.behaviour.contrast
 
-    def sha256_of(self, name: str, seed: int) -> str | None:
-        """sha256 of the set `name` as it reads now; None if there is no such set."""
-        if name in data.SETS:
-            return data.load_set(name).sha256
+    def holds(self, name: str, sha256: str, seed: int) -> bool:
+        """Whether a set of this name reads now as the one of this sha256."""
+        if name in data.SETS and data.load_set(name).sha256 == sha256:
+            return True
+        # Of the same name, but in a frame: what an experiment reads of another behaviour.
+        if name in REGISTERED and REGISTERED[name]().contrast.sha256 == sha256:
+            return True
         readers = (
             lambda: self.contrast,
             lambda: self.harmful_test(seed),
@@ -55,7 +58,7 @@ class LabData:
             self.text,
         )
         found = (read() for read in readers)  # none is read that need not be
-        return next((texts.sha256 for texts in found if texts.name == name), None)
+        return next((texts.sha256 for texts in found if texts.name == name), None) == sha256
 
 
 def registered_data() -> LabData:
@@ -145,8 +148,8 @@ class Bench(Protocol):
         """What a result depends on besides code and settings, known without loading the model."""
         ...
 
-    def sha256_of(self, data: str, seed: int) -> str | None:
-        """sha256 of a data set as it reads now; None if there is none of that name."""
+    def holds(self, data: str, sha256: str, seed: int) -> bool:
+        """Whether a data set of this name reads now as the one of this sha256."""
         ...
 
     def lab(self, seed: int) -> Lab:
@@ -178,9 +181,9 @@ class ModelBench:
             "dtype": self.dtype,
         }
 
-    def sha256_of(self, data: str, seed: int) -> str | None:
-        """sha256 of a data set as it reads now; None if there is none of that name."""
-        return self.source.sha256_of(data, seed)
+    def holds(self, data: str, sha256: str, seed: int) -> bool:
+        """Whether a data set of this name reads now as the one of this sha256."""
+        return self.source.holds(data, sha256, seed)
 
     def lab(self, seed: int) -> Lab:
         """The lab of this seed; the model is loaded once for all seeds."""

@@ -92,7 +92,7 @@ def is_unchanged(plan: Plan, bench: Bench, fingerprint: str) -> bool:
 
 
 def _reads_the_same(plan: Plan, bench: Bench, record: Mapping[str, Any]) -> bool:
-    return bench.sha256_of(record["name"], plan.config.seed) == record["sha256"]
+    return bench.holds(record["name"], record["sha256"], plan.config.seed)
 
 
 def _unchanged_or_redrawn(plan: Plan, say: Callable[[str], None]) -> Outcome:

@@ -37,14 +37,15 @@ def intervals(
     require(table, ["label", "group", "value"])
     names = labels or {}
     rows, colours = values_of(table, "label"), colours_of(values_of(table, "group"))
-    step = 0.7 / len(colours)
+    table, most = _with_slots(table, list(colours))
+    step = 0.7 / most
     with figure_style():
-        height = 2.1 + max(0.62, 0.36 * len(colours)) * len(rows)
+        height = 2.1 + max(0.62, 0.36 * most) * len(rows)
         figure, (axis,) = stacked_axes(title, caption, 1, height)
-        for index, (name, colour) in enumerate(colours.items()):
+        for name, colour in colours.items():
             points = rows_where(table, "group", name)
             heights = np.array([rows.index(v) for v in points["label"]], dtype=np.float64)
-            heights = heights + (index - (len(colours) - 1) / 2) * step
+            heights = heights + numbers(points, "slot") * step
             _null_bars(axis, points, heights, step)
             _interval_points(axis, points, heights, colour)
             _name_points(axis, points, heights, label_of(name, names), colour, limits)
@@ -54,6 +55,18 @@ def intervals(
             axis.set_xlim(limits[0] - 0.02, limits[1] + 0.02)
         add_legend(figure, null_handle(table, null_label))
     return figure
+
+
+def _with_slots(table: pd.DataFrame, groups: list[str]) -> tuple[pd.DataFrame, int]:
+    """With the `slot` of every point about the middle of its row, and the most points of a row.
+
+    Only the groups that a row has take room in it.
+    """
+    order = table["group"].map(groups.index)
+    by_row = order.groupby(table["label"])
+    count = by_row.transform("nunique")
+    slot = by_row.rank("dense") - 1 - (count - 1) / 2
+    return table.assign(slot=slot), int(count.max())
 
 
 def _name_points(

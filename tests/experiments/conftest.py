@@ -37,8 +37,8 @@ class TinyBench:
     def identity(self) -> dict[str, Any]:
         return self.facts
 
-    def sha256_of(self, data: str, seed: int) -> str | None:
-        return self.hashes.get(data)
+    def holds(self, data: str, sha256: str, seed: int) -> bool:
+        return self.hashes.get(data) == sha256
 
     def lab(self, seed: int) -> Lab:
         self.asked += 1

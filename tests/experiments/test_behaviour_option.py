@@ -83,7 +83,7 @@ def test_refusal_has_test_sets_of_its_own_and_others_their_test_split(mood, made
     harmful, harmless = own.harmful_test(0), own.harmless_test(0)
     assert set(harmful.texts) < set(own.contrast.positive)
     assert set(harmless.texts) < set(own.contrast.negative)
-    assert own.sha256_of("mood as asked", 0) == own.contrast.sha256
+    assert own.holds("mood as asked", own.contrast.sha256, 0)
 
 
 def on(lab: Lab, behaviour: Behaviour) -> Lab:

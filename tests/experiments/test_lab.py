@@ -17,8 +17,10 @@ from experiments.lab.cells import FileCells, MemoryCells
 from experiments.lab.lab import Lab
 from experiments.lab.progress import Silent
 from interp.activations import capture
+from interp.behaviours import REGISTERED
 from interp.data import sets
 from interp.data.prompt_sets import text_set
+from interp.data.sets import load_set
 from interp.directions import Direction, mean_difference
 from interp.errors import DataError
 from interp.models import tiny_random_model
@@ -37,6 +39,9 @@ def test_shared_cells_are_measured_once_per_run_and_kept_by_each(bench, tmp_path
     assert resumed.cell("key", lambda: 1 / 0) == [1, [2]]
 
 
+SIDES = {"advbench": "harmful_test", "tasks": "harmless_test"}
+
+
 def test_data_is_told_apart_by_what_it_reads_now(monkeypatch, made_up_prompts) -> None:
     read = {name: text_set(name, [f"A {name}."], "none") for name in ("advbench", "tasks")}
     monkeypatch.setattr("interp.data.sets.contrast_set", lambda name: made_up_prompts)
@@ -44,13 +49,22 @@ def test_data_is_told_apart_by_what_it_reads_now(monkeypatch, made_up_prompts) -
     monkeypatch.setattr("interp.data.sets.tasks", lambda: read["tasks"])
     monkeypatch.setattr("interp.data.sets.wikipedia", lambda: pytest.fail("was read"))
     first = load_data()
-    assert first.sha256_of("made-up", 0) == made_up_prompts.sha256
-    before = {name: first.sha256_of(f"{name} test", 0) for name in read}
+    assert first.holds("made-up", made_up_prompts.sha256, 0)
+    before = {name: getattr(first, side)(0).sha256 for name, side in SIDES.items()}
     read["tasks"] = text_set("tasks", ["Another task."], "none")
-    assert first.sha256_of("tasks test", 0) == before["tasks"]  # read once
+    assert first.holds("tasks test", before["tasks"], 0)  # read once
     now = load_data()
-    assert now.sha256_of("advbench test", 0) == before["advbench"]
-    assert now.sha256_of("tasks test", 0) != before["tasks"]
+    assert now.holds("advbench test", before["advbench"], 0)
+    assert not now.holds("tasks test", before["tasks"], 0)
+
+
+def test_what_was_read_of_other_behaviours_is_known_again() -> None:
+    """A registered behaviour may put the set of its name into a frame: both are of that name."""
+    data = load_data()
+    for name in ("refusal", "sentiment"):
+        assert data.holds(name, REGISTERED[name]().contrast.sha256, 0)
+    assert data.holds("sentiment", load_set("sentiment").sha256, 0)
+    assert not data.holds("sentiment", load_set("register").sha256, 0)
 
 
 def test_plain_cells_are_not_shared(bench, tmp_path) -> None:
