@@ -64,8 +64,8 @@ def _with_slots(table: pd.DataFrame, groups: list[str]) -> tuple[pd.DataFrame, i
     """
     order = table["group"].map(groups.index)
     by_row = order.groupby(table["label"])
-    count = by_row.transform("nunique")
-    slot = by_row.rank("dense") - 1 - (count - 1) / 2
+    count = np.asarray(by_row.transform("nunique"))
+    slot = np.asarray(by_row.transform("rank", method="dense")) - 1 - (count - 1) / 2
     return table.assign(slot=slot), int(count.max())
 
 
