@@ -49,7 +49,8 @@ def effect_estimates(scores: pd.DataFrame, candidates: pd.DataFrame) -> Iterator
         where, falls = f"{row.taken}.in.{row.used}", falls_of(scores, row.used, row.taken)
         null = falls_of(scores, row.used, *FAMILIES)
         yield nats(f"effect.{where}", over(np.mean, falls), null=null_interval(null.mean(1)))
-        yield nats(f"margin.{where}", over(beyond_random, falls, null))
+        if row.used in (row.taken, "template"):
+            yield nats(f"margin.{where}", over(beyond_random, falls, null))
         yield Estimate(f"kl.{where}", row.kl, unit="nats")
 
 

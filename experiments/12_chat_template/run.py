@@ -81,9 +81,7 @@ def save(lab: Lab, sources: Mapping[str, Source]) -> None:
         lab.save_direction(f"refusal_{name}", replace(source.direction, provenance=provenance))
 
 
-def result_of(
-    found: Iterable[Estimate], scores: pd.DataFrame, candidates: pd.DataFrame
-) -> Result:
+def result_of(found: Iterable[Estimate], scores: pd.DataFrame, candidates: pd.DataFrame) -> Result:
     """With NaN for what the verdicts ask for and this kind of model has not."""
     asked = [name for claim in CLAIMS for name in claim.estimates]
     named = {name: Estimate(name, float("nan")) for name in asked} | {x.name: x for x in found}

@@ -10,10 +10,12 @@ refusal, and *spreads* if it leaves them apart, so that a direction takes a quar
 | all styles alike | false | true | true | all gather onto one axis, with equal strength |
 | bare prompts spread | true | true | false | the others gather, the newline at two thirds |
 | every style has an axis of its own | true | false | false | each gathers onto another one |
-| refuses less without the template | false | true | true | at .6 of it: gaps differ |
+| refuses less without the template | false | true | true | at .6 of it |
 | the newline spreads | false | false | false | template and bare prompts gather |
-| only the template refuses, and has an axis of its own | true | false | false | the others share
+| only the template refuses, and has an axis of its own | true | false | not asked | the others share
   another axis, and are too far from refusing |
+| bare prompts end in a massive activation | false | true | true | all gather; one dimension of the
+  last token of bare prompts is huge, and has nothing to do with harm |
 
 | world without a template | 12d | what is planted |
 |---|---|---|
@@ -67,8 +69,10 @@ WORLDS = (
     styled("refuses less without the template", "bc", "a", GATHERED, GATHERED * 0.6,
            GATHERED * 0.6),
     styled("the newline spreads", "", "abc", GATHERED, GATHERED, SPREAD),
-    styled("only the template refuses, and has an axis of its own", "a", "bc", onto(0), onto(1),
+    styled("only the template refuses, and has an axis of its own", "a", "b", onto(0), onto(1),
            onto(1), far=("none", "newline")),
+    styled("bare prompts end in a massive activation", "bc", "a", GATHERED, GATHERED, GATHERED,
+           massive=("none",)),
     base("the base lacks it", "d", "", reaches=False),
     base("the base has it, and does not use it", "", "d", axes=(0, 0, 1),
          gains=(0.0, -1.0, 0.0)),

@@ -24,6 +24,7 @@ from experiments.lab.planted_model import (
     FILLERS,
     HARMFUL,
     HARMLESS,
+    N_OUTLIERS,
     REFUSAL,
     Bend,
     Design,
@@ -39,6 +40,7 @@ from interp.models import LoadedModel
 from interp.weights import published_tensors
 
 N_DIMENSIONS = 4
+MASSIVE = 3000.0  # by which what words differ in is multiplied into an outlier dimension
 STOP, NEWLINE = "model,", "language"  # words that no prompt has stand for them
 LAST = {"template": "assistant", "none": STOP, "newline": NEWLINE}
 LENGTHS = {"template": 14.0, "none": 8.0, "newline": 9.0}  # tokens over which words are averaged
@@ -61,22 +63,29 @@ def onto(dimension: int) -> Matrix:
 
 
 def styled_lab(
-    seed: int, written: Mapping[str, Matrix], far: Sequence[str] = (), **design: Any
+    seed: int,
+    written: Mapping[str, Matrix],
+    far: Sequence[str] = (),
+    massive: Sequence[str] = (),
+    **design: Any,
 ) -> Lab:
     """A lab whose model writes through a matrix of each style; styles that are `far` never refuse.
 
-    The matrices are scaled so that in every style a word counts the same.
+    The matrices are scaled so that in every style a word counts the same. The last token of a style
+    that is `massive` has a huge activation, which has nothing to do with harm, in one dimension.
     """
     # Bends of slope 0 do nothing in the last layer; in the first, the units open by style.
     units = [Bend(1.0, code=code) for code in UNIT.tolist()]
-    units += [Bend(0.0, code=UNIT[0].tolist())] * (N_DIMENSIONS * (len(LAST) - 1))
+    others = N_DIMENSIONS * (len(LAST) - 1) + len(massive)
+    units += [Bend(0.0, code=UNIT[0].tolist())] * others
     settings: dict[str, Any] = {
         "topic": 12.0, "codes": UNIT.tolist(), "bends": units,
         "noise": 0.2, "axes": (0, 1, 1), "gains": (-1.0, 0.0, 0.0),
+        "outliers": 0.01 if massive else 0.0,
     }  # fmt: skip
     made = Design(**settings | design)
     model = planted_model(made, seed)
-    _change(made, seed, written, far, model)
+    _change(made, seed, written, far, massive, model)
     return _lab(model, seed)
 
 
@@ -116,7 +125,8 @@ def _prompts(words: Sequence[str], rng: np.random.Generator) -> list[str]:
 def _parts(design: Design, seed: int) -> _Parts:
     """The vectors that the planted model was built from."""
     n_words = len(dict.fromkeys([*REFUSAL.split(), *COMPLIANCE.split()]))
-    return _Parts(max(design.axes) + 1, design.n_dimensions, n_words, seed)
+    n_outliers = N_OUTLIERS if design.outliers else 0
+    return _Parts(max(design.axes) + 1, design.n_dimensions, n_words, seed, n_outliers)
 
 
 def _change(
@@ -124,6 +134,7 @@ def _change(
     seed: int,
     written: Mapping[str, Matrix],
     far: Sequence[str],
+    massive: Sequence[str],
     model: LoadedModel,
 ) -> None:
     _read_punctuation(model)
@@ -132,7 +143,8 @@ def _change(
     gate, up, down = (
         tensors[f"model.layers.0.mlp.{name}_proj.weight"] for name in ("gate", "up", "down")
     )
-    (axis, after), first = parts.axes, len(up) - N_DIMENSIONS * len(LAST)
+    (axis, after), last = parts.axes, len(up) - len(massive)
+    first = last - N_DIMENSIONS * len(LAST)
     for number, (style, matrix) in enumerate(written.items()):
         flag = next(parts._free)
         _speaking(model, parts, style, FLAG * flag - (6.0 if style in far else 0.0) * parts.bent)
@@ -142,6 +154,10 @@ def _change(
         up[units] = axis
         left = (NORMS[style] - 1.0) * axis.T
         down[:, units] = (after.T @ matrix * LENGTHS[style] * SIZE - left) / OPEN
+        if style in massive:
+            unit = last + massive.index(style)
+            gate[unit], up[unit] = OPEN / FLAG * flag, parts.noise[0]
+            down[0, unit] = MASSIVE / OPEN
 
 
 def _without_template(design: Design, seed: int, reaches: bool, model: LoadedModel) -> None:
