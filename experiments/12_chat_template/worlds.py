@@ -12,8 +12,8 @@ refusal, and *spreads* if it leaves them apart, so that a direction takes a quar
 | every style has an axis of its own | true | false | false | each gathers onto another one |
 | refuses less without the template | false | true | true | at .6 of it |
 | the newline spreads | false | false | false | template and bare prompts gather |
-| only the template refuses, and has an axis of its own | true | false | not asked | the others share
-  another axis, and are too far from refusing |
+| only the template refuses, and has an axis of its own | true | false | not asked | the others
+  share another axis, and are too far from refusing |
 | bare prompts end in a massive activation | false | true | true | all gather; one dimension of the
   last token of bare prompts is huge, and has nothing to do with harm |
 
