@@ -45,13 +45,14 @@ def answer_estimates(place: Meter, split: str) -> Iterator[Estimate]:
 
 def effect_estimates(scores: pd.DataFrame, candidates: pd.DataFrame) -> Iterator[Estimate]:
     """Of the chosen candidates: effect, what it is beyond random directions, and KL."""
-    for row in candidates[candidates.chosen].itertuples():
-        where, falls = f"{row.taken}.in.{row.used}", falls_of(scores, row.used, row.taken)
-        null = falls_of(scores, row.used, *FAMILIES)
+    rows = candidates[candidates.chosen][["taken", "used", "kl"]]
+    for taken, used, kl in rows.itertuples(index=False, name=None):
+        where, falls = f"{taken}.in.{used}", falls_of(scores, used, taken)
+        null = falls_of(scores, used, *FAMILIES)
         yield nats(f"effect.{where}", over(np.mean, falls), null=null_interval(null.mean(1)))
-        if row.used in (row.taken, "template"):
+        yield Estimate(f"kl.{where}", kl, unit="nats")
+        if used in (taken, "template"):
             yield nats(f"margin.{where}", over(beyond_random, falls, null))
-        yield Estimate(f"kl.{where}", row.kl, unit="nats")
 
 
 def beyond_random(fall: Float[np.ndarray, " sample"], nulls: Falls) -> float:

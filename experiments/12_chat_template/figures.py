@@ -25,7 +25,7 @@ def plot_refusing(result: Result) -> Figure:
     """Refusal rates by style, or of the base and the tuned model."""
     table = result.tables["refusing"]
     found = table[table.group == "harmful"].set_index("label")["value"]
-    parts = ", ".join(f"{value:.0%} ({LABELS[name]})" for name, value in found.items())
+    parts = ", ".join(f"{value:.0%} ({LABELS[str(name)]})" for name, value in found.items())
     return plots.intervals(
         table, title=f"Harmful prompts refused:\n{parts}", labels=LABELS,
         x_label="Share of answers that decline",
@@ -39,7 +39,7 @@ def plot_effects(result: Result) -> Figure:
     used = {name: f"used in: {LABELS[name]}" for name in table.group}
     where = table.group.iloc[0]
     found = table[table.group == where].set_index("label")["value"]
-    parts = ", ".join(f"{value:.1f} ({LABELS[name]})" for name, value in found.items())
+    parts = ", ".join(f"{value:.1f} ({LABELS[str(name)]})" for name, value in found.items())
     return plots.intervals(
         table.assign(group=table.group.map(used)), labels=LABELS, limits=None,
         title=f"Nats that directions take from refusal, {used[where]}:\n{parts}",

@@ -7,6 +7,7 @@ a meter of that name, with the sets "train/positive", "validation/negative" and 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from experiments.lab.lab import Lab
-from experiments.lab.meter import BASE, Edit, Meter
+from experiments.lab.meter import Edit, Meter
 from experiments.lab.reextraction import reextracted
 from experiments.lab.scale import SIDES
 from experiments.lab.selection import Source, candidate_sites
@@ -30,33 +31,20 @@ from interp.scores import REFUSAL_OPENINGS
 from interp.sites import Site
 from interp.tuning import tuned
 
-from .protocol import (
-    FINAL,
-    LEADS,
-    MAX_KL,
-    MIN_DEPTH,
-    OUTLIER,
-    REFUSALS,
-    TAUGHT_STYLE,
-    Config,
-)
+from .protocol import FINAL, LEADS, MAX_KL, MIN_DEPTH, OUTLIER, REFUSALS, TAUGHT_STYLE, Config
 
 HARMFUL, HARMLESS = SIDES
 
 
 def place_of(
-    config: Config, lab: Lab, style: Style, name: str, *, model: LoadedModel | None = None,
-    skip: int = 0,
-) -> Meter:  # fmt: skip
+    config: Config, lab: Lab, style: Style, name: str, skip: int = 0, model: Any = None
+) -> Meter:
     """A style, with the lab's own prompts, but for the first `skip` train prompts per class."""
     model = model or lab.model
     bench = lab.on(replace(lab.studied, shows=openings(model, style), style=style))
     bench.model = model
-    kept = {
-        "train": slice(skip, skip + config.n_train),
-        "validation": slice(config.n_validation),
-        "test": slice(config.n_test),
-    }
+    train = slice(skip, skip + config.n_train)
+    kept = {"train": train, "validation": slice(config.n_validation), "test": slice(config.n_test)}
     sets = {
         f"{split}/{side}": ended(getattr(getattr(lab.splits, split), side)[rows])
         for split, rows in kept.items()
@@ -106,47 +94,37 @@ def without_outliers(
     return positive * kept, negative * kept
 
 
-def candidates(place: Meter, taken: Mapping[str, Sequence[Source]]) -> pd.DataFrame:
-    """What candidates do on validation prompts of a place.
+def candidates(
+    place: Meter, taken: Mapping[str, Sequence[Source]]
+) -> tuple[pd.DataFrame, dict[str, Source]]:
+    """What candidates do on validation prompts of a place, and the chosen ones.
 
     Columns: used, taken, site, outliers (dimensions set aside), kl, fall (of the odds), chosen.
     """
-    parts = []
+    tables, best = [], {}
     for name, found in place.lab.progress(taken.items(), f"candidates, {place.name}", len(taken)):
         table = pd.DataFrame([tried(place, name, source) for source in found])
         whole = table.kl <= MAX_KL
-        best = table.fall[whole].idxmax() if whole.any() else table.kl.idxmin()
-        parts.append(table.assign(chosen=table.index == best))
-    return pd.concat(parts, ignore_index=True)
+        row = int(table.fall[whole].idxmax() if whole.any() else table.kl.idxmin())
+        tables.append(table.assign(chosen=table.index == row))
+        best[name] = found[row]
+    return pd.concat(tables, ignore_index=True), best
 
 
 def tried(place: Meter, name: str, source: Source) -> dict[str, object]:
     """One candidate: a row of the table, but for whether it is chosen."""
-    edit = ablating(f"{name}/{source.direction.site}", source.direction)
+    site = str(source.direction.site)
+    edit = Edit.ablating(source.direction.unit, f"{name}/{site}")
     kl = float(place.kl(f"validation/{HARMLESS}", edit).mean())
     fall = float(falls(place, "validation", edit).mean())
     outliers = int((source.positive == 0).all(0).sum())
-    return {"used": place.name, "taken": name, "site": str(source.direction.site),
-            "outliers": outliers, "kl": kl, "fall": fall}  # fmt: skip
-
-
-def ablating(name: str, direction: Direction) -> Edit:
-    """A direction ablated at every state."""
-    return Edit(name, (direction.ablate(),))
+    return {"used": place.name, "taken": name, "site": site, "outliers": outliers, "kl": kl,
+            "fall": fall}  # fmt: skip
 
 
 def falls(place: Meter, split: str, edit: Edit) -> Float[np.ndarray, " sample"]:
     """What the refusal odds of harmful prompts fall by, in nats."""
-    return place.scores(f"{split}/{HARMFUL}", BASE) - place.scores(f"{split}/{HARMFUL}", edit)
-
-
-def chosen(table: pd.DataFrame, taken: Mapping[str, Sequence[Source]]) -> dict[str, Source]:
-    """Of each place the source that has been chosen of its candidates."""
-    sites = table[table.chosen].set_index("taken").site
-    return {
-        name: next(one for one in found if str(one.direction.site) == sites[name])
-        for name, found in taken.items()
-    }
+    return place.scores(f"{split}/{HARMFUL}") - place.scores(f"{split}/{HARMFUL}", edit)
 
 
 def tested(config: Config, place: Meter, taken: Mapping[str, Source]) -> pd.DataFrame:
@@ -156,24 +134,18 @@ def tested(config: Config, place: Meter, taken: Mapping[str, Source]) -> pd.Data
     draw (of the former: 0, then re-extractions), row, prompt (id), fall.
     """
     lab, parts = place.lab, []
-    plan = [
-        (name, draw, one)
-        for name, source in taken.items()
-        for draw, one in enumerate([source.direction, *again(config, lab, source)])
-    ]
+    plan: list[tuple[str, int, Direction]] = []
+    for name, source in taken.items():  # all resample the same rows
+        again = reextracted(source, config.n_reextractions, lab.rng("12.again"))
+        plan += [(name, draw, one) for draw, one in enumerate([source.direction, *again])]
     plan += lab.nulls(taken[place.name], config.n_nulls, "12.nulls")
     texts = place.prompts[f"test/{HARMFUL}"]
     ids = [hashlib.sha256(text.encode()).hexdigest()[:10] for text in texts]
     for name, draw, one in lab.progress(plan, f"directions, {place.name}"):
-        fall = falls(place, "test", ablating(f"{name}/{draw}", one))
+        fall = falls(place, "test", Edit.ablating(one.unit, f"{name}/{draw}"))
         facts = {"used": place.name, "taken": name, "draw": draw, "row": range(len(ids))}
         parts.append(pd.DataFrame({**facts, "prompt": ids, "fall": fall}))
     return pd.concat(parts, ignore_index=True)
-
-
-def again(config: Config, lab: Lab, source: Source) -> list[Direction]:
-    """Re-extractions, which resample the same rows wherever the source is taken."""
-    return reextracted(source, config.n_reextractions, lab.rng("12.again"))
 
 
 def along(place: Meter, source: Source) -> list[Float[np.ndarray, " sample"]]:

@@ -1,6 +1,6 @@
 """The method of 12_chat_template; protocol.py has the question and the criteria."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -31,8 +31,8 @@ def styles(config: Config, lab: Lab) -> Result:
     counts = {one.name: one for one in found}
     used = [style for style in STYLES if style == STYLES[0] or refuses(counts, style)]
     taken = {style: measure.sources(place, config) for style, place in places.items()}
-    candidates, scores, sources = used_in([places[style] for style in used], taken, config)
-    save(lab, sources)
+    candidates, scores, chosen = used_in([places[style] for style in used], taken, config)
+    save(lab, chosen[0])
     found += estimates.effect_estimates(scores, candidates)
     found += estimates.comparisons(scores)
     named = {one.name: one for one in found}
@@ -46,10 +46,10 @@ def styles(config: Config, lab: Lab) -> Result:
 def tuning(config: Config, lab: Lab) -> Result:
     """12d: the direction of a base model, before and after it is taught to refuse."""
     skip, model = config.n_taught, measure.taught(config, lab)
-    base = measure.place_of(config, lab, TAUGHT_STYLE, "base", skip=skip)
-    tuned = measure.place_of(config, lab, TAUGHT_STYLE, "tuned", skip=skip, model=model)
+    base = measure.place_of(config, lab, TAUGHT_STYLE, "base", skip)
+    tuned = measure.place_of(config, lab, TAUGHT_STYLE, "tuned", skip, model)
     taken = {place.name: measure.sources(place, config) for place in (base, tuned)}
-    candidates, scores, sources = used_in([tuned], taken, config)
+    candidates, scores, (sources,) = used_in([tuned], taken, config)
     save(lab, sources)
     found = [*estimates.answer_estimates(base, "train"), *estimates.answer_estimates(tuned, "test")]
     found += estimates.effect_estimates(scores, candidates)
@@ -61,17 +61,13 @@ def tuning(config: Config, lab: Lab) -> Result:
 
 
 def used_in(
-    places: Iterable[Meter], taken: Mapping[str, list[Source]], config: Config
-) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Source]]:
-    """Candidates and test scores of every place, and what was chosen for the first."""
-    parts, tables, first = [], [], {}
-    for place in places:
-        table = measure.candidates(place, taken)
-        chosen = measure.chosen(table, taken)
-        parts.append(measure.tested(config, place, chosen))
-        tables.append(table)
-        first = first or chosen
-    return pd.concat(tables, ignore_index=True), pd.concat(parts, ignore_index=True), first
+    places: Sequence[Meter], taken: Mapping[str, list[Source]], config: Config
+) -> tuple[pd.DataFrame, pd.DataFrame, list[dict[str, Source]]]:
+    """Candidates and test scores of every place, and the sources that were chosen there."""
+    tables, chosen = zip(*(measure.candidates(place, taken) for place in places), strict=True)
+    pairs = zip(places, chosen, strict=True)
+    scores = pd.concat([measure.tested(config, *pair) for pair in pairs], ignore_index=True)
+    return pd.concat(tables, ignore_index=True), scores, [*chosen]
 
 
 def save(lab: Lab, sources: Mapping[str, Source]) -> None:
