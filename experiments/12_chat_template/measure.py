@@ -82,7 +82,7 @@ def sites_of(lab: Lab, n: int | None) -> list[Site]:
     """Sites of the stream `pre` from half of the depth on, but for the last fifth."""
     found = [site for site in candidate_sites(lab) if site.stream == "pre"]
     deep = [site for site in found if site.depth >= MIN_DEPTH * lab.model.n_layers]
-    return spaced(deep or found, n)
+    return spaced(deep or found, n, first=False)
 
 
 def without_outliers(

@@ -148,11 +148,11 @@ CLAIMS = (
 class Config(ExperimentConfig):
     """The refusal direction with a chat template and without."""
 
-    n_sites: CountOrZero = 3  # candidate sites, evenly spaced; 0: all
+    n_sites: CountOrZero = 2  # candidate sites, evenly spaced; 0: all
     n_train: Several = 16  # prompts per class that directions are taken from
     n_validation: Count = 4  # prompts per class that sites are chosen on
     n_test: Several = 8  # prompts per class that effects are measured on
-    answer_tokens: Count = 12  # greedy tokens of each answer
+    answer_tokens: Count = 10  # greedy tokens of each answer
     n_nulls: Count = 1  # random directions per family and style
     n_reextractions: CountOrZero = 1  # directions from resampled train prompts
     n_taught: Several = 24  # train prompts per class that a base model is taught with
@@ -161,7 +161,7 @@ class Config(ExperimentConfig):
 
 MINUTES = {"smoke": 0.1, "quick": 1.5, "full": 15}
 PRESETS = {
-    "smoke": Config(n_sites=2, n_train=8, n_validation=2, n_test=4, answer_tokens=4, n_taught=6,
+    "smoke": Config(n_train=8, n_validation=2, n_test=4, answer_tokens=4, n_taught=6,
                     n_steps=2),
     "quick": Config(),
     "full": Config(n_sites=0, n_train=56, n_validation=10, n_test=48, answer_tokens=24, n_nulls=6,
