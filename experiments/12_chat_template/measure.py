@@ -5,14 +5,14 @@ a meter of that name, with the sets "train/positive", "validation/negative" and 
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from experiments.lab.lab import Lab
@@ -28,7 +28,7 @@ from interp.generation import answers
 from interp.models import LoadedModel
 from interp.prompts import Style
 from interp.scores import REFUSAL_OPENINGS
-from interp.sites import Site
+from interp.sites import Site, all_sites
 from interp.tuning import tuned
 
 from .protocol import FINAL, LEADS, MAX_KL, MIN_DEPTH, OUTLIER, REFUSALS, TAUGHT_STYLE, Config
@@ -65,12 +65,32 @@ def ended(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(text.rstrip(" \n.!?…") + FINAL for text in texts)
 
 
-def sources(place: Meter, config: Config) -> list[Source]:
+def kept_dimensions(places: Iterable[Meter]) -> Bool[Tensor, " d_model"]:
+    """Those without massive activations (Sun et al. 2024, arXiv 2402.17762) at any place or block.
+
+    A difference of means is mostly those, and a state without a random direction's component is
+    mostly that direction where the component is mostly theirs.
+    """
+    kept = torch.tensor(True)
+    for place in places:
+        sites = all_sites(place.lab.model.n_layers, ("pre",))
+        states = torch.cat([place.lab.activations(texts, sites)[:, :, 0] for texts in train(place)])
+        size = states.abs().mean(0)
+        kept = kept & (size <= OUTLIER * size.median(-1, keepdim=True).values).all(0)
+    return kept
+
+
+def train(place: Meter) -> list[tuple[str, ...]]:
+    """Harmful and harmless prompts that directions are taken from."""
+    return [place.prompts[f"train/{side}"] for side in SIDES]
+
+
+def sources(place: Meter, config: Config, kept: Bool[Tensor, " d_model"]) -> list[Source]:
     """The mean difference at the last token of every candidate site that has one."""
     sites, found = sites_of(place.lab, config.n_sites or None), []
-    states = [place.lab.activations(place.prompts[f"train/{side}"], sites) for side in SIDES]
+    states = [place.lab.activations(texts, sites)[:, :, 0] * kept for texts in train(place)]
     for i, site in enumerate(sites):
-        sides = without_outliers(*(part[:, i, 0] for part in states))
+        sides = [part[:, i] for part in states]
         if not torch.equal(sides[0].mean(0), sides[1].mean(0)):
             found.append(Source(mean_difference(*sides, site, -1), *sides))
     if not found:
@@ -85,21 +105,12 @@ def sites_of(lab: Lab, n: int | None) -> list[Site]:
     return spaced(deep or found, n, first=False)
 
 
-def without_outliers(
-    positive: Float[Tensor, "positive d_model"], negative: Float[Tensor, "negative d_model"]
-) -> tuple[Float[Tensor, "positive d_model"], Float[Tensor, "negative d_model"]]:
-    """States with 0 in dimensions of massive activations (Sun et al. 2024, arXiv 2402.17762)."""
-    size = torch.cat([positive, negative]).abs().mean(0)
-    kept = size <= OUTLIER * size.median()
-    return positive * kept, negative * kept
-
-
 def candidates(
     place: Meter, taken: Mapping[str, Sequence[Source]]
 ) -> tuple[pd.DataFrame, dict[str, Source]]:
     """What candidates do on validation prompts of a place, and the chosen ones.
 
-    Columns: used, taken, site, outliers (dimensions set aside), kl, fall (of the odds), chosen.
+    Columns: used, taken, site, kl, fall (of the odds), chosen.
     """
     tables, best = [], {}
     for name, found in place.lab.progress(taken.items(), f"candidates, {place.name}", len(taken)):
@@ -117,9 +128,7 @@ def tried(place: Meter, name: str, source: Source) -> dict[str, object]:
     edit = Edit.ablating(source.direction.unit, f"{name}/{site}")
     kl = float(place.kl(f"validation/{HARMLESS}", edit).mean())
     fall = float(falls(place, "validation", edit).mean())
-    outliers = int((source.positive == 0).all(0).sum())
-    return {"used": place.name, "taken": name, "site": site, "outliers": outliers, "kl": kl,
-            "fall": fall}  # fmt: skip
+    return {"used": place.name, "taken": name, "site": site, "kl": kl, "fall": fall}
 
 
 def falls(place: Meter, split: str, edit: Edit) -> Float[np.ndarray, " sample"]:
@@ -127,7 +136,9 @@ def falls(place: Meter, split: str, edit: Edit) -> Float[np.ndarray, " sample"]:
     return place.scores(f"{split}/{HARMFUL}") - place.scores(f"{split}/{HARMFUL}", edit)
 
 
-def tested(config: Config, place: Meter, taken: Mapping[str, Source]) -> pd.DataFrame:
+def tested(
+    config: Config, place: Meter, taken: Mapping[str, Source], kept: Bool[Tensor, " d_model"]
+) -> pd.DataFrame:
     """Falls of the odds on test prompts, by every direction and by random ones of the own.
 
     Columns: used (the place), taken (the place that the direction is from, or a random family),
@@ -142,7 +153,7 @@ def tested(config: Config, place: Meter, taken: Mapping[str, Source]) -> pd.Data
     texts = place.prompts[f"test/{HARMFUL}"]
     ids = [hashlib.sha256(text.encode()).hexdigest()[:10] for text in texts]
     for name, draw, one in lab.progress(plan, f"directions, {place.name}"):
-        fall = falls(place, "test", Edit.ablating(one.unit, f"{name}/{draw}"))
+        fall = falls(place, "test", Edit.ablating(one.unit * kept, f"{name}/{draw}"))
         facts = {"used": place.name, "taken": name, "draw": draw, "row": range(len(ids))}
         parts.append(pd.DataFrame({**facts, "prompt": ids, "fall": fall}))
     return pd.concat(parts, ignore_index=True)

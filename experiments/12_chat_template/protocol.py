@@ -11,8 +11,9 @@ re-extractions resample the same rows. 12d teaches a base model to refuse by a L
 Changed after real runs, before the calibration: outlier dimensions are set aside and sites are of
 the deeper half. First on the 0.5B no bare direction met the KL limit, and shares of its component
 were ablated instead. Nine tenths of it lay in dimensions 62 and 490 (600 times the median from
-block 6 on): massive activations, on which the final full stop or newline is one that has them.
-Without them a newline's meets the limit; bare prompts' still misses it, and takes nothing.
+block 6 on): massive activations, which a final full stop or newline has there, and the template's
+end has not. In gemma3-270m every token has them; ablating any random direction broke it (KL 8 to
+19 nats, .2 to .3 without eight dimensions). Sizes of quick were chosen by the time that it takes.
 
 Objections, and what was done:
 - As first written each direction was used in its own style: where the model refuses less there is
@@ -73,9 +74,10 @@ WORKS = (
 )
 TAKEN = (
     f"Sites: stream pre, from {MIN_DEPTH} to {MAX_DEPTH} of the depth. Dimensions whose mean "
-    f"absolute activation over the train prompts is above {OUTLIER} times the median dimension's "
-    "are set aside: directions are 0 there. KL: of the next token on harmless validation prompts "
-    "where the direction is used, ablated. Of the sites where it is at most "
+    "absolute activation at the train prompts' last token, in any style, before any block, is "
+    f"above {OUTLIER} times the median dimension's are set aside: all directions, random ones too, "
+    "are 0 there. KL: of the next token on harmless validation prompts where the direction is "
+    "used, ablated. Of the sites where it is at most "
     f"{MAX_KL} nats that one counts whose direction takes most from harmful validation prompts; "
     "where none is that harmless, the one of least KL. Intervals: 95%, over prompts and "
     "re-extractions."
@@ -151,7 +153,7 @@ class Config(ExperimentConfig):
     n_sites: CountOrZero = 2  # candidate sites, evenly spaced; 0: all
     n_train: Several = 16  # prompts per class that directions are taken from
     n_validation: Count = 4  # prompts per class that sites are chosen on
-    n_test: Several = 8  # prompts per class that effects are measured on
+    n_test: Several = 10  # prompts per class that effects are measured on
     answer_tokens: Count = 10  # greedy tokens of each answer
     n_nulls: Count = 1  # random directions per family and style
     n_reextractions: CountOrZero = 1  # directions from resampled train prompts

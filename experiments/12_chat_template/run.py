@@ -30,8 +30,7 @@ def styles(config: Config, lab: Lab) -> Result:
     found = [x for place in places.values() for x in estimates.answer_estimates(place, "train")]
     counts = {one.name: one for one in found}
     used = [style for style in STYLES if style == STYLES[0] or refuses(counts, style)]
-    taken = {style: measure.sources(place, config) for style, place in places.items()}
-    candidates, scores, chosen = used_in([places[style] for style in used], taken, config)
+    candidates, scores, chosen = used_in(config, [*places.values()], used)
     save(lab, chosen[0])
     found += estimates.effect_estimates(scores, candidates)
     found += estimates.comparisons(scores)
@@ -48,8 +47,7 @@ def tuning(config: Config, lab: Lab) -> Result:
     skip, model = config.n_taught, measure.taught(config, lab)
     base = measure.place_of(config, lab, TAUGHT_STYLE, "base", skip)
     tuned = measure.place_of(config, lab, TAUGHT_STYLE, "tuned", skip, model)
-    taken = {place.name: measure.sources(place, config) for place in (base, tuned)}
-    candidates, scores, (sources,) = used_in([tuned], taken, config)
+    candidates, scores, (sources,) = used_in(config, [base, tuned], ["tuned"])
     save(lab, sources)
     found = [*estimates.answer_estimates(base, "train"), *estimates.answer_estimates(tuned, "test")]
     found += estimates.effect_estimates(scores, candidates)
@@ -61,13 +59,18 @@ def tuning(config: Config, lab: Lab) -> Result:
 
 
 def used_in(
-    places: Sequence[Meter], taken: Mapping[str, list[Source]], config: Config
+    config: Config, places: Sequence[Meter], names: Sequence[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[dict[str, Source]]]:
-    """Candidates and test scores of every place, and the sources that were chosen there."""
-    tables, chosen = zip(*(measure.candidates(place, taken) for place in places), strict=True)
-    pairs = zip(places, chosen, strict=True)
-    scores = pd.concat([measure.tested(config, *pair) for pair in pairs], ignore_index=True)
-    return pd.concat(tables, ignore_index=True), scores, [*chosen]
+    """Directions of every place, used in some: candidates, test scores, and what was chosen."""
+    kept = measure.kept_dimensions(places)
+    taken = {place.name: measure.sources(place, config, kept) for place in places}
+    tables, scores, chosen = [], [], []
+    for place in (one for one in places if one.name in names):
+        table, best = measure.candidates(place, taken)
+        tables.append(table)
+        scores.append(measure.tested(config, place, best, kept))
+        chosen.append(best)
+    return pd.concat(tables, ignore_index=True), pd.concat(scores, ignore_index=True), chosen
 
 
 def save(lab: Lab, sources: Mapping[str, Source]) -> None:

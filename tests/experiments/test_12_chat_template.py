@@ -129,12 +129,17 @@ def test_openings_of_bare_prompts_have_every_lead(tiny_model) -> None:
     assert {" Sorry", "\nSorry", "\n\nSorry", "Sorry"} <= set(bare)
 
 
-def test_dimensions_of_massive_activations_are_set_aside() -> None:
-    states = torch.ones(4, 7)
-    states[:, 2], states[:, 5] = -101.0, 100.0
-    sides = measure.without_outliers(states[:3], states[3:])
-    assert [part.shape[0] for part in sides] == [3, 1]
-    assert (torch.cat(sides) == torch.tensor([1, 1, 0, 1, 1, 100, 1])).all()
+def test_dimensions_of_massive_activations_are_set_aside_in_every_direction(lab: Lab) -> None:
+    config = protocol.PRESETS["smoke"]
+    one, other = (measure.place_of(config, lab, "newline", name) for name in ("one", "other"))
+    assert measure.kept_dimensions([one, other]).all()
+    plain = other.lab.activations
+    scale = torch.ones(lab.model.hf.config.hidden_size)
+    scale[3] = 1e4
+    other.lab.activations = lambda *args: plain(*args) * scale  # type: ignore[method-assign]
+    kept = measure.kept_dimensions([one, other])
+    assert torch.where(~kept)[0].tolist() == [3]
+    assert all(x.direction.unit[3] == 0 for x in measure.sources(other, config, kept))
 
 
 @pytest.mark.parametrize(
@@ -145,7 +150,8 @@ def test_the_most_effective_harmless_site_is_chosen_or_the_least_harmful(
     lab: Lab, monkeypatch, kl, falls, best
 ) -> None:
     place = measure.place_of(protocol.PRESETS["smoke"], lab, "newline", "here")
-    found = measure.sources(place, protocol.Config(n_train=8, n_sites=1)) * 2
+    kept = measure.kept_dimensions([place])
+    found = measure.sources(place, protocol.Config(n_train=8, n_sites=1), kept) * 2
     rows = iter([{"kl": one, "fall": fall} for one, fall in zip(kl, falls, strict=True)])
     monkeypatch.setattr(measure, "tried", lambda *_: next(rows))
     table, chosen = measure.candidates(place, {"x": found})
