@@ -42,7 +42,7 @@ def plot_effects(result: Result) -> Figure:
     parts = ", ".join(f"{value:.1f} ({LABELS[str(name)]})" for name, value in found.items())
     return plots.intervals(
         table.assign(group=table.group.map(used)), labels=LABELS, limits=None,
-        title=f"Nats that directions take from refusal, {used[where]}:\n{parts}",
+        title=f"Nats that directions take from refusal ({used[where]}):\n{parts}",
         null_label="random directions, 95%",
         x_label="Fall of the refusal odds, direction ablated (nats)",
         caption=caption(result, "rows: where the direction is taken",

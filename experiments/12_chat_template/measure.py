@@ -68,8 +68,7 @@ def ended(texts: Sequence[str]) -> tuple[str, ...]:
 def kept_dimensions(places: Iterable[Meter]) -> Bool[Tensor, " d_model"]:
     """Those without massive activations (Sun et al. 2024, arXiv 2402.17762) at any place or block.
 
-    A difference of means is mostly those, and a state without a random direction's component is
-    mostly that direction where the component is mostly theirs.
+    These would be most of a difference of means, and of what is ablated with any direction.
     """
     kept = torch.tensor(True)
     for place in places:

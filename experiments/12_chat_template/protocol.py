@@ -8,30 +8,28 @@ refusal opening) of harmful test prompts, in nats. All styles share their prompt
 re-extractions resample the same rows. 12d teaches a base model to refuse by a LoRA
 (`interp.tuning`), and asks whether the direction is new.
 
-Changed after real runs, before the calibration: outlier dimensions are set aside and sites are of
-the deeper half. First on the 0.5B no bare direction met the KL limit, and shares of its component
-were ablated instead. Nine tenths of it lay in dimensions 62 and 490 (600 times the median from
-block 6 on): massive activations, which a final full stop or newline has there, and the template's
-end has not. In gemma3-270m every token has them; ablating any random direction broke it (KL 8 to
-19 nats, .2 to .3 without eight dimensions). Sizes of quick were chosen by the time that it takes.
+Changed after runs on real models, margins as before: shares of a component were ablated, since on
+the 0.5B no bare direction met the KL limit. Nine tenths of it lay in dimensions 62 and 490 (600
+times the median from block 6 on): massive activations, which a final full stop or newline has
+there and the template's end has not. Now such dimensions are set aside, sites are of the deeper
+half, whole components are ablated. In gemma3-270m every token has them: ablating any random
+direction broke it (KL 8 to 19 nats; without eight dimensions .2 to .3).
 
 Objections, and what was done:
 - As first written each direction was used in its own style: where the model refuses less there is
-  less to take, so that refusing decided, not the direction. In 12a and 12b all are used in the
-  template, on the same prompts. How much each style refuses is shown beside.
+  less to take, so that refusing decided. In 12a and 12b all are used in the template, on the same
+  prompts. How much each style refuses is shown beside.
 - Filtering train prompts by the model's answers gives each style other ones: none are filtered.
 - Styles share their last token only if prompts end alike, so all get a full stop. That is a
   separator of its own, and may help bare prompts: 12a is about bare prompts that end in one.
 - A template may bring a system prompt: "template" is the whole of what it writes.
-- A style in which the model does not refuse has no direction to take. 12c leaves it out; one in
-  which it refuses counts, whether its own direction works there or not.
+- A style in which the model does not refuse has no direction to take: 12c leaves it out.
 - "Not as good but similar" is half tested: 12b claims no more than half, and the loss is shown.
   That directions carry over (12c) is ours; the notes leave it open.
 - A direction that breaks the model ends refusals too: sites are chosen by the KL of the next token,
   and one with more than the limit at every site decides nothing that its effect could be due to.
 - The strongest of many random draws grows with their number: a prediction limit does not.
-- Bare prompts are gone on with after a space or on a new line: openings count with any of LEADS
-  there. That is for use in that style, in 12c alone.
+- Bare prompts are gone on with after a space or on a new line: openings count with any of LEADS.
 - Tuning to refuse brings an effect by construction. 12d asks whether the base's own direction would
   have done. Taught prompts are not those that directions come from. One LoRA is one tuning.
 - A base may have the axis beside a larger topic: then its difference of means takes little. So its
