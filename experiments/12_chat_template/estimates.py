@@ -45,8 +45,8 @@ def answer_estimates(place: Meter, split: str) -> Iterator[Estimate]:
 
 def effect_estimates(scores: pd.DataFrame, candidates: pd.DataFrame) -> Iterator[Estimate]:
     """Of the chosen candidates: effect, what it is beyond random directions, and KL."""
-    rows = candidates[candidates.chosen][["taken", "used", "kl"]]
-    for taken, used, kl in rows.itertuples(index=False, name=None):
+    rows = candidates[candidates.chosen]
+    for taken, used, kl in zip(rows.taken, rows.used, rows.kl, strict=True):
         where, falls = f"{taken}.in.{used}", falls_of(scores, used, taken)
         null = falls_of(scores, used, *FAMILIES)
         yield nats(f"effect.{where}", over(np.mean, falls), null=null_interval(null.mean(1)))

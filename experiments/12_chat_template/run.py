@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
+from jaxtyping import Bool
+from torch import Tensor
 
 from experiments.lab.accuracy import accuracy_estimate
 from experiments.lab.estimate import Estimate
@@ -30,8 +32,10 @@ def styles(config: Config, lab: Lab) -> Result:
     found = [x for place in places.values() for x in estimates.answer_estimates(place, "train")]
     counts = {one.name: one for one in found}
     used = [style for style in STYLES if style == STYLES[0] or refuses(counts, style)]
-    candidates, scores, chosen = used_in(config, [*places.values()], used)
+    kept = measure.kept_dimensions(places.values())
+    candidates, scores, chosen = used_in(config, [*places.values()], used, kept)
     save(lab, chosen[0])
+    found.append(outliers(kept))
     found += estimates.effect_estimates(scores, candidates)
     found += estimates.comparisons(scores)
     named = {one.name: one for one in found}
@@ -47,9 +51,11 @@ def tuning(config: Config, lab: Lab) -> Result:
     skip, model = config.n_taught, measure.taught(config, lab)
     base = measure.place_of(config, lab, TAUGHT_STYLE, "base", skip)
     tuned = measure.place_of(config, lab, TAUGHT_STYLE, "tuned", skip, model)
-    candidates, scores, (sources,) = used_in(config, [base, tuned], ["tuned"])
+    kept = measure.kept_dimensions([base, tuned])
+    candidates, scores, (sources,) = used_in(config, [base, tuned], ["tuned"], kept)
     save(lab, sources)
     found = [*estimates.answer_estimates(base, "train"), *estimates.answer_estimates(tuned, "test")]
+    found.append(outliers(kept))
     found += estimates.effect_estimates(scores, candidates)
     found.append(estimates.nats("kept.base", estimates.kept(scores, "tuned", "base")))
     for place in (base, tuned):
@@ -59,10 +65,9 @@ def tuning(config: Config, lab: Lab) -> Result:
 
 
 def used_in(
-    config: Config, places: Sequence[Meter], names: Sequence[str]
+    config: Config, places: Sequence[Meter], names: Sequence[str], kept: Bool[Tensor, " d_model"]
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[dict[str, Source]]]:
     """Directions of every place, used in some: candidates, test scores, and what was chosen."""
-    kept = measure.kept_dimensions(places)
     taken = {place.name: measure.sources(place, config, kept) for place in places}
     tables, scores, chosen = [], [], []
     for place in (one for one in places if one.name in names):
@@ -71,6 +76,11 @@ def used_in(
         scores.append(measure.tested(config, place, best, kept))
         chosen.append(best)
     return pd.concat(tables, ignore_index=True), pd.concat(scores, ignore_index=True), chosen
+
+
+def outliers(kept: Bool[Tensor, " d_model"]) -> Estimate:
+    """How many dimensions are set aside."""
+    return Estimate("outliers", float((~kept).sum()), n=len(kept), unit="dimensions")
 
 
 def save(lab: Lab, sources: Mapping[str, Source]) -> None:
@@ -118,8 +128,8 @@ def of_styles(e: Named) -> str:
     return (
         f"{'. '.join(parts)}. Template minus bare: {e['better.none']}; newline minus half of the "
         f"template: {e['kept.newline']}. Another style's direction minus half of the own one, "
-        f"worst of {e['transfer.pairs'].value:g} pairs: {e['transfer.worst']}. Classifier accuracy "
-        f"{e['classifier.accuracy']}."
+        f"worst of {e['transfer.pairs'].value:g} pairs: {e['transfer.worst']}. Set aside: "
+        f"{e['outliers']}. Classifier accuracy {e['classifier.accuracy']}."
     )
 
 
@@ -132,5 +142,5 @@ def of_tuning(e: Named) -> str:
         f"{e['effect.tuned.in.tuned']} (KL {e['kl.tuned.in.tuned']}), the base's "
         f"{e['effect.base.in.tuned']} (KL {e['kl.base.in.tuned']}). Along the tuned model's the "
         f"base's states tell prompts apart with an AUROC of {e['auroc.base']}, its own with "
-        f"{e['auroc.tuned']}."
+        f"{e['auroc.tuned']}. Set aside: {e['outliers']}."
     )
