@@ -74,11 +74,9 @@ def kept(scores: pd.DataFrame, used: str, taken: str) -> Interval:
 
 def comparisons(scores: pd.DataFrame) -> Iterator[Estimate]:
     """12a and 12b: directions of all styles, used in the template."""
-    own = falls_of(scores, "template", "template")
-    for style in ("none", "newline"):
-        better = over(np.mean, own - falls_of(scores, "template", style))
-        yield nats(f"better.{style}", better)
-        yield nats(f"kept.{style}", kept(scores, "template", style))
+    own, bare = (falls_of(scores, "template", style) for style in ("template", "none"))
+    yield nats("better.none", over(np.mean, own - bare))
+    yield nats("kept.newline", kept(scores, "template", "newline"))
 
 
 def transfer_estimates(
