@@ -22,6 +22,10 @@ refusal, and *spreads* if it leaves them apart, so that a direction takes a quar
 | the base lacks it | true | harmful words do not reach the last token, only noise does |
 | the base has it, and does not use it | false | they write an axis that nothing reads |
 | the base has it, and its odds follow | false | it is read, but far from refusing |
+
+One draw of 60 in which a style spreads supports 12b and 12c: of its 24 train prompts so many have
+one dimension that their direction takes more than half, and the one re-extraction does too. With
+48 prompts, or with four re-extractions, that draw is inconclusive.
 """
 
 from functools import partial
