@@ -112,7 +112,7 @@ def test_a_choice_has_no_prompts_that_show_it() -> None:
         answering_prompts(lab.on(choice))
 
 
-@pytest.mark.parametrize("number", ["07", "10", "11", "13"])
+@pytest.mark.parametrize("number", ["07", "10", "11", "12", "13"])
 def test_experiments_that_are_about_refusal_say_so(number) -> None:
     refusal = planted_lab(Design())
     lab = refusal.on(Behaviour("declining", refusal.contrast, ("I",), ("Sure",)))

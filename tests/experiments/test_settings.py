@@ -49,6 +49,11 @@ LEAST = {
         1: "n_validation n_nulls",
         2: "n_prompts n_resamples n_inverted n_train",
     },
+    "12": {
+        0: "n_sites n_reextractions",
+        1: "n_validation n_nulls n_steps answer_tokens",
+        2: "n_train n_test n_taught",
+    },
     "13": {
         0: "n_reextractions",
         1: "n_sentences n_used n_nulls",
