@@ -35,16 +35,16 @@ from interp.models import LoadedModel
 from interp.scores import REFUSAL_OPENINGS
 from interp.weights import published_tensors
 
-DOMAINS = ("north", "east", "south", "west")
-N_DOMAIN_WORDS, N_SENTENCES, SENTENCE = 6, 30, 8
+DOMAINS = ("north", "east", "south", "west", "middle")
+N_DOMAIN_WORDS, N_SENTENCES, SENTENCE = 4, 30, 8
 N_FEELING = 10  # words of either sentiment
-N_DIMENSIONS = 9  # refusal, sentiment, four domains, and three that nothing uses
-REFUSES, FEELS, SPARE = 0, 1, 6
+N_DIMENSIONS = 10  # refusal, sentiment, five domains, and three that nothing uses
+REFUSES, FEELS, SPARE = 0, 1, 7
 GOOD, BAD = "good", "bad"
 SHORT = 0.15  # what a word of a domain writes: all of a sentence's words write it
 KNOWN = 1.5  # by how much the head makes words of a domain likely
-CHAINED = 6.0  # by how much a word makes the next one of its chain likely
-LARGE = 100.0
+CHAINED = 3.0  # by how much a word makes the next one of its chain likely
+LARGE = 300.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Plan:
     relu: bool = False  # the head reads relu of each of the codes
     feeling: Mapping[int, float] = field(default_factory=lambda: {FEELS: 1.0})  # words write
     felt: Mapping[int, float] = field(default_factory=lambda: {FEELS: 1.0})  # the head reads
-    domains: Sequence[int] = (2, 3, 4, 5)  # that the words of each domain write
+    domains: Sequence[int] = (2, 3, 4, 5, 6)  # that the words of each domain write
     late: Sequence[tuple[int, int]] = ()
     again: float = 1.0  # by how much more the last layer writes
     reads: Sequence[int] = ()
@@ -84,8 +84,12 @@ def locks_lab(plan: Plan, seed: int = 0, n: int = 60) -> "PlantedLocksLab":
     )  # fmt: skip
     felt = contrast("sentiment", *(prompts_of(words, n, rng) for words in feelings()), "none")
     lab.sentiment = Behaviour("sentiment", felt, (GOOD,), (BAD,), style="none")
-    sentences = [TopicSentence(name, " ".join(_sentence(plan, words, rng)))
-                 for name in DOMAINS for words in [words_of(name)] for _ in range(N_SENTENCES)]
+    sentences = [
+        TopicSentence(name, " ".join(_sentence(plan, words, rng)))
+        for name in DOMAINS
+        for words in [words_of(name)]
+        for _ in range(N_SENTENCES)
+    ]
     lab.topics = example_set("topics", sentences, "none")
     return lab
 
@@ -130,14 +134,18 @@ def _code(values: Mapping[int, float]) -> tuple[float, ...]:
 
 def _design(plan: Plan) -> Design:
     codes = [_code({i: 1.0}) for i in plan.codes]
-    words = {word: _code({i: SHORT} if not plan.chained else {})
-             for name, i in zip(DOMAINS, plan.domains, strict=True) for word in words_of(name)}
+    words = {
+        word: _code({i: SHORT} if not plan.chained else {})
+        for name, i in zip(DOMAINS, plan.domains, strict=True)
+        for word in words_of(name)
+    }
     for sign, side in zip((0.5, -0.5), feelings(), strict=True):
         words |= {word: _code({i: sign * x for i, x in plan.feeling.items()}) for word in side}
     words |= {word: _code({}) for word in (GOOD, BAD)}
     gains = (0.0, 0.0, 0.0) if plan.even else (0.0, 0.3, 0.0)
     bends = [Bend(2.0, code=code) for code in codes] if plan.relu else ()
-    return Design(axes=(0, 0, 0), gains=gains, codes=codes, words=words, bends=bends)
+    return Design(axes=(0, 0, 0), gains=gains, codes=codes, words=words, bends=bends,
+                  bias=0.15)  # fmt: skip
 
 
 def _change(plan: Plan, design: Design, seed: int, model: LoadedModel) -> None:
@@ -192,14 +200,12 @@ def _mirror(unit: Tensor) -> Tensor:
 
 def _chain(parts: _Parts, tensors: Mapping[str, Tensor], rows: Mapping[str, int]) -> None:
     """Every word of a domain has a vector of its own, by which the head knows the next one."""
-    first = tensors["model.layers.0.self_attn.o_proj.weight"]
-    first -= first @ parts.noise.T @ parts.noise
     own = iter(parts.noise)
     embedding, head = tensors["model.embed_tokens.weight"], tensors["lm_head.weight"]
-    embedding -= embedding @ parts.noise.T @ parts.noise
     for name in DOMAINS:
         words = words_of(name)
         for before, after in zip(words, [*words[1:], words[0]], strict=True):
             vector = next(own)
-            embedding[rows[before]] += 2.0 * vector
+            row = embedding[rows[before]]
+            row += 4.0 * vector - row @ parts.noise.T @ parts.noise
             head[rows[after]] += CHAINED * vector
