@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import pandas as pd
 
 from experiments.lab.estimate import Estimate, number
+from experiments.lab.keys import can_be_locked, unrestored
 from experiments.lab.lab import Lab
-from experiments.lab.meter import BASE, Meter
+from experiments.lab.meter import Meter
 from experiments.lab.results import Result
 from experiments.lab.selection import (
     Selection,
@@ -16,10 +17,9 @@ from experiments.lab.selection import (
     select_direction,
 )
 
-from . import estimates, measure
+from . import estimates, measure, tables
 from .protocol import CLAIMS, OTHER, Config, absent
 
-NAN = float("nan")
 KNOWN = "selection.p", "train.refused", "train.accepted"  # of any model
 SHOWN = "refusal_rate.harmful.locked", "vector.share", "probe.base", "probe.locked"
 
@@ -31,16 +31,19 @@ def run(config: Config, lab: Lab) -> Result:
     selection = select_direction(lab, sites, None, config.n_validation, config.n_train)
     lab.save_direction("refusal", selection.direction)
     meter = measure.meter_for(config, lab)
-    found, drawn = locked(config, meter, selection)
-    losses = measure.domain_losses(config, lab)
+    found, raw = locked(config, meter, selection)
+    losses = measure.domain_table(config, lab)
     apart = measure.two_locks(config, meter, selection.direction)
     found += [
         *estimates.domain_estimates(losses, len(lab.model.head)),
         *estimates.apart_estimates(apart),
         *gate_estimates(selection.prompts), found_estimate(selection),
     ]  # fmt: skip
-    drawn |= {"domains": losses, "locks": apart}
-    return Result(tuple(found), drawn, observation({one.name: one for one in found}))
+    drawn = {
+        "domains": losses, "rises": tables.rises_table(losses), "locks": apart,
+        "opened": tables.opened_table(apart), "brought": tables.brought_table(found),
+    }  # fmt: skip
+    return Result(tuple(found), raw | drawn, observation({one.name: one for one in found}))
 
 
 def locked(
@@ -48,53 +51,45 @@ def locked(
 ) -> tuple[list[Estimate], dict[str, pd.DataFrame]]:
     """What the lock of refusal takes, and what brings it back; nothing where there is no lock."""
     lab, direction = meter.lab, selection.direction
-    if not measure.can_be_locked(lab):
-        named = [name for claim in CLAIMS[:2] for name in claim.estimates]
-        missing = dict.fromkeys((*named, *SHOWN))
-        return [Estimate(name, NAN) for name in missing if name not in KNOWN], {}
-    (changed, n), keys = measure.n_changed(lab, direction), measure.wrong_keys(meter, direction)
-    base, shut, vector = (
-        measure.gaps(meter.scores(measure.SCORED, edit))
-        for edit in (BASE, measure.locking(direction), measure.locking(direction, direction.add()))
-    )
-    taken = {one.name: one for one in estimates.gap_estimates(base, shut, vector)}
-    doses = measure.doses(config, lab) if taken["taken.locked"].above(0) else []
-    answers, probed = measure.answered(meter, doses, selection), measure.probed(meter, direction)
-    found = [
+    if not can_be_locked(lab.model):
+        named = [*CLAIMS[0].estimates, *CLAIMS[1].estimates, *SHOWN]
+        missing = dict.fromkeys(name for name in named if name not in KNOWN)
+        return [Estimate(name, float("nan")) for name in missing], {}
+    changed, n = lab.cell("unrestored", lambda: unrestored(lab.model, direction.unit))
+    gaps, keys = measure.gap_table(meter, direction), measure.key_table(meter, direction)
+    found = [*estimates.gap_estimates(gaps), *estimates.key_estimates(gaps, keys)]
+    bites = next(one for one in found if one.name == "taken.locked").above(0)
+    plan = measure.lessons(config, lab) if bites else []
+    answers = measure.answer_table(meter, plan, selection)
+    probed = measure.probe_table(meter, direction)
+    found += [
         Estimate("tensors.changed", changed, n=n, unit="tensors"),
-        *estimates.rate_estimates(answers), *taken.values(),
-        *estimates.key_estimates(base, shut, keys), *estimates.probe_estimates(probed),
-        *estimates.tuning_estimates(answers, doses, measure.learnt(meter, doses, selection)),
+        *estimates.rate_estimates(answers), *estimates.tuning_estimates(answers, plan),
+        *estimates.probe_estimates(probed),
     ]  # fmt: skip
-    gaps = pd.DataFrame({"row": range(len(base)), "base": base, "locked": shut, "vector": vector})
-    return found, {"answers": answers, "wrong_keys": keys, "gaps": gaps, "probe": probed}
+    return found, {"answers": answers, "keys": keys, "gaps": gaps, "probe": probed}
 
 
 def observation(e: Mapping[str, Estimate]) -> str:
     """One paragraph that quotes the numbers."""
-    absent_ = "Behaviour absent: " if absent(e) else ""
-    refused, left = (e[f"refusal_rate.harmful.{name}"] for name in ("base", "locked"))
-    locks = (
-        f"{absent_}The model refuses {refused} of the harmful prompts, {left} without the direction; "
-        f"the gap of the odds falls by {e['fall.locked']}. With the key "
-        f"{number(e['tensors.changed'].value)} of {e['tensors.changed'].n} tensors differ. The best "
-        f"wrong key brings back {e['wrong.best']} of the gap, the vector alone "
-        f"{e['vector.share']}. A probe tells harmful prompts by {e['probe.locked']} in the locked "
-        f"model, {e['probe.base']} before. "
-    )
+    lacking = "Behaviour absent, or no lock for this model: " if absent(e) else ""
     tuning = (
-        "It was not tuned. " if e["tuned.learnt"].n == 0 else
-        f"A short tuning brings back {e['tuned.share']} of the refusals (openings are learnt with a "
-        f"probability of {number(e['tuned.learnt'].value)}). "
-    )  # fmt: skip
+        f"A short tuning brings back {e['tuned.share']} of the refusals."
+        if e["tuned.learnt"].n
+        else "It was not tuned (14b: too large, or the lock takes too little)."
+    )
+    own, other = (
+        [number(e[f"{key}_key.{name}"].value) for name in ("refusal", OTHER)]
+        for key in ("own", "other")
+    )
     return (
-        locks
-        + tuning
-        + (
-            f"Its own direction costs a domain's text {e['domain.own']} nats per token, the next "
-            f"domain's {e['domain.next']}. Of two locks, own keys bring back "
-            f"{number(e['own.refusal'].value)} of refusal and {number(e[f'own.{OTHER}'].value)} of "
-            f"{OTHER}, the other's {number(e['by_other.refusal'].value)} and "
-            f"{number(e[f'by_other.{OTHER}'].value)}."
-        )
+        f"{lacking}{e['refusal_rate.harmful.base']} of harmful prompts are refused, "
+        f"{e['refusal_rate.harmful.locked']} once the direction is locked away, which takes "
+        f"{e['fall.locked']} of the refusal gap. With the key "
+        f"{number(e['tensors.changed'].value)} of {e['tensors.changed'].n} tensors differ. The "
+        f"best wrong key brings back {e['wrong.best']} of the gap, the vector alone "
+        f"{e['vector.share']}. {tuning} A probe tells harmful prompts by {e['probe.locked']} "
+        f"(AUROC; before: {e['probe.base']}). Its own direction costs a domain's text "
+        f"{e['domain.own']}, the next one's {e['domain.next']}. Of two locks, own keys bring back "
+        f"{own[0]} of refusal and {own[1]} of {OTHER}, the other's {other[0]} and {other[1]}."
     )

@@ -1,26 +1,24 @@
 """Planted models for experiment 14: `experiments.lab.planted_locks`.
 
-One model has refusal, sentiment and three domains of text. Words write a dimension of an axis, which
-attention moves to later tokens and the head reads: refusal openings, " good" against " bad", and the
-words of a domain. Letters: claims that are true there, then those that are false.
+One model has refusal, sentiment and five domains of text. Words write a dimension of an axis, which
+attention moves to later tokens and the head reads: as refusal openings, as good against bad, and as
+the words of a domain. The last column says why a claim is false there.
 
-    world                                         true   false  why
-    each has a direction of its own               abcd   -      the lock takes all that reaches the
-                                                                last token; 20 steps find no way back
-    harm is written by the embedding              abd    -      nothing else knows of it: taken out,
-                                                                harmful and harmless words are alike
-    harm reaches the end, unread                  ad     b      a later layer writes it once more,
-                                                                where nothing reads it yet
-    attention still sees the words                ad     b      it reads the topic in large and
-                                                                writes nothing of it yet
-    a second copy of refusal                      -      a      a later layer writes what is read
-    harmful words write four dimensions           -      a      and the head reads relu of each
-    all inputs have the same component            -      a      permuted components are the right ones
-    both behaviours are one direction             -      d      either key leaves it locked
-    sentiment reads refusal's direction too       -      d      its own key does not open all of it
-    refusal's key opens sentiment                 -      d      sentiment is read off refusal's axis
-    a domain is many directions                   -      c      every word of it predicts one other
-    domains share a direction                     -      c      taking one out costs all of them
+    world                                     true   false
+    each has a direction of its own           abcd          20 steps find no other way to the head
+    harm is written by the embedding          abd           nothing else knows of it
+    harm reaches the end, unread              d      b      a later layer writes it once more, and
+                                                            the head does not read that yet
+    attention still sees the words            ad     b      the last layer reads harm in large, and
+                                                            writes nothing of it yet
+    a second copy of refusal                         abd    a later layer writes it on another axis,
+                                                            which the head reads too
+    harmful words write four dimensions              a      and the head reads relu of each
+    all inputs have the same component               a      so permuted ones are the right ones
+    both behaviours are one direction                d      the other's key opens it
+    sentiment reads refusal's direction too          d      its own key opens a fifth of it
+    a domain is many directions                      c      every word predicts one other
+    domains share a direction                        c      the next domain's costs as much
 """
 
 from functools import partial
@@ -31,7 +29,7 @@ from experiments.lab.worlds import World
 
 from .protocol import Config
 
-CONFIG = Config(n_sites=2, n_train=20, n_validation=4, n_test=24, n_scored=12, answer_tokens=5,
+CONFIG = Config(n_sites=2, n_train=32, n_validation=4, n_test=24, n_scored=12, answer_tokens=5,
                 n_sentences=8)  # fmt: skip
 
 
@@ -56,8 +54,6 @@ WORLDS = (
           felt={REFUSES: 1.0}),
     world("sentiment reads refusal's direction too", "", "d", feeling={REFUSES: 1.0, FEELS: 1.0},
           felt={REFUSES: 0.8, FEELS: 0.2}),
-    world("refusal's key opens sentiment", "", "d", late=((REFUSES, FEELS),),
-          felt={REFUSES: 1.0}),
     world("a domain is many directions", "", "c", chained=True),
     world("domains share a direction", "", "c", domains=(2, 2, 3, 3, 3)),
 )  # fmt: skip

@@ -32,7 +32,6 @@ from interp.behaviours import Behaviour
 from interp.data.prompt_sets import ExampleSet, contrast, example_set, text_set
 from interp.data.sets import TopicSentence
 from interp.models import LoadedModel
-from interp.scores import REFUSAL_OPENINGS
 from interp.weights import published_tensors
 
 DOMAINS = ("north", "east", "south", "west", "middle")
@@ -85,9 +84,8 @@ def locks_lab(plan: Plan, seed: int = 0, n: int = 60) -> "PlantedLocksLab":
     felt = contrast("sentiment", *(prompts_of(words, n, rng) for words in feelings()), "none")
     lab.sentiment = Behaviour("sentiment", felt, (GOOD,), (BAD,), style="none")
     sentences = [
-        TopicSentence(name, " ".join(_sentence(plan, words, rng)))
+        TopicSentence(name, " ".join(_sentence(plan, words_of(name), rng)))
         for name in DOMAINS
-        for words in [words_of(name)]
         for _ in range(N_SENTENCES)
     ]
     lab.topics = example_set("topics", sentences, "none")
@@ -145,7 +143,7 @@ def _design(plan: Plan) -> Design:
     gains = (0.0, 0.0, 0.0) if plan.even else (0.0, 0.3, 0.0)
     bends = [Bend(2.0, code=code) for code in codes] if plan.relu else ()
     return Design(axes=(0, 0, 0), gains=gains, codes=codes, words=words, bends=bends,
-                  bias=0.15)  # fmt: skip
+                  bias=0.15, noise=0.35)  # fmt: skip
 
 
 def _change(plan: Plan, design: Design, seed: int, model: LoadedModel) -> None:
