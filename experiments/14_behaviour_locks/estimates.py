@@ -17,6 +17,7 @@ from .measure import SIDES
 from .protocol import BESIDE, MAX_SHARE_LEFT, MIN_FALL, MIN_RATE, N_STEPS, N_TAUGHT, OTHER
 
 NAN = float("nan")
+DRAWS = 1000  # of the bootstrap over many columns
 Rows = Float[np.ndarray, "sample column"]
 Values = Float[np.ndarray, " sample"]
 
@@ -67,7 +68,8 @@ def brought(
         first, shut, *opened = rows.mean(0)
         return float((np.max(opened) - shut) / (first - shut))
 
-    return Estimate.of(name, bootstrap(best, [np.stack([base, locked, *keys], 1)], paired=True))
+    columns = [np.stack([base, locked, *keys], 1)]
+    return Estimate.of(name, bootstrap(best, columns, paired=True, n_resamples=DRAWS))
 
 
 def tuning_estimates(answers: pd.DataFrame, plan: Sequence[Lesson]) -> Iterator[Estimate]:

@@ -10,6 +10,7 @@ from interp.stats import bootstrap_mean
 
 from .protocol import OTHER
 
+DRAWS = 500  # of the bootstrap: intervals that are only drawn
 BROUGHT = ("wrong.random", "wrong.permuted", "vector.share")
 
 
@@ -28,7 +29,7 @@ def rises_table(losses: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for name, part in losses.groupby("domain", sort=False):
         for group in ("own", "next"):
-            rise = bootstrap_mean((part[group] - part.base).to_numpy())
+            rise = bootstrap_mean((part[group] - part.base).to_numpy(), n_resamples=DRAWS)
             rows.append((name, group, rise.value, rise.low, rise.high, rise.n))
     return pd.DataFrame(rows, columns=["label", "group", "value", "low", "high", "n"])
 
@@ -38,6 +39,6 @@ def opened_table(locks: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for name, part in locks.groupby("behaviour", sort=False):
         for group in ("base", "refusal", OTHER, "both"):
-            gap = bootstrap_mean(part[group].to_numpy(np.float64))
+            gap = bootstrap_mean(part[group].to_numpy(np.float64), n_resamples=DRAWS)
             rows.append((name, group, gap.value, gap.low, gap.high, gap.n))
     return pd.DataFrame(rows, columns=["label", "group", "value", "low", "high", "n"])
