@@ -107,7 +107,7 @@ CLAIMS = (
         estimates=("tuned.share", "tuned.learnt", "taken.locked", "fall.rate", *GATES),
     ),
     Claim(
-        key="14c", notes="knowledge",
+        key="14c", notes='removing the direction locks, adding it back unlocks; "knowledge"',
         statement="The text of a domain is locked as well: without the domain's direction its "
         "perplexity is half as large again, and that of other text is not.",
         criterion=f"The first {N_DOMAINS} of ten domains of 30 sentences. Direction of a domain: "
