@@ -11,21 +11,19 @@ Objections, and what was done:
 - That the right key gives back the model is arithmetic: it is checked on every tensor. What can
   fail is that the lock bites, and that nothing else opens it.
 - A lock that breaks the model refuses nothing either: incoherent answers count as refusals left.
-- A key, or tuning, after which everything is refused brings no behaviour back: the gap counts, or
-  the refusal rate of harmful minus that of harmless prompts.
-- The best of many keys grows with their number: 20 in every preset, and the best is taken anew in
-  every bootstrap draw. A random direction opens nothing in a wide model, and the right one can be
-  computed from locked weights: half of the wrong keys have it, with components of other inputs.
-- Odds may saturate far above the decision, so that half of them is all of the behaviour, or none:
-  in 14b answers count.
-- A tuning that is too weak finds nothing: refusal openings have to be learnt on the taught prompts,
-  be it for all of them. The loss will not do: it falls by the rest of the answer.
+- A key or tuning after which everything is refused brings nothing back: the gap counts, or the
+  refusal rate of harmful minus that of harmless prompts.
+- The best of many keys grows with their number: 20 in every preset, the best anew in every draw of
+  the bootstrap. Random directions open nothing in wide models, and the right one can be computed:
+  half of the wrong keys have it, with components of other inputs.
+- Odds saturate far above the decision, so that half of them is all or none: in 14b answers count.
+- A weak tuning finds nothing: refusal openings have to be learnt on the taught prompts, be it for
+  all of them. The loss will not do, which falls by the rest of the answer.
 - A lock that takes little is easily held, and opened: it has to take half of the gap.
-- One tuning is one tuning: full makes three. A step of a larger model takes seconds: quick tunes
-  none, and says nothing of 14b there.
+- One tuning is one tuning: full makes three. Steps of larger models take seconds: quick makes none.
 - A domain's direction may damage all text: twice what the next domain's costs the same sentences is
-  subtracted. Site, domains and their number are the same in every preset.
-- A domain may be worth little to the prediction: then little can be lost, and it is not locked.
+  subtracted. Site, domains and their number are the same in every preset. Where a domain is worth
+  little to the prediction, little can be lost, and it is not locked.
 - Differences of shares hide both: the own key has to open half, the other's less than half.
 
 Not built (14e): a skill trained to work only with a vector added, which asks for a tuning under it.
