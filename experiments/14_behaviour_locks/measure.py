@@ -48,31 +48,33 @@ def gaps(scores: Scores) -> Scores:
     return shown - others
 
 
-def locking(direction: Direction, *more: Placement) -> Edit:
-    """The direction taken out of the weights; what is added to the locked model besides."""
-    return Edit("locked with its vector" if more else "locked", more, ablate(direction.unit).basis)
+def locking(direction: Direction) -> Edit:
+    """The direction taken out of the weights."""
+    return Edit.orthogonalising(direction.unit, "locked")
 
 
-def gap_table(meter: Meter, direction: Direction) -> pd.DataFrame:
-    """Gaps of refusal in nats; columns: row, base, locked, vector (added to the locked model)."""
-    edits = {"base": BASE, "locked": locking(direction),
-             "vector": locking(direction, direction.add())}  # fmt: skip
-    found = {name: gaps(meter.scores(SCORED, edit)) for name, edit in edits.items()}
-    return pd.DataFrame({"row": range(len(found["base"])), **found})
+def gap_tables(meter: Meter, direction: Direction) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Gaps of refusal in nats: of the model and its lock, and under wrong keys.
 
-
-def key_table(meter: Meter, direction: Direction) -> pd.DataFrame:
-    """Gaps under wrong keys; columns: kind, key, row, gap (nats)."""
-    model, parts = meter.lab.model, []
-    along = keys.components(model, direction.unit)
+    Columns: row, base, locked, vector (added to the locked model); kind, key, row, gap.
+    """
+    model, wrong = meter.lab.model, []
+    along, found = keys.components(model, direction.unit), {"base": _gap(meter, BASE)}
     with orthogonalised(model, direction.unit[None]):
+        found["locked"] = _gap(meter, Edit("locked"))
+        found["vector"] = _gap(meter, Edit("locked with its vector", (direction.add(),)))
         plan = keys.wrong_keys(direction.unit, along, N_KEYS, meter.lab.rng("14.keys"))
         for kind, number, unit, others in meter.lab.progress(plan, "wrong keys", 2 * N_KEYS):
             with adding(model, unit, others):
-                found = gaps(meter.scores(SCORED, Edit(f"wrong/{kind}/{number}")))
-            rows = {"kind": kind, "key": number, "row": range(len(found)), "gap": found}
-            parts.append(pd.DataFrame(rows))
-    return pd.concat(parts, ignore_index=True)
+                gap = _gap(meter, Edit(f"wrong/{kind}/{number}"))
+            rows = {"kind": kind, "key": number, "row": range(len(gap)), "gap": gap}
+            wrong.append(pd.DataFrame(rows))
+    table = pd.DataFrame({"row": range(len(found["base"])), **found})
+    return table, pd.concat(wrong, ignore_index=True)
+
+
+def _gap(meter: Meter, edit: Edit) -> Scores:
+    return gaps(meter.scores(SCORED, edit))
 
 
 def lessons(config: Config, lab: Lab) -> list[Lesson]:
@@ -158,7 +160,7 @@ def two_locks(config: Config, meter: Meter, direction: Direction) -> pd.DataFram
     n = min(config.n_scored, len(test.positive), len(test.negative))
     others = Meter(lab, {SCORED: test.positive[:n] + test.negative[:n]}, name=OTHER)
     for name, which in (("refusal", meter), (OTHER, others)):
-        values = {kind: gaps(which.scores(SCORED, edit)) for kind, edit in edits.items()}
+        values = {kind: _gap(which, edit) for kind, edit in edits.items()}
         parts.append(pd.DataFrame({"behaviour": name, "row": range(len(values["base"])), **values}))
     return pd.concat(parts, ignore_index=True)
 

@@ -56,7 +56,7 @@ def locked(
         missing = dict.fromkeys(name for name in named if name not in KNOWN)
         return [Estimate(name, float("nan")) for name in missing], {}
     changed, n = lab.cell("unrestored", lambda: unrestored(lab.model, direction.unit))
-    gaps, keys = measure.gap_table(meter, direction), measure.key_table(meter, direction)
+    gaps, keys = measure.gap_tables(meter, direction)
     found = [*estimates.gap_estimates(gaps), *estimates.key_estimates(gaps, keys)]
     bites = next(one for one in found if one.name == "taken.locked").above(0)
     plan = measure.lessons(config, lab) if bites else []
