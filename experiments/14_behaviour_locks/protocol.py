@@ -145,8 +145,8 @@ class Config(ExperimentConfig):
     """Behaviours and domains behind a direction."""
 
     n_sites: CountOrZero = 3  # candidate sites of behaviours, evenly spaced, stream pre; 0: all
-    n_train: Several = 16  # prompts per class that directions come from, before filtering
-    n_validation: Count = 4  # prompts per class that sites are chosen on
+    n_train: Several = 24  # prompts per class that directions come from, before filtering
+    n_validation: Count = 7  # prompts per class that sites are chosen on
     n_test: Several = 24  # test prompts per class that are answered
     n_scored: Several = 8  # test prompts per class whose gap is measured
     answer_tokens: Count = 12  # greedy tokens of each answer
@@ -160,8 +160,8 @@ MINUTES = {"smoke": 0.2, "quick": 1, "full": 15}
 PRESETS = {
     "smoke": Config(n_sites=2, n_train=8, n_validation=2, n_test=4, n_scored=3, answer_tokens=4,
                     n_sentences=4),
-    "quick": Config(),
-    "full": Config(n_sites=8, n_train=96, n_validation=10, n_test=100, n_scored=32,
+    "quick": Config(),  # prompts of the selection as in 05, whose answers serve; in full as in 08
+    "full": Config(n_sites=8, n_train=64, n_validation=10, n_test=100, n_scored=32,
                    answer_tokens=24, n_tunings=3, n_more=1, max_tuned=1000, n_sentences=15),
 }  # fmt: skip
 
