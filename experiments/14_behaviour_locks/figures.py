@@ -34,10 +34,11 @@ def plot_brought(result: Result) -> Figure:
              for one in table.label if one.startswith("tuned")}  # fmt: skip
     keys, tunings = (table[table.label.str.startswith(x)].value for x in ("wrong", "tuned"))
     tuned = f",\na tuning of the locked model at most {tunings.max():.0%}" if len(tunings) else ""
+    n = " or ".join(map(str, sorted(set(table.n))))
     return plots.intervals(
         table, limits=None, labels=LABELS | names,
         title=f"The best wrong key brings back {keys.max():.0%} of refusal{tuned}",
-        caption=caption(result, f"n = {table.n.min()} to {table.n.max()} prompts"),
+        caption=caption(result, f"n = {n} prompts per class"),
         x_label="Share of what the lock takes that comes back",
     )  # fmt: skip
 
