@@ -7,7 +7,7 @@ a part in the subspace, so the model computes what ablation at every state compu
 only if the head is not one of the matrices: a head tied to the embedding is untied first.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -106,6 +106,34 @@ def orthogonalised(model: LoadedModel, basis: Float[Tensor, "k d_model"]) -> Ite
     finally:
         for (module, attribute), original in zip(targets, originals, strict=True):
             setattr(module, attribute, original)
+
+
+@contextmanager
+def adding(
+    model: LoadedModel, unit: Float[Tensor, " d_model"], along: Mapping[str, Tensor]
+) -> Iterator[LoadedModel]:
+    """The model with c u^T added to every writer, inside a `with` block only.
+
+    `along` holds c, a number per input of a writer, by the writer's name. Sums are those of the
+    weights' dtype: good enough to try keys, not to restore bits (`interp.exports.keys` does).
+    """
+    writers = residual_writers(model)
+    originals = [writer.parameter for writer in writers]
+    try:
+        for writer in writers:
+            values = _with_added(writer, unit, along[writer.name])
+            setattr(writer.module, writer.attribute, nn.Parameter(values, requires_grad=False))
+        yield model
+    finally:
+        for writer, original in zip(writers, originals, strict=True):
+            setattr(writer.module, writer.attribute, original)
+
+
+def _with_added(writer: Writer, unit: Tensor, along: Tensor) -> Tensor:
+    weight = writer.parameter.detach().movedim(writer.axis, -1)
+    rows = weight.reshape(-1, len(unit))
+    both = (part.to(rows.device, rows.dtype) for part in (along[:, None], unit))
+    return torch.addcmul(rows, *both).reshape(weight.shape).movedim(-1, writer.axis)
 
 
 def published_tensors(model: LoadedModel) -> dict[str, Tensor]:

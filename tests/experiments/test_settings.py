@@ -60,6 +60,11 @@ LEAST = {
         2: "n_validation n_test n_counters n_fillers n_text",
         4: "n_train",
     },
+    "14": {
+        0: "n_sites n_tunings n_more",
+        1: "n_validation answer_tokens max_tuned",
+        2: "n_train n_test n_scored n_sentences",
+    },
     "speed": {
         1: "n_prompts repeats n_layers n_windows n_candidates n_new_tokens n_streamed "
         "n_streamed_beside matrix_size"

@@ -9,7 +9,13 @@ from interp.models import LoadedModel, tiny_random_model
 from interp.predict import readout
 from interp.prompts import tokenise
 from interp.sites import everywhere
-from interp.weights import orthogonalised, orthogonalised_state, residual_writers
+from interp.weights import (
+    adding,
+    orthogonalised,
+    orthogonalised_state,
+    residual_writers,
+    written_along,
+)
 
 PROMPTS = ["Name a colour", "Explain how tides work in a small bay"]
 FAMILIES = ["llama", "qwen2", "qwen3", "mistral", "phi3", "phi", "gpt2"]
@@ -151,3 +157,16 @@ def test_a_basis_that_is_not_orthonormal_is_refused() -> None:
         orthogonalised_state(model, 2 * random_basis(model))
     with pytest.raises(ModelError, match="orthonormal"):
         orthogonalised_state(model, random_basis(model)[:, :16])
+
+
+@pytest.mark.parametrize(("family", "tied"), [("llama", True), ("gpt2", True), ("qwen2", False)])
+def test_what_was_taken_out_is_added_again_inside_the_block_only(family: str, tied: bool) -> None:
+    model = with_random_vectors(tiny_random_model(family, n_layers=2, tied=tied))
+    unit, before = random_basis(model, 1)[0], logits_of(model)
+    along = {writer.name: written_along(writer, unit) for writer in residual_writers(model)}
+    with orthogonalised(model, unit[None]):
+        locked = logits_of(model)
+        with adding(model, unit, along):
+            torch.testing.assert_close(logits_of(model), before, atol=1e-4, rtol=1e-4)
+        assert torch.equal(logits_of(model), locked)
+    assert torch.equal(logits_of(model), before)

@@ -1,0 +1,76 @@
+"""Figures of experiment 14, each drawn from the table of its name."""
+
+from matplotlib.figure import Figure
+
+from experiments.lab.results import Result, caption
+from interp import plots
+
+LABELS = {
+    "wrong.random": "best of ten wrong keys: random direction",
+    "wrong.permuted": "best of ten wrong keys: permuted components",
+    "vector.share": "the vector added, without a key",
+    "gap": "of the gap in nats",
+    "answers": "of the answers",
+    "own": "its own",
+    "next": "the next one's",
+    "base": "no lock",
+    "both": "both locked",
+    "refusal": "refusal opened",
+    "sentiment": "sentiment opened",
+}
+BEHAVIOURS = {"refusal": "refusal (gap)", "sentiment": "sentiment (gap)"}
+
+
+def plot(result: Result) -> dict[str, Figure]:
+    """Every figure; what brings refusal back only where a lock took some."""
+    found = {"rises": plot_rises(result), "opened": plot_opened(result)}
+    return found | ({"brought": plot_brought(result)} if len(result.tables["brought"]) else {})
+
+
+def plot_brought(result: Result) -> Figure:
+    """Keys and tunings."""
+    table = result.tables["brought"]
+    names = {one: one.replace("tuned.share/", "tuned: ").rpartition("/")[0] + _again(one)
+             for one in table.label if one.startswith("tuned")}  # fmt: skip
+    keys, tunings = (table[table.label.str.startswith(x)].value for x in ("wrong", "tuned"))
+    tuned = f",\na tuning of the locked model at most {tunings.max():.0%}" if len(tunings) else ""
+    n = " or ".join(map(str, sorted(set(table.n))))
+    return plots.intervals(
+        table, limits=None, labels=LABELS | names,
+        title=f"The best wrong key brings back {keys.max():.0%} of refusal{tuned}",
+        caption=caption(result, f"n = {n} prompts per class"),
+        x_label="Share of what the lock takes that comes back",
+    )  # fmt: skip
+
+
+def _again(name: str) -> str:
+    number = int(name.rpartition("/")[2])
+    return f" (again, {number})" if number else ""
+
+
+def plot_rises(result: Result) -> Figure:
+    """Domains of text."""
+    table = result.tables["rises"]
+    own, after = (table[table.group == group].value.mean() for group in ("own", "next"))
+    return plots.intervals(
+        table.assign(label=table.label.str.lower()), limits=None, labels=LABELS,
+        title=f"Without its direction a domain's text costs {own:.2f} nats\nper token more, "
+        f"without another's {after:.2f}",
+        caption=caption(result, f"n = {table.n.min()} test sentences per domain"),
+        x_label="Rise of the loss (nats per token)",
+    )  # fmt: skip
+
+
+def plot_opened(result: Result) -> Figure:
+    """Two locks."""
+    table = result.tables["opened"]
+    value = table.set_index(["label", "group"]).value
+    shares = [(value[name, name] - value[name, "both"])
+              / (value[name, "base"] - value[name, "both"]) for name in BEHAVIOURS]  # fmt: skip
+    return plots.intervals(
+        table.assign(label=table.label.map(BEHAVIOURS)), limits=None, labels=LABELS,
+        title=f"Of two locks, the own key brings back {shares[0]:.0%} of refusal\nand "
+        f"{shares[1]:.0%} of sentiment",
+        caption=caption(result, f"n = {table.n.min()} test prompts per class"),
+        x_label="Gap between prompts that show it and others (nats)",
+    )  # fmt: skip
