@@ -22,8 +22,8 @@ Objections, and what was done:
 - A lock that takes little is easily held, and opened: it has to take half of the gap.
 - One tuning is one tuning: full makes three. Steps of larger models take seconds: quick makes none.
   For this 14b is not registered: where a tuning brings refusal back, that of 1 of 60 planted models
-  failed (of 36 more, tried afterwards, another), and 14b was supported. Two tunings in quick would
-  mend it. Tried before, and worse: rates of 2e-3 and 3e-3, batches of 4, a gate on the loss.
+  failed (of some 35 more, tried afterwards, another), and 14b was supported. Two tunings in quick
+  would mend it. Tried before, and worse: rates of 2e-3 and 3e-3, batches of 4.
 - A domain's direction may damage all text: twice what the next domain's costs the same sentences is
   subtracted. Site, domains and their number are the same in every preset. Where a domain is worth
   little to the prediction, little can be lost, and it is not locked.

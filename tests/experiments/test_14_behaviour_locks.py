@@ -253,11 +253,11 @@ def test_two_locks_on_a_real_model_are_opened_bit_for_bit(tmp_path) -> None:
     for number, unit in enumerate(units(model.d_model)):
         lock(model, direction_from(unit, "made_up"), tmp_path / f"L{number}",
              tmp_path / f"K{number}.safetensors")  # fmt: skip
-        model = load(tmp_path / f"L{number}", dtype="bfloat16", device="cpu")
+        model = load(str(tmp_path / f"L{number}"), dtype="bfloat16", device="cpu")
     unlock(tmp_path / "L1", tmp_path / "K1.safetensors", tmp_path / "U1")
     assert (tmp_path / "U1" / "model.safetensors").read_bytes() == (
         tmp_path / "L0" / "model.safetensors").read_bytes()  # fmt: skip
     unlock(tmp_path / "L0", tmp_path / "K0.safetensors", tmp_path / "U0")
     original = saved_tensors(plain_model(load("smollm2-135m", dtype="bfloat16", device="cpu")))
-    found = saved_tensors(plain_model(load(tmp_path / "U0", dtype="bfloat16", device="cpu")))
+    found = saved_tensors(plain_model(load(str(tmp_path / "U0"), dtype="bfloat16", device="cpu")))
     assert all(torch.equal(original[name], found[name]) for name in original)
