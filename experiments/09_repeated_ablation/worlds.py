@@ -60,7 +60,7 @@ def axes(n: int, **design: Any) -> Layered:
     one = [tuple(float(i == j) for j in range(n)) for i in range(n)]
     written = [*one, *[(0.0,) * n] * (5 - n)]
     return Layered(harmful=one, harmless=((0.0,) * n,), refuse=one, written=written,
-                   thresholds=(0.25, 0.5, 0.3), **design)  # fmt: skip
+                   thresholds=(0.35, 0.5, 0.3), **design)  # fmt: skip
 
 
 def taught(name: str, true: bool, n_axes: Callable[[int, int], Sequence[int]], **design: Any) -> World:
@@ -91,7 +91,7 @@ WORLDS = (
           harmful=((1.0, 1.0, 1.0), (1.0, 1.0, -1.0)), harmless=SIDES[:1], **THREE),
     world("any edit of that size does it", "", "abd", word=ANY, stop=ANY, noise=0.05,
           harmful=((1.0, 1.0, 1.0), (1.0, 1.0, -1.0)), harmless=SIDES,
-          thresholds=(0.5, 1.8, 1.15), **THREE),
+          thresholds=(0.5, 1.5, 0.95), **THREE),
     taught("an axis per round", True, lambda *_: (2, 1, 1)),
     taught("an axis per round, words differ more", True, lambda *_: (2, 1, 1), noise=0.6),
     taught("rounds strengthen one axis", False, lambda *_: (1, 1, 1)),
