@@ -72,7 +72,8 @@ def answer_estimates(answers: pd.DataFrame) -> Iterator[Estimate]:
 
 
 def strongest(
-    shown: dict[tuple[str, str], Shown], refused: dict[tuple[str, str], Bool[np.ndarray, " prompt"]] | None
+    shown: dict[tuple[str, str], Shown],
+    refused: dict[tuple[str, str], Bool[np.ndarray, " prompt"]] | None,
 ) -> Iterator[tuple[str, Shown]]:
     """By condition; of random draws the one with the highest mean. NaN where none is refused."""
     for condition in CONDITIONS:

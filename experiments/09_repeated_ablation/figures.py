@@ -40,8 +40,10 @@ def plot_loop(result: Result) -> Figure:
     n, most = table.n.max(), table.groupby("group").depth.max()
     if "rounds" in most.index:
         control = most.drop(["rounds", "untouched"], errors="ignore").max()
-        title = f"Rounds in words of their own take up to {most['rounds']} directions,\n" \
-                f"lessons in one sentence up to {control}"
+        title = (
+            f"Rounds in words of their own take up to {most['rounds']} directions,\n"
+            f"lessons in one sentence up to {control}"
+        )
     else:
         left = table[table.depth == most["untouched"]].value.iloc[0]
         title = f"After {most['untouched']} directions {left:.0%} are still refused"

@@ -7,25 +7,18 @@ the repetition, and the experiment does not see the difference.
 from collections.abc import Callable, Sequence
 
 import pandas as pd
-import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from experiments.lab.lab import Lab
-from experiments.lab.meter import BASE, SHOWING, Edit, Meter, share
-from interp.activations import capture
+from experiments.lab.meter import SHOWING, Meter, share
+from experiments.lab.one_by_one import OneByOne
 from interp.generation import answers
-from interp.interventions import Placement, ablate
 from interp.models import LoadedModel
-from interp.sites import Site
 from interp.tuning import tuned
 
 from .protocol import DEPTHS, LEFT, MOST, ROUNDS, Config
 
 BATCH, RATE = 8, 1e-3  # of the LoRA
 KEPT_TOKENS = 12  # of the answers to harmless prompts, which are taught as they are
-LEAST = 1e-4  # of a state's norm: a shorter difference of means is rounding
-Vector = Float[Tensor, " d_model"]
 Taught = dict[str, LoadedModel]
 
 
@@ -76,49 +69,14 @@ def meter_for(lab: Lab, config: Config, name: str, model: LoadedModel | None = N
     return Meter(bench, prompts, name=f"loop/{name}")
 
 
-def loop(meter: Meter, config: Config, most: int = MOST) -> list[list[str]]:
-    """Class of the answer to each harmful test prompt, with 0, 1, 2, ... directions ablated."""
-    units: list[Vector] = []
-    found = [meter.answers("harmful")]
-    while share(found[-1], SHOWING) > LEFT and len(units) < most:
-        better = next_direction(meter, units, config)
-        if better is None:
-            break
-        units.append(better)
-        found.append(meter.answers("harmful", without(units, "kept")))
-    return found
-
-
-def without(units: Sequence[Vector], name: str) -> Edit:
-    """Ablation of all of them at every state."""
-    return Edit(f"{len(units)} {name}", (Placement(ablate(*units)),)) if units else BASE
-
-
-def next_direction(meter: Meter, units: Sequence[Vector], config: Config) -> Vector | None:
-    """Of one direction per depth the one that leaves the lowest odds; None where there is none."""
-    found = differences(meter.lab, without(units, "kept").placements, config)
-    if not found:
-        return None
-    tried = {at: without([*units, one], f"tried at {at}") for at, one in found.items()}
-    odds = {at: float(meter.scores("validation", edit).mean()) for at, edit in tried.items()}
-    return found[min(odds, key=lambda at: odds[at])]
-
-
-def differences(lab: Lab, edits: Sequence[Placement], config: Config) -> dict[str, Vector]:
-    """Unit differences of class means under edits, on train prompts that were not taught."""
-    start = config.n_rounds * config.n_taught
-    classes = lab.splits.train.positive, lab.splits.train.negative
-    rows = [part[start : start + config.n_train] for part in classes]
-    depths = sorted({max(1, round(depth * lab.model.n_layers)) for depth in DEPTHS})
-    sites = [Site(depth, "pre") for depth in depths]
-    states = [capture(lab.model, lab.tokens(part), edits, sites=sites)[:, :, 0] for part in rows]
-    gaps = states[0].mean(0) - states[1].mean(0)
-    norms = torch.cat(states).norm(dim=-1).mean(0)
-    return {
-        str(site): gap / gap.norm()
-        for site, gap, norm in zip(sites, gaps, norms, strict=True)
-        if gap.norm() > LEAST * norm
-    }
+def one_by_one(lab: Lab, config: Config) -> OneByOne:
+    """Directions from train prompts that were not taught."""
+    rows = slice(
+        config.n_rounds * config.n_taught, config.n_rounds * config.n_taught + config.n_train
+    )
+    return OneByOne(
+        (lab.splits.train.positive[rows], lab.splits.train.negative[rows]), DEPTHS, LEFT
+    )
 
 
 def counted(lab: Lab, config: Config) -> pd.DataFrame:
@@ -129,7 +87,7 @@ def counted(lab: Lab, config: Config) -> pd.DataFrame:
     meter = meter_for(lab, config, "untouched")
     plain = meter.answers("harmful")
     if share(plain, SHOWING) > LEFT:
-        return _rows("untouched", 0, loop(meter, config, config.n_untouched))
+        return _rows("untouched", 0, one_by_one(lab, config).answers(meter, config.n_untouched))
     names = ["rounds", *(f"control {word}" for word in range(config.n_rounds))]
     parts = [_rows("untouched", 0, [plain])]
     for repetition in lab.progress(range(config.n_repetitions), "teaching"):
@@ -146,7 +104,7 @@ def counted(lab: Lab, config: Config) -> pd.DataFrame:
 
 
 def _taught(meter: Meter, config: Config) -> tuple[list[list[str]], list[str]]:
-    return loop(meter, config), meter.answers("harmless")
+    return one_by_one(meter.lab, config).answers(meter, MOST), meter.answers("harmless")
 
 
 class Later:

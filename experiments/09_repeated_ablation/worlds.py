@@ -63,7 +63,9 @@ def axes(n: int, **design: Any) -> Layered:
                    thresholds=(0.35, 0.5, 0.3), **design)  # fmt: skip
 
 
-def taught(name: str, true: bool, n_axes: Callable[[int, int], Sequence[int]], **design: Any) -> World:
+def taught(
+    name: str, true: bool, n_axes: Callable[[int, int], Sequence[int]], **design: Any
+) -> World:
     """A world of 09c: by seed and repetition, how many axes the rounds and both controls have."""
 
     def lab(seed: int) -> Lab:
