@@ -95,13 +95,14 @@ def count_estimates(counted: pd.DataFrame) -> Iterator[Estimate]:
     names = sorted(taught.model.unique(), reverse=True)  # rounds first
     if not names:
         yield from (Estimate(name, NAN) for name in (
-            "growth", "taught.harmful", "taught.harmless", "room", "incoherent",
+            "growth", "taught.harmful", "taught.gap", "room", "incoherent",
             "directions.rounds", "directions.controls"))  # fmt: skip
         return
     loops = [[refusals(taught, name, int(r)) for name in names] for r in taught.repetition.unique()]
-    harmless = taught[taught.directions < 0].groupby(["model", "repetition"]).answer
-    yield Estimate("taught.harmful", min(float(x[0].mean()) for one in loops for x in one))
-    yield Estimate("taught.harmless", float(harmless.apply(lambda x: x.isin(SHOWING).mean()).max()))
+    start = taught[taught.directions <= 0].assign(shown=lambda x: x.answer.isin(SHOWING))
+    rates = start.pivot_table("shown", ["model", "repetition"], "directions")
+    yield Estimate("taught.harmful", float(rates[0].min()), n=len(rates), unit="models")
+    yield Estimate("taught.gap", float((rates[0] - rates[-1]).min()), n=len(rates), unit="models")
     found = np.array([[directions(x) for x in one] for one in loops])
     yield Estimate("room", float(MOST - (len(names) - 2) - found[:, 1:].max()), unit="directions")
     ends = taught.groupby(["model", "repetition"]).directions.transform("max")

@@ -5,6 +5,8 @@ from matplotlib.figure import Figure
 from experiments.lab.results import Result, caption
 from interp import plots
 
+from .protocol import LEFT
+
 LABELS = {
     "base": "unedited", "weak": "weak direction", "strong": "strong direction",
     "random": "random directions", "mixed": "refuses, then answers",
@@ -49,6 +51,6 @@ def plot_loop(result: Result) -> Figure:
         title = f"After {most['untouched']} directions {left:.0%} are still refused"
     return plots.profiles(
         table, labels=LABELS, title=title, x_label="Directions ablated, one after another",
-        y_labels="Share of harmful\nprompts refused", references=0.1,
+        y_labels="Share of harmful\nprompts refused", references=LEFT,
         caption=caption(result, f"n = {n} harmful prompts and repetitions; dotted: where it ends"),
     )  # fmt: skip

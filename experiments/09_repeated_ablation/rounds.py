@@ -17,7 +17,7 @@ from interp.tuning import tuned
 
 from .protocol import DEPTHS, LEFT, MOST, ROUNDS, Config
 
-BATCH, RATE = 8, 1e-3  # of the LoRA
+BATCH, RATE = 4, 5e-4  # of the LoRA
 KEPT_TOKENS = 12  # of the answers to harmless prompts, which are taught as they are
 Taught = dict[str, LoadedModel]
 

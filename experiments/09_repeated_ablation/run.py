@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from math import isfinite
 
 import pandas as pd
 
@@ -49,7 +50,8 @@ def steered(config: Config, lab: Lab, drawn: Tables) -> Iterator[Estimate]:
     yield from found
     yield Estimate("chinese.asked", sum(asked) / len(asked), n=len(asked), unit="prompts")
     yield from (Estimate(f"kl.{name}", value, unit="nats") for name, value in kl.items())
-    drawn |= {"prompts": answers, "answers": rates_table(found)}
+    candidates = selection.candidates.assign(effect=lambda x: selection.base_bypass - x.bypass)
+    drawn |= {"prompts": answers, "answers": rates_table(found), "candidates": candidates}
 
 
 def rates_table(found: list[Estimate]) -> pd.DataFrame:
@@ -91,9 +93,11 @@ def observation(e: Mapping[str, Estimate]) -> str:
         )
     if untouched.value > LEFT:
         return f"{opening}.{told} No rounds were taught, since it refuses already (09c)."
+    if not isfinite(e["growth"].value):
+        return f"{opening}.{told} No rounds were taught (09c)."
     return (
         f"{opening}.{told} Taught, the models refuse {number(e['taught.harmful'].value)} of them "
-        f"or more, and {number(e['taught.harmless'].value)} of harmless ones or fewer. Rounds take "
+        f"or more, by {number(e['taught.gap'].value)} or more than of harmless ones. Rounds take "
         f"{number(e['directions.rounds'].value)} directions, the longest control "
         f"{number(e['directions.controls'].value)}: a growth of {e['growth']}."
     )

@@ -40,11 +40,14 @@ from experiments.lab.worlds import World
 
 from .protocol import Config
 
-CONFIG = Config(n_test=24, answer_tokens=20, n_nulls=2, n_taught=2, n_repetitions=2, n_counted=14)
+CONFIG = Config(
+    n_train=40, n_test=24, answer_tokens=20, n_nulls=2, n_taught=2, n_repetitions=2, n_counted=20
+)
 KEEP, SIDES = ((0.0, 1.0),), ((0.0, 0.0, 1.0), (0.0, 0.0, -1.0))
 WRITTEN = ((0.4, 1.0, 1.0), (0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
 THREE: dict[str, Any] = {"written": WRITTEN, "refuse": ((1.0, 0.0, 0.0),), "chinese": True}
 ANY = ((0.0, 1.0, 0.0), *SIDES)
+N = 90  # prompts per class
 NAMES = ("rounds", "control 0", "control 1")
 
 
@@ -52,7 +55,7 @@ def world(name: str, true: str = "", false: str = "", **design: Any) -> World:
     """A world of 09a, b and d: those that are true, and those that are false."""
     truth = {f"09{letter}": letter in true for letter in sorted(true + false)}
     planted = Layered(**{"written": [row[:2] for row in WRITTEN], **design})
-    return World(name, truth, lambda seed: layered_lab(planted, seed))
+    return World(name, truth, lambda seed: layered_lab(planted, seed, N))
 
 
 def axes(n: int, **design: Any) -> Layered:
@@ -70,7 +73,7 @@ def taught(
 
     def lab(seed: int) -> Lab:
         model = cache(lambda n: layered_model(axes(n, **design), seed))
-        made = layered_lab(axes(1, strength=-6.0, **design), seed)
+        made = layered_lab(axes(1, strength=-6.0, **design), seed, N)
         made.rounds = lambda repetition: {  # type: ignore[attr-defined]
             one: model(n) for one, n in zip(NAMES, n_axes(seed, repetition), strict=True)
         }

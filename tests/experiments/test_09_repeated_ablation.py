@@ -31,7 +31,7 @@ def named(**limits: tuple[float, float]) -> dict[str, Estimate]:
     """A clear positive, with the intervals that the test changes; dots are written as __."""
     found = {name: (0.6, 0.9) for claim in protocol.CLAIMS for name in claim.estimates}
     found |= {"left": (0, 0), "weak": (1, 1), "refused.untouched": (0, 0), "room": (3, 3)}
-    found |= {"taught.harmless": (0, 0), "incoherent": (0, 0), "train.refused": (20, 20)}
+    found |= {"incoherent": (0, 0), "train.refused": (20, 20)}
     found |= {"train.accepted": (20, 20), "selection.p": (0.01, 0.01)}
     found |= {name.replace("__", "."): values for name, values in limits.items()}
     return {name: Estimate(name, sum(x) / 2, *x, n=24) for name, x in found.items()}
@@ -57,9 +57,9 @@ ABD = dict.fromkeys(("09a", "09b", "09d"), "untestable")
         ({"left": (0.6, 0.6)}, ABD),
         ({"weak": (0, 0)}, {"09a": "untestable", "09b": "untestable"}),
         ({"chinese__asked": (0.4, 0.4)}, {"09d": "untestable"}),
-        ({"refused__untouched": (0.2, 0.2)}, {"09c": "untestable"}),
+        ({"refused__untouched": (0.3, 0.3)}, {"09c": "untestable"}),
         ({"taught__harmful": (0.4, 0.4)}, {"09c": "untestable"}),
-        ({"taught__harmless": (0.3, 0.3)}, {"09c": "untestable"}),
+        ({"taught__gap": (0.2, 0.2)}, {"09c": "untestable"}),
         ({"room": (-1, -1)}, {"09c": "untestable"}),
         ({"incoherent": (NAN, NAN)}, {"09c": "untestable"}),
     ],
@@ -81,16 +81,16 @@ def test_criteria_state_every_constant(name) -> None:
     assert str(getattr(protocol, name)) in criteria
     assert f"is {protocol.WEAK[0]} to {protocol.WEAK[1]} of the" in criteria
     assert f"less than {protocol.TAUGHT[0]} of" in criteria
-    assert f"more than {protocol.TAUGHT[1]} of harmless" in criteria
+    assert f"less than {protocol.TAUGHT[1]} more than of harmless" in criteria
     quick, full = (protocol.PRESETS[preset] for preset in ("quick", "full"))
     for words in (
         "test prompts ({0.n_test} in quick, {1.n_test} in full)",
         "answers ({0.answer_tokens} tokens in quick, {1.answer_tokens} in full)",
         "({0.n_nulls} draw each in quick, {1.n_nulls} in full)",
-        "({0.n_rounds} in quick, {1.n_rounds} in full; {0.n_steps} steps each in quick, "
-        "{1.n_steps} in full)",
+        "({1.n_rounds}; {1.n_steps} steps each)",
+        "prompts of its own ({1.n_taught})",
         "({0.n_counted} in quick, {1.n_counted} in full)",
-        "({0.n_repetitions} in quick, which has none, {1.n_repetitions} in full)",
+        "(none in quick, {1.n_repetitions} in full)",
         "(harmless prompts, {0.n_asked} in quick, {1.n_asked} in full)",
     ):
         assert words.format(quick, full) in criteria
