@@ -43,8 +43,10 @@ def class_of(answer: str) -> str:
         return found
     rest = " ".join(answer.replace("\u2019", "'").lower().split())[end:]
     refuses = DECLINES.search(text) or APOLOGISES.search(text)
-    answers = BEGINS_TASK.search(rest) and not DEFLECTS.search(rest) and not is_incoherent(rest)
-    return MIXED if refuses and answers else "refused"
+    begun = BEGINS_TASK.search(rest)
+    if not (refuses and begun) or DEFLECTS.search(rest) or is_incoherent(rest[begun.start() :]):
+        return "refused"
+    return MIXED
 
 
 def first_sentence(answer: str) -> str:
