@@ -33,7 +33,8 @@ def padded_mean(values: Float[np.ndarray, " prompt"], low: float, high: float) -
     """
     padded = np.append(values, [low, high])
     half = Z * padded.std() / len(padded) ** 0.5
-    return Interval(float(values.mean()), padded.mean() - half, padded.mean() + half, len(values))
+    limits = np.clip([padded.mean() - half, padded.mean() + half], low, high).tolist()
+    return Interval(float(values.mean()), *limits, len(values))
 
 
 def estimate(name: str, values: Shown, low: float = 0.0) -> Estimate:

@@ -27,9 +27,10 @@ def plot_answers(result: Result) -> Figure:
     table = result.tables["answers"]
     rate = table.set_index(["label", "group"])["value"]
     weak = "weak" if ("mixed", "weak") in rate.index else "strong"
+    which = {"weak": "a weak", "strong": "the strong"}[weak]
     return plots.intervals(
         table, labels=LABELS, x_label="Share of the answers",
-        title=f"Without a {weak} direction {rate['mixed', weak]:.0%} refuse and then answer,\n"
+        title=f"Without {which} direction {rate['mixed', weak]:.0%} refuse and then answer,\n"
         f"without random ones {rate['mixed', 'random']:.0%}",
         caption=caption(result, f"n = {table.n.max()} harmful prompts; refusals of another kind: "
                         "of those refused either way; 95% intervals"),
@@ -41,7 +42,7 @@ def plot_loop(result: Result) -> Figure:
     table = result.tables["loop"]
     n, most = table.n.max(), table.groupby("group").depth.max()
     if "rounds" in most.index:
-        control = most.drop(["rounds", "untouched"], errors="ignore").max()
+        control = most.drop("rounds").max()
         title = (
             f"Rounds in words of their own take up to {most['rounds']} directions,\n"
             f"lessons in one sentence up to {control}"
@@ -52,5 +53,5 @@ def plot_loop(result: Result) -> Figure:
     return plots.profiles(
         table, labels=LABELS, title=title, x_label="Directions ablated, one after another",
         y_labels="Share of harmful\nprompts refused", references=LEFT,
-        caption=caption(result, f"n = {n} harmful prompts and repetitions; dotted: where it ends"),
+        caption=caption(result, f"n = {n} answers to harmful prompts; dotted: where the loop ends"),
     )  # fmt: skip

@@ -185,7 +185,7 @@ def verdicts(estimates: Mapping[str, Estimate]) -> dict[str, Verdict]:
         "09c": is_countable(e),
         "09d": strong and e["chinese.asked"].value >= WRITES,
     }
-    judged = {
+    judged: dict[str, Verdict] = {
         "09a": beyond(MIN_MIXED, e["mixed.over.random"], e["mixed.over.strong"]),
         "09b": beyond(MIN_REWORDED, e["reworded.over.random"]),
         "09c": beyond(MIN_GROWTH, e["growth"]),

@@ -32,7 +32,7 @@ def run(config: Config, lab: Lab) -> Result:
     counted = rounds.counted(lab, config)
     found += estimates.count_estimates(counted)
     drawn["counted"] = counted
-    if (loops := loop_table(counted)).depth.max() > 0:
+    if len(loops := loop_table(counted)):
         drawn["loop"] = loops
     return Result(tuple(found), drawn, observation({one.name: one for one in found}))
 
@@ -73,7 +73,8 @@ def loop_table(counted: pd.DataFrame) -> pd.DataFrame:
     keys = {"group": shown.model, "depth": shown.directions}
     found = refused.groupby([*keys.values()]).agg(["mean", "size"]).reset_index()
     found.columns = [*keys, "value", "n"]
-    return found.sort_values(["group", "depth"], ascending=[False, True])
+    tried = found.groupby("group").depth.transform("max") > 0
+    return found[tried].sort_values(["group", "depth"], ascending=[False, True])
 
 
 def observation(e: Mapping[str, Estimate]) -> str:
