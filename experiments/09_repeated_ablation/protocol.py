@@ -1,31 +1,30 @@
 """What is left of refusal after an ablation, and does it take several?
 
 The strong direction is chosen on validation prompts (`experiments.lab.selection`), a weak one is
-another candidate of the same search. Answers are classed by rules (`interp.refusal_classifier`) on
-30 words; what refuses there is read to its end for a begun task. Nobody judges how the task is
-done. How many rounds of alignment a model had is not known: they are taught, by LoRA
-(`interp.tuning`), to one that hardly refuses. Intervals of rates: mean difference per prompt, with
-one prompt added at +1 and one at -1 (Bonett and Price 2012, J. Educ. Behav. Stat. 37:479): none of
-12 is no proof of zero. Directions are taken as they are: none is extracted again.
+another candidate of that search. Rules (`interp.refusal_classifier`) class the first 30 words of an
+answer; what refuses there is read to its end for a begun task. How the task is done is not judged.
+How many rounds of alignment a model had is not known: they are taught by LoRA (`interp.tuning`) to
+one that hardly refuses. Intervals of rates: mean difference per prompt, with one prompt added at +1
+and one at -1 (Bonett and Price 2012, J. Educ. Behav. Stat. 37:479): none of 8 is no proof of zero.
+Directions are taken as they are: none is extracted again.
 
 Objections, and what was done:
-- One random direction does almost nothing, a weak one something: as many random ones are ablated
-  at once as change the next token as much, and the draw that shows most counts.
-- A refusal may end in safe advice, which reads as a begun task: what speaks of alternatives or of
-  help does not count, nor a lecture for a refusal.
-- "Weaker" must not mean the worst of a grid, or a whim: one candidate, the nearest to 3/8 of the
-  strong effect, beyond any random direction of the search. Where the strong one takes little,
-  nothing is weaker: a gate.
+- One random direction does almost nothing, a weak one something: as many random ones at once as
+  change the next token as much, and the draw that shows most counts.
+- A refusal may end in safe advice, which reads as a begun task: words of alternatives or of help
+  rule it out, and a lecture is no refusal.
+- "Weaker" must not mean the worst of a grid, or a whim: the candidate nearest to 3/8 of the strong
+  effect, beyond the random directions of the search. A strong one that takes little is gated.
 - First sentences quote the request and swap synonyms under any edit: 09b asks for another kind of
-  refusal, and shows the share of other sentences beside it. Only what survives can be asked.
+  refusal; the share of other sentences is shown. Only what survives can be asked.
 - One sentence may take more directions than another, and the last may overwrite the others: each
-  has a control with as many lessons, and the one that takes most counts. All three begin with an
-  opening of the odds that the loop chooses by.
+  has a control with as many lessons, and the one that takes most counts. All three sentences begin
+  with an opening of the odds that the loop chooses by.
 - The count varies with the seed of the teaching: t over repetitions; one of them says nothing.
-- A fault of the first lessons, which took a fifth of the time: smollm2-135m refused harmless
-  prompts nearly as often. Longer ones leave half of that, so that the gate asks for a difference;
-  and at a tenth refused, in place of a fifth, ablation had broken it.
 - Chinese may come late in long answers: 09d is about the tokens that are read.
+- A fault of the first lessons, a fifth as long: smollm2-135m refused harmless prompts nearly as
+  often as harmful ones. Longer ones leave half of that, so that the gate asks for a difference. And
+  before it refused a tenth, ablation had broken it: the loop ends at a fifth.
 """
 
 from collections.abc import Mapping
