@@ -25,6 +25,11 @@ Objections, and what was done:
 - A fault of the first lessons, a fifth as long: smollm2-135m refused harmless prompts nearly as
   often as harmful ones. Longer ones leave half of that, so that the gate asks for a difference. And
   before it refused a tenth, ablation had broken it: the loop ends at a fifth.
+- 09c is not to be relied on. With two repetitions it is supported in 4 of 60 worlds whose number of
+  directions varies by chance (a t-interval of two equal numbers has no width), and in 44 of 60
+  noisy ones with an axis per round. Full has three repetitions, which has not been calibrated.
+- Found after the criteria were fixed, and left: quick on the 0.5B finds no weak direction, since
+  the one of 10.pre has a KL of .107, and .1 is the limit.
 """
 
 from collections.abc import Mapping
@@ -163,7 +168,7 @@ class Config(ExperimentConfig):
     n_untouched: CountOrZero = 0  # directions the loop takes from the model as it is, if it refuses
 
 
-MINUTES = {"smoke": 0.2, "quick": 1.2, "full": 15}
+MINUTES = {"smoke": 0.2, "quick": 1.5, "full": 15}
 PRESETS = {
     "smoke": Config(n_sites=2, n_train=12, n_validation=3, n_test=4, answer_tokens=4, n_asked=2,
                     n_taught=4, n_steps=2, n_repetitions=1, n_counted=4),
