@@ -49,7 +49,8 @@ def plot_loop(result: Result) -> Figure:
         )
     else:
         left = table[table.depth == most["untouched"]].value.iloc[0]
-        title = f"After {most['untouched']} directions {left:.0%} are still refused"
+        ablated = "one direction" if most["untouched"] == 1 else f"{most['untouched']} directions"
+        title = f"With {ablated} ablated {left:.0%} are still refused"
     return plots.profiles(
         table, labels=LABELS, title=title, x_label="Directions ablated, one after another",
         y_labels="Share of harmful\nprompts refused", references=LEFT,

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from interp.errors import DataError
 from interp.plots.columns import numbers, require, rows_where, values_of
@@ -61,6 +62,8 @@ def profiles(
             is_log = log if isinstance(log, bool) else key in log
             finish_axes(axis, "", y_label, shown, False, is_log)
         axes[-1].set_xlabel(x_label)
+        if not (numbers(table, "depth") % 1).any():
+            axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.align_ylabels(axes)
         add_legend(figure, _lines_legend(table, lines, labels or {}, null_label))
     return figure
