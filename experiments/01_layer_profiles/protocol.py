@@ -117,7 +117,7 @@ class Config(ExperimentConfig):
     n_resamples: Several = 300  # bootstrap draws over prompts
 
 
-MINUTES = {"smoke": 0.1, "quick": 1, "full": 5}
+MINUTES = {"smoke": 0.1, "quick": 1.5, "full": 5}
 
 PRESETS = {
     "smoke": Config(n_prompts=24, n_permutations=100, n_resamples=100),

@@ -179,7 +179,7 @@ class Config(ExperimentConfig):
     n_rotations: Annotated[int, Ge(20)] = 40  # of every layer's updates
 
 
-MINUTES = {"smoke": 0.1, "quick": 1, "full": 17}
+MINUTES = {"smoke": 0.1, "quick": 0.9, "full": 17}
 
 PRESETS = {
     "smoke": Config(n_prompts=12, n_resamples=40, n_halvings=10, n_rotations=20),

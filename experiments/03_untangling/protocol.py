@@ -138,7 +138,7 @@ class Config(ExperimentConfig):
     n_dimensions: Count = 5  # sites at which dimensions are estimated
 
 
-MINUTES = {"smoke": 0.1, "quick": 1, "full": 6}
+MINUTES = {"smoke": 0.1, "quick": 0.7, "full": 6}
 
 PRESETS = {
     "smoke": Config(n_pairs=20, n_halves=20, n_draws=2, n_permutations=39, n_dimensions=2),

@@ -143,7 +143,7 @@ class Config(ExperimentConfig):
     n_resamples: Several = 300  # bootstrap resamples
 
 
-MINUTES = {"smoke": 0.1, "quick": 1, "full": 6}
+MINUTES = {"smoke": 0.1, "quick": 0.8, "full": 6}
 
 PRESETS = {
     "smoke": Config(n_prompts=28, n_bases=4, n_targets=4, n_test=6, n_resamples=20),

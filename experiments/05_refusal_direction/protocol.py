@@ -145,7 +145,7 @@ class Config(ExperimentConfig):
     n_text: Several = 2  # Wikipedia leads, their first 48 tokens
 
 
-MINUTES = {"smoke": 0.1, "quick": 1.4, "full": 20}
+MINUTES = {"smoke": 0.1, "quick": 1.3, "full": 20}
 PRESETS = {
     "smoke": Config(n_sites=2, n_train=12, n_validation=3, n_test=6, answer_tokens=4, n_scored=4,
                     n_nulls=2, n_reextractions=1, n_text=2),

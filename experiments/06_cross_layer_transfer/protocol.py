@@ -206,7 +206,7 @@ class Config(ExperimentConfig):
     n_resamples: Several = 10  # halves of the prompts on which layers are compared
 
 
-MINUTES = {"smoke": 0.1, "quick": 1.1, "full": 13}
+MINUTES = {"smoke": 0.1, "quick": 0.8, "full": 13}
 PRESETS = {
     "smoke": Config(n_train=12, n_validation=3, n_test=4, n_sources=2, n_targets=2,
                     n_pairs=1, n_resamples=2),

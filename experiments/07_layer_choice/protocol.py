@@ -172,7 +172,7 @@ class Config(ExperimentConfig):
     n_resamples: Several = 400  # bootstrap draws
 
 
-MINUTES = {"smoke": 0.1, "quick": 1.5, "full": 20}
+MINUTES = {"smoke": 0.1, "quick": 1.3, "full": 20}
 EVERY = ("refusal", "sentiment", "register", "persona", "syntax", "truth", "sycophancy")
 PRESETS = {
     "smoke": Config(behaviours=("refusal", "sentiment", "register"), n_sites=3, n_train=16,

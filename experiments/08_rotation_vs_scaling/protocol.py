@@ -175,7 +175,7 @@ class Config(ExperimentConfig):
     n_text: Several = 2  # Wikipedia leads, their first 32 tokens
 
 
-MINUTES = {"smoke": 0.1, "quick": 1.3, "full": 16}
+MINUTES = {"smoke": 0.1, "quick": 0.7, "full": 16}
 PRESETS = {
     "smoke": Config(n_sites=2, n_train=12, n_validation=3, n_test=4, n_others=1,
                     n_reextractions=1, n_answered=2),

@@ -168,7 +168,7 @@ class Config(ExperimentConfig):
     n_untouched: CountOrZero = 0  # directions the loop takes from the model as it is, if it refuses
 
 
-MINUTES = {"smoke": 0.2, "quick": 1.5, "full": 15}
+MINUTES = {"smoke": 0.2, "quick": 0.6, "full": 15}
 PRESETS = {
     "smoke": Config(n_sites=2, n_train=12, n_validation=3, n_test=4, answer_tokens=4, n_asked=2,
                     n_taught=4, n_steps=2, n_repetitions=1, n_counted=4),

@@ -139,7 +139,7 @@ class Config(ExperimentConfig):
     n_handfuls: Several = 4  # directions from few prompts
 
 
-MINUTES = {"smoke": 0.1, "quick": 1.5, "full": 12}
+MINUTES = {"smoke": 0.1, "quick": 0.8, "full": 12}
 PRESETS = {
     "smoke": Config(n_train=8, n_validation=4, n_test=2, n_reextractions=0, n_halves=10,
                     n_layers=2, n_positions=2, n_handfuls=2),

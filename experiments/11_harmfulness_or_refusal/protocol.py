@@ -140,7 +140,7 @@ class Config(ExperimentConfig):
     n_reextractions: CountOrZero = 3  # directions from resampled train prompts
 
 
-MINUTES = {"smoke": 0.1, "quick": 0.8, "full": 10}
+MINUTES = {"smoke": 0.1, "quick": 0.4, "full": 10}
 PRESETS = {
     "smoke": Config(n_prompts=4, n_resamples=50, n_inverted=3, n_train=6, n_validation=2,
                     n_reextractions=1),

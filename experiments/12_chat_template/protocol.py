@@ -159,7 +159,7 @@ class Config(ExperimentConfig):
     n_steps: Count = 40  # of the tuning
 
 
-MINUTES = {"smoke": 0.1, "quick": 1.5, "full": 15}
+MINUTES = {"smoke": 0.1, "quick": 0.7, "full": 15}
 PRESETS = {
     "smoke": Config(n_train=8, n_validation=2, n_test=4, answer_tokens=4, n_taught=6,
                     n_steps=2),

@@ -150,7 +150,7 @@ class Config(ExperimentConfig):
     n_text: Several = 2  # Wikipedia leads, their first 48 tokens, for the damage
 
 
-MINUTES = {"smoke": 0.1, "quick": 1.3, "full": 14}
+MINUTES = {"smoke": 0.1, "quick": 0.6, "full": 14}
 PRESETS = {
     "smoke": Config(n_train=12, n_validation=3, n_test=4, n_sentences=2, n_counters=2),
     "quick": Config(),
