@@ -1,5 +1,6 @@
 """A locked model comes back bit for bit, with its own key alone, and holds nothing of that key."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from interp.directions import Direction, direction_from
 from interp.errors import ActivationError, ModelError
 from interp.exports import locks
 from interp.exports.formats import plain_model, save_plain, write_huggingface
-from interp.exports.keys import put_back, read_key, removed_from
+from interp.exports.keys import put_back, read_key, removed_from, tensors_sha256
 from interp.exports.locks import lock, unlock
 from interp.models import LoadedModel, load, tiny_random_model
 from tests.interp.test_weights import with_random_vectors
@@ -174,6 +175,16 @@ def near(tensor: torch.Tensor, unit: torch.Tensor) -> bool:
     flat = tensor.float().reshape(tensor.shape[0], -1)
     lines = [part for part in (flat, flat.T) if part.shape[1] == len(unit)]
     return any(((part @ unit).abs() > 0.999 * part.norm(dim=1)).any() for part in lines)
+
+
+def test_a_key_written_without_a_list_of_parts_still_opens(locked, tmp_path) -> None:
+    with safe_open(locked / "K.safetensors", "pt") as file:
+        (facts,) = json.loads(file.metadata()["key"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        found = file.metadata() | {"key": (text := json.dumps(facts))}
+    save_file(tensors, tmp_path / "K", found | {"sha256": tensors_sha256(tensors, text)})
+    unlock(locked / "L", tmp_path / "K", tmp_path / "U")
+    assert contents(tmp_path / "U") == saved(tiny(), tmp_path / "M")
 
 
 Damage = Callable[[Path], object]
