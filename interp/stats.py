@@ -67,7 +67,9 @@ def bootstrap_mean(
 ) -> Interval:
     """Mean with a percentile bootstrap interval over values."""
     values = _finite(values, "the values to average")
-    return bootstrap(np.mean, [values], paired=True, seed=seed, n_resamples=n_resamples)
+    _check_rows([len(values)], paired=True)
+    low, high = _percentile(np.mean, (values,), seed, n_resamples)
+    return Interval(float(values.mean()), low, high, len(values))
 
 
 def bootstrap(
@@ -84,11 +86,7 @@ def bootstrap(
     rows or unequal pairs.
     """
     lengths = [len(array) for array in arrays]
-    if not lengths or min(lengths) < 2 or (paired and len(set(lengths)) > 1):
-        raise DataError(
-            "A bootstrap needs two or more rows in each array, as many in each when paired; "
-            f"got {lengths}."
-        )
+    _check_rows(lengths, paired)
     # Rows are resampled through their indices, so that arrays of any number of axes go through
     # scipy whole; the loop is here because scipy's own, draw by draw, is several times slower.
     indices = tuple(np.arange(n, dtype=np.float64) for n in (lengths[:1] if paired else lengths))
@@ -102,18 +100,33 @@ def bootstrap(
         ]
         return np.array(found, np.float64).reshape(drawn[0].shape[:-1])
 
-    result = scipy_stats.bootstrap(
-        indices,
-        of_draws,
+    low, high = _percentile(of_draws, indices, seed, n_resamples)
+    n = lengths[0] if paired else sum(lengths)
+    return Interval(float(statistic(*arrays)), low, high, n)
+
+
+def _check_rows(lengths: Sequence[int], paired: bool) -> None:
+    if not lengths or min(lengths) < 2 or (paired and len(set(lengths)) > 1):
+        raise DataError(
+            "A bootstrap needs two or more rows in each array, as many in each when paired; "
+            f"got {list(lengths)}."
+        )
+
+
+def _percentile(
+    statistic: Callable[..., np.ndarray], data: Sequence[np.ndarray], seed: int, n_resamples: int
+) -> tuple[float, float]:
+    """Limits of the percentile bootstrap; `statistic` takes all draws at once, and their axis."""
+    limits = scipy_stats.bootstrap(
+        tuple(data),
+        statistic,
         n_resamples=n_resamples,
         vectorized=True,
         confidence_level=CONFIDENCE,
         method="percentile",
         rng=np.random.default_rng(seed),
-    )
-    limits = result.confidence_interval
-    n = lengths[0] if paired else sum(lengths)
-    return Interval(float(statistic(*arrays)), float(limits.low), float(limits.high), n)
+    ).confidence_interval
+    return float(limits.low), float(limits.high)
 
 
 def half_sample_interval(value: float, halves: Float[np.ndarray, " draw"]) -> Interval:
