@@ -42,7 +42,7 @@ from .protocol import Config
 
 CONFIG = Config(
     n_sites=3, n_train=40, n_test=24, answer_tokens=20, n_nulls=2, n_asked=4, n_taught=2,
-    n_repetitions=2, n_counted=20,
+    n_repetitions=3, n_counted=20,
 )  # fmt: skip
 KEEP, SIDES = ((0.0, 1.0),), ((0.0, 0.0, 1.0), (0.0, 0.0, -1.0))
 WRITTEN = ((0.4, 1.0, 1.0), (0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0))

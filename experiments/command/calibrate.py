@@ -28,6 +28,7 @@ from experiments.harness.calibration import (
 from experiments.harness.registry import FOLDER, Experiment, find_experiment, select
 from experiments.lab.config import check
 from experiments.lab.progress import ProgressLog
+from experiments.lab.worlds import World
 from interp import plots
 from interp.errors import ExperimentError
 
@@ -41,9 +42,10 @@ class Options:
     """Count the verdicts on planted worlds, where what is claimed is true or false by construction.
 
     Writes calibration.csv and calibration.png into the results folder. Earlier rows of the same
-    experiments are replaced.
+    experiments, or of the worlds that are named, are replaced.
     """
 
+    worlds: tuple[str, ...] = ()  # by their names; every world of the experiment if none is given
     runs: Annotated[int, Ge(1)] = 60  # draws of every world; 59 show a false-alarm rate below 5%
     workers: Annotated[int, Ge(1)] = 2  # processes
     out: Path | None = None  # results folder; `results` of the project if not given
@@ -64,7 +66,8 @@ def calibrate(
     written = []
     for experiment in experiments:
         found = verdicts(experiment, options, progress, folder)
-        path = write_rows(root, rows_of(experiment, found), experiment.number)
+        new = rows_of(experiment, found)
+        path = write_rows(root, new, experiment.number, options.worlds)
         for key, calibration in calibrations(root, [experiment]).items():
             progress.say(f"{key}: {calibration}")
         written = [path]
@@ -83,7 +86,7 @@ def verdicts(
 ) -> Found:
     """The verdicts of every run in every world, in the order of the draws."""
     worlds = experiment.part(WORLDS).WORLDS
-    jobs = [(world, draw) for world in range(len(worlds)) for draw in range(options.runs)]
+    jobs = [(world, draw) for world in asked_for(worlds, options) for draw in range(options.runs)]
     by_job: dict[tuple[int, int], dict[str, str]] = {}
     done = run_all(experiment, jobs, options.workers, folder)
     for job, judged in progress.track(done, f"worlds of {experiment.name}", len(jobs)):
@@ -93,6 +96,18 @@ def verdicts(
         for key in worlds[world].truth:
             found[key, worlds[world].name].append(by_job[world, draw][key])
     return found
+
+
+def asked_for(worlds: Sequence[World], options: Options) -> list[int]:
+    """Which of the worlds to draw, by their places; ExperimentError for a name that none has."""
+    names = [world.name for world in worlds]
+    unknown = set(options.worlds) - set(names)
+    if unknown:
+        raise ExperimentError(
+            f"No planted world is called {', '.join(map(repr, sorted(unknown)))}; there are "
+            f"{', '.join(map(repr, names))}."
+        )
+    return [i for i, name in enumerate(names) if name in (options.worlds or names)]
 
 
 def run_all(

@@ -7,7 +7,7 @@ is false, in the world where that is most.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,9 +114,13 @@ def criterion_of(experiment: Experiment, key: str) -> str:
     return sha256_of(criteria[key])[:12] if key in criteria else ""
 
 
-def write_rows(root: Path, new: Iterable[Row], number: str) -> Path:
-    """Put the rows of one experiment in place of its earlier ones."""
-    kept = [row for row in read_rows(root) if not row.claim.startswith(number)]
+def write_rows(root: Path, new: Iterable[Row], number: str, worlds: Collection[str] = ()) -> Path:
+    """Put the rows of one experiment, or of some of its worlds, in place of its earlier ones."""
+    kept = [
+        row
+        for row in read_rows(root)
+        if not row.claim.startswith(number) or (worlds and row.world not in worlds)
+    ]
     every = sorted([*kept, *new], key=lambda row: (row.claim, not row.truth, row.world))
     return rows.write_rows(root / FILE, every, Row)
 

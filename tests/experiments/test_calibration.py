@@ -81,6 +81,19 @@ def test_worlds_are_run_counted_written_and_reported(tmp_path):
     assert plot(rows).get_suptitle()
 
 
+def test_worlds_that_are_named_are_drawn_alone(tmp_path):
+    one, other = (world.name for world in experiment.part("worlds").WORLDS[:2])
+    kept = replace(ROW, world=other)
+    write_rows(tmp_path, [replace(ROW, world=one), kept], "01")
+    calibrate(["01"], tmp_path, Options(runs=1, workers=1, worlds=(one,)), Silent())
+    rows = read_rows(tmp_path)
+    assert kept in rows
+    assert {row.runs for row in rows if row.world == one} == {1}
+    with pytest.raises(ExperimentError, match="No planted world is called 'nowhere'; there are"):
+        calibrate(["01"], tmp_path, Options(worlds=("nowhere",)), Silent())
+    assert read_rows(tmp_path) == rows
+
+
 def test_rows_of_an_earlier_criterion_count_as_none(tmp_path):
     write_rows(tmp_path, [ROW], "01")
     assert calibrations(tmp_path, [experiment]) == {}
