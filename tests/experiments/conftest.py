@@ -13,6 +13,7 @@ from experiments.harness.registry import find_experiment
 from experiments.harness.runner import Plan
 from experiments.lab.cells import MemoryCells
 from experiments.lab.lab import Lab
+from experiments.lab.results import Result
 from interp.behaviours import refusal_of
 from interp.data.prompt_sets import ContrastSet, contrast, text_set
 from interp.models import LoadedModel
@@ -106,6 +107,15 @@ def make_plan(experiments_folder: Path, tmp_path: Path) -> Callable[..., Plan]:
 
 def texts(name: str, prefix: str, n: int = 12):
     return text_set(name, numbered(prefix, n), "none", np.arange(n))
+
+
+@pytest.fixture(scope="module")
+def planted(request: pytest.FixtureRequest) -> tuple[Result, Lab]:
+    """A draw of the first world of the experiment that a test module is about."""
+    experiment = request.module.EXPERIMENT
+    worlds = experiment.part("worlds")
+    drawn = worlds.WORLDS[0].lab(1)
+    return experiment.run(worlds.CONFIG, drawn), drawn
 
 
 @pytest.fixture

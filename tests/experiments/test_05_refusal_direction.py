@@ -10,7 +10,7 @@ from experiments.harness.registry import find_experiment
 from experiments.lab.cells import MemoryCells
 from experiments.lab.estimate import Estimate
 from experiments.lab.lab import Lab
-from tests.planted_worlds import supported_in
+from tests.planted_worlds import estimates_within, supported_in
 
 EXPERIMENT = find_experiment("05")
 protocol, worlds = EXPERIMENT.protocol, EXPERIMENT.part("worlds")
@@ -20,12 +20,6 @@ UNFOUND = {"selection__p": (0.05, 0.05)}
 OPEN = dict.fromkeys(("05a", "05b", "05d"), "inconclusive")
 OPEN |= dict.fromkeys(("05c", "05e"), "untestable")
 KEYS = ("05a", "05b", "05c", "05d", "05e")
-
-
-@pytest.fixture(scope="module")
-def planted():
-    lab = worlds.WORLDS[0].lab(1)
-    return EXPERIMENT.run(worlds.CONFIG, lab), lab
 
 
 @pytest.mark.parametrize("world", worlds.WORLDS, ids=lambda world: world.name)
@@ -56,8 +50,7 @@ def named(**limits: tuple[float, float]) -> dict[str, Estimate]:
     for edit in ("ablated", "orthogonalised"):
         found |= {name.format(edit): (0.2, 0.4) for name in protocol.DECIDING}
         found[f"excess.{edit}"] = (-0.3, -0.2)
-    found |= {name.replace("__", "."): values for name, values in limits.items()}
-    made = {name: Estimate(name, sum(x) / 2, *x, n=100) for name, x in found.items()}
+    made = estimates_within(found, limits, n=100)
     made["train.refused"] = Estimate("train.refused", 60, n=96, p=0.0001)
     made["train.accepted"] = Estimate("train.accepted", 90, n=96)
     return made

@@ -14,19 +14,13 @@ from experiments.lab.lab import Lab
 from experiments.lab.selection import answering_prompts
 from interp.alignment import identity_r2, procrustes_r2
 from interp.effects import two_level_bootstrap
-from tests.planted_worlds import supported_in
+from tests.planted_worlds import estimates_within, supported_in
 
 EXPERIMENT = find_experiment("06")
 protocol, worlds = EXPERIMENT.protocol, EXPERIMENT.part("worlds")
 estimates, measure = EXPERIMENT.part("estimates"), EXPERIMENT.part("measure")
 spaces = EXPERIMENT.part("spaces")
 KEYS = tuple(claim.key for claim in protocol.CLAIMS)
-
-
-@pytest.fixture(scope="module")
-def planted():
-    lab = worlds.WORLDS[0].lab(1)
-    return EXPERIMENT.run(worlds.CONFIG, lab), lab
 
 
 @pytest.mark.parametrize("world", worlds.WORLDS, ids=lambda world: world.name)
@@ -48,8 +42,7 @@ def named(**limits: tuple[float, float]) -> dict[str, Estimate]:
     for space in protocol.SPACES:
         found |= {f"rotation.{space}": (0.4, 0.6), f"same_space.{space}": (0.85, 0.95)}
     found |= {"profile.partial": (-0.9, -0.5), "profile.by_depth": (0.3, 0.3)}
-    found |= {name.replace("__", "."): values for name, values in limits.items()}
-    made = {name: Estimate(name, sum(x) / 2, *x, n=20) for name, x in found.items()}
+    made = estimates_within(found, limits, n=20)
     made["train.refused"] = Estimate("train.refused", 60, n=96, p=0.0001)
     made["train.accepted"] = Estimate("train.accepted", 90, n=96)
     return made

@@ -15,7 +15,7 @@ from interp import turns
 from interp.data.prompt_sets import contrast
 from interp.planes import ScaleState
 from tests.made_up_texts import numbered
-from tests.planted_worlds import supported_in
+from tests.planted_worlds import estimates_within, supported_in
 
 EXPERIMENT = find_experiment("08")
 protocol, worlds = EXPERIMENT.protocol, EXPERIMENT.part("worlds")
@@ -55,8 +55,7 @@ def named(**limits: tuple[float, float]) -> dict[str, Estimate]:
     for turn in protocol.TURNS:
         found |= {f"length.ratio.{turn}": (0.05, 0.1), f"length.turned.{turn}": (3, 4)}
     found |= {f"plane.margin.{name}": (0.5, 1) for name in protocol.PLANES}
-    found |= {name.replace("__", "."): values for name, values in limits.items()}
-    made = {name: Estimate(name, sum(x) / 2, *x, n=100) for name, x in found.items()}
+    made = estimates_within(found, limits, n=100)
     made["train.refused"] = Estimate("train.refused", 60, n=96, p=0.0001)
     made["train.accepted"] = Estimate("train.accepted", 90, n=96)
     return made

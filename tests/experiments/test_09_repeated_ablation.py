@@ -11,7 +11,7 @@ from experiments.harness.registry import find_experiment
 from experiments.lab.estimate import Estimate
 from experiments.lab.lab import Lab
 from experiments.lab.planted_rounds import Layered, layered_lab
-from tests.planted_worlds import supported_in
+from tests.planted_worlds import estimates_within, supported_in
 
 EXPERIMENT = find_experiment("09")
 protocol, worlds = EXPERIMENT.protocol, EXPERIMENT.part("worlds")
@@ -33,8 +33,7 @@ def named(**limits: tuple[float, float]) -> dict[str, Estimate]:
     found |= {"left": (0, 0), "weak": (1, 1), "refused.untouched": (0, 0), "room": (3, 3)}
     found |= {"incoherent": (0, 0), "train.refused": (20, 20)}
     found |= {"train.accepted": (20, 20), "selection.p": (0.01, 0.01)}
-    found |= {name.replace("__", "."): values for name, values in limits.items()}
-    return {name: Estimate(name, sum(x) / 2, *x, n=24) for name, x in found.items()}
+    return estimates_within(found, limits, n=24)
 
 
 ABD = dict.fromkeys(("09a", "09b", "09d"), "untestable")

@@ -8,6 +8,7 @@ from experiments.lab.estimate import Estimate
 from experiments.lab.lab import Lab
 from interp.behaviours import Behaviour
 from interp.errors import PromptError
+from tests.planted_worlds import estimates_within
 
 EXPERIMENT = find_experiment("10")
 protocol, worlds = EXPERIMENT.protocol, EXPERIMENT.part("worlds")
@@ -47,8 +48,8 @@ def named(**limits: tuple[float, float]) -> dict[str, Estimate]:
         "leak.control": (0.6, 1.0),
         "share": (0.7, 0.9),
         "spread": (0.3, 0.3),
-    } | {name.replace("__", "."): values for name, values in limits.items()}
-    return {name: Estimate(name, sum(x) / 2, *x, n=12) for name, x in found.items()}
+    }
+    return estimates_within(found, limits, n=12)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from experiments.lab.partial_effects import Panel
 from experiments.lab.worlds import World
 from interp.data.prompt_sets import contrast
 from tests.made_up_texts import numbered
-from tests.planted_worlds import supported_in
+from tests.planted_worlds import estimates_within, supported_in
 
 EXPERIMENT = find_experiment("11")
 protocol, worlds = EXPERIMENT.protocol, EXPERIMENT.part("worlds")
@@ -38,8 +38,7 @@ def named(**limits: tuple[float, float]) -> dict[str, Estimate]:
     found |= {"refused": (20, 20), "reliability": (0.7, 0.9), "overlap": (0.4, 0.7)}
     found |= {"inversion.accuracy": (0.9, 0.9), "swapped.accuracy": (0.9, 0.9)}
     found |= {"inversion.gap": (3, 4), "odds.gap": (3, 4), "inversion.by_refusal": (-0.1, 0.1)}
-    found |= {name.replace("__", "."): values for name, values in limits.items()}
-    return {name: Estimate(name, sum(x) / 2, *x, n=100) for name, x in found.items()}
+    return estimates_within(found, limits, n=100)
 
 
 @pytest.mark.parametrize(

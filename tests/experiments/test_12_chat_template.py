@@ -13,7 +13,7 @@ from experiments.lab.estimate import Estimate
 from experiments.lab.lab import Lab
 from interp.models import tiny_random_model
 from interp.stats import Interval
-from tests.planted_worlds import supported_in
+from tests.planted_worlds import estimates_within, supported_in
 
 EXPERIMENT = find_experiment("12")
 protocol, worlds = EXPERIMENT.protocol, EXPERIMENT.part("worlds")
@@ -42,8 +42,7 @@ def named(**limits: tuple[float, float]) -> dict[str, Estimate]:
         "auroc.base": (0.4, 0.6),
         "effect.tuned.in.tuned": (2.0, 4.0),
     }
-    found |= {name.replace("__", "."): values for name, values in limits.items()}
-    made = {name: Estimate(name, sum(x) / 2, *x, n=10) for name, x in found.items()}
+    made = estimates_within(found, limits, n=10)
     for place, refused in (("template", 20), ("tuned", 20), ("base", 0)):
         p = 0.001 if refused else 1.0
         made[f"refused.{place}"] = Estimate(f"refused.{place}", refused, n=24, p=p)

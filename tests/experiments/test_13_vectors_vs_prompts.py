@@ -9,18 +9,12 @@ import pytest
 from experiments.harness.registry import find_experiment
 from experiments.lab.estimate import Estimate
 from experiments.lab.lab import Lab
-from tests.planted_worlds import supported_in
+from tests.planted_worlds import estimates_within, supported_in
 
 EXPERIMENT = find_experiment("13")
 protocol, worlds = EXPERIMENT.protocol, EXPERIMENT.part("worlds")
 estimates, measure, match = (EXPERIMENT.part(name) for name in ("estimates", "measure", "match"))
 sentences = EXPERIMENT.part("sentences")
-
-
-@pytest.fixture(scope="module")
-def planted():
-    lab = worlds.WORLDS[0].lab(1)
-    return EXPERIMENT.run(worlds.CONFIG, lab), lab
 
 
 @pytest.mark.parametrize("world", worlds.WORLDS, ids=lambda world: world.name)
@@ -41,8 +35,7 @@ def named(**limits: tuple[float, float]) -> dict[str, Estimate]:
         "match.kl": (0.9, 1.1), "matched": (1, 1),
     }  # fmt: skip
     found |= {f"left.{u}.{w}": (0.4, 0.6) for u in protocol.UNDOERS for w in ("prompt", "vector")}
-    found |= {name.replace("__", "."): values for name, values in limits.items()}
-    return {name: Estimate(name, sum(x) / 2, *x, n=24) for name, x in found.items()}
+    return estimates_within(found, limits, n=24)
 
 
 NOTHING = dict.fromkeys(("13a", "13b"), "untestable")

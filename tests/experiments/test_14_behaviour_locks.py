@@ -22,7 +22,7 @@ from interp.exports.locks import lock, saved_tensors, unlock
 from interp.models import load, tiny_random_model
 from interp.weights import adding, orthogonalised, residual_writers
 from tests.made_up_texts import numbered
-from tests.planted_worlds import supported_in
+from tests.planted_worlds import estimates_within, supported_in
 
 EXPERIMENT = find_experiment("14")
 protocol, worlds = EXPERIMENT.protocol, EXPERIMENT.part("worlds")
@@ -46,8 +46,7 @@ def named(**limits: tuple[float, float]) -> dict[str, Estimate]:
     found |= {"tensors.changed": (0, 0), "refusal_rate.harmful.base": (0.6, 0.8)}
     found |= {"selection.p": (0.001, 0.001), "tuned.learnt": (0.5, 0.5), "domain.loss": (0.3, 0.3)}
     found |= {"train.refused": (20, 20), "train.accepted": (20, 20), "apart.worst": (0.7, 0.9)}
-    found |= {name.replace("__", "."): values for name, values in limits.items()}
-    return {name: Estimate(name, sum(x) / 2, *x, n=100) for name, x in found.items()}
+    return estimates_within(found, limits, n=100)
 
 
 @pytest.mark.parametrize(
