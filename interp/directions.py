@@ -27,7 +27,7 @@ Sites = tuple[Site, ...] | None
 class Direction:
     """A unit vector [d_model] in float32, the norm of the raw vector, and its provenance."""
 
-    unit: Float[Tensor, " d_model"]
+    unit: Float[Tensor, " d_model"] = field(repr=False)
     norm: float
     site: Site | None = None
     position: int | None = None

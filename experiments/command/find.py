@@ -13,6 +13,7 @@ import tyro
 
 from experiments.command.options import parse
 from experiments.command.run import combined, flag_value
+from experiments.command.subject import REPORT
 from experiments.finding import protocol
 from experiments.harness.durations import announce
 from experiments.harness.paths import TINY, default_model, model_label, results_root
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from experiments.lab.results import Result
 
 EXPERIMENT = Experiment("find", "finding", FOLDER / "finding")
-REPORT = "report.md"
 
 
 @dataclass(frozen=True)

@@ -119,4 +119,6 @@ def check_new(*places: Path) -> None:
     for place in places:
         check_writable(place.parent)
         if place.exists():
-            raise ExperimentError(f"{place} is there already, and is left alone. Give another.")
+            raise ExperimentError(
+                f"{place} is there already, and is left alone. Give a name that is free."
+            )

@@ -171,6 +171,7 @@ def notebooks(words: Sequence[str], folder: Path) -> int:
     options = parse(NotebookOptions, "notebooks", words)
     check_preset(options.preset)
     from experiments.command.notebooks import execute_copies, execute_in_place
+    from experiments.lab.progress import progress_log
 
     if options.in_place:
         paths = execute_in_place()
@@ -178,7 +179,9 @@ def notebooks(words: Sequence[str], folder: Path) -> int:
         root = results_root(options.out)
         model = options.model or default_model(options.preset)
         label = saved_label(root / options.preset, model)
-        paths = execute_copies(root, options.preset, label)
+        with progress_log() as progress:
+            progress.say("executing a copy of each notebook on these results; none loads the model")
+            paths = execute_copies(root, options.preset, label, progress=progress)
     for path in paths:
         print(path)
     return 0

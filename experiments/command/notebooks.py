@@ -13,6 +13,7 @@ import experiments.notebook
 from experiments.harness.code_hash import code_hash
 from experiments.harness.paths import RESULTS_VARIABLE, project_root
 from experiments.harness.summaries import RESULT_FILE
+from experiments.lab.progress import ProgressLog, Silent
 from experiments.notebook import MODEL_VARIABLE, PRESET_VARIABLE, STYLE_VARIABLE
 from interp.errors import ExperimentError
 
@@ -34,7 +35,13 @@ def notebook_folder() -> Path:
     return folder
 
 
-def execute_copies(root: Path, preset: str, model: str, folder: Path | None = None) -> list[Path]:
+def execute_copies(
+    root: Path,
+    preset: str,
+    model: str,
+    folder: Path | None = None,
+    progress: ProgressLog | None = None,
+) -> list[Path]:
     """Execute a copy of every notebook whose result is under `root`; keep copies up to date.
 
     A copy shows a result and leaves out the cells tagged `live`.
@@ -46,7 +53,8 @@ def execute_copies(root: Path, preset: str, model: str, folder: Path | None = No
     if not chosen:
         raise ExperimentError(f"No results in {results} that a notebook shows; run them first.")
     variables = {MODEL_VARIABLE: model, PRESET_VARIABLE: preset, RESULTS_VARIABLE: str(root)}
-    return [_copy(path, results, variables) for path in chosen]
+    shown = (progress or Silent()).track(chosen, "notebooks", len(chosen))
+    return [_copy(path, results, variables) for path in shown]
 
 
 def _copy(source: Path, results: Path, variables: Mapping[str, str]) -> Path:

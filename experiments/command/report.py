@@ -261,23 +261,26 @@ def _relative(path: Path, base: Path) -> str:
 
 def verdict_table(root: Path, preset: str, model: str | None, folder: Path = FOLDER) -> Table:
     """Verdicts of a preset beside the committed full ones of the same model."""
-    title = f"Verdicts: {preset} beside the committed {COMMITTED_PRESET} results"
-    caption = f"{MARKED}; right: how often planted worlds are called supported where it is true, "
-    table = Table(title=title, caption=f"{caption}and where it is false", expand=True)
+    found = summaries(root, preset, model)
+    several = len({row.title for row in found}) > 1
+    of = "" if several else f" of {found[0].title}"
+    title = f"Verdicts{of}: {preset} beside the committed {COMMITTED_PRESET} results"
+    caption = "found in planted worlds: how often it is called supported where it is true, and "
+    table = Table(title=title, caption=f"{caption}where it is false; {MARKED}", expand=True)
     table.add_column("claim", overflow="fold", ratio=5)
-    for column in ("model", preset, f"committed {COMMITTED_PRESET}"):
+    for column in (*["model"] * several, preset, f"committed {COMMITTED_PRESET}"):
         table.add_column(column, overflow="fold", ratio=2)
     table.add_column(f"what it turns on ({preset})", overflow="fold", ratio=5)
-    table.add_column("right", overflow="fold", ratio=2)
+    table.add_column("found in planted worlds", overflow="fold", ratio=2)
     for experiment in experiments_in(folder):
         right = calibrations(root, [experiment])
-        for row in summaries(root, preset, model, experiment.name):
+        for row in (row for row in found if row.experiment == experiment.name):
             earlier = committed(root / COMMITTED_PRESET / row.model / row.experiment)
             for claim in row.claims:
                 key, number = claim["key"], row.deciding(claim["key"])[0]
                 table.add_row(
                     f"{key} {_flat(claim['statement'])}",
-                    row.title,
+                    *[row.title] * several,
                     _coloured(row, key, experiment),
                     _coloured(earlier, key, experiment) or "none",
                     f"{claim.get('number') or number.name}: {number}",
@@ -305,9 +308,9 @@ def print_report(
         return
     console.print(verdict_table(root, preset, model, folder))
     for row in found:
-        names = ", ".join(figure.stem for figure in row.figures)
+        names = " ".join(figure.name for figure in row.figures)
         place = root / preset / row.model / row.experiment
-        console.print(f"{place}: {names}", highlight=False, soft_wrap=True)
+        console.print(f"{place}/ {names}", highlight=False, soft_wrap=True)
 
 
 def experiment_table(root: Path, presets: Sequence[str], folder: Path = FOLDER) -> Table:

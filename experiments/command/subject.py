@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from interp.models import LoadedModel
 
 FILE_NAME = "direction.safetensors"
+REPORT = "report.md"  # of `interp find`, which leaves no direction where it finds none
 
 DirectionPath = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="DIRECTION")]]
 
@@ -38,6 +39,11 @@ def read_directions(path: Path) -> list[Direction]:
     from interp.errors import ActivationError
 
     file = path / FILE_NAME if path.is_dir() else path
+    if file != path and (path / REPORT).is_file() and not file.is_file():
+        raise ExperimentError(
+            f"No direction was found for this behaviour: {path / REPORT} says why. Try openings "
+            "that answers do begin with, more prompts and more varied ones, or a larger model."
+        )
     if not file.is_file():
         raise ExperimentError(
             f"There is no direction at {file}. Expected a .safetensors file of "

@@ -84,6 +84,8 @@ Answer = Callable[[str, Edit], tuple[str, str]]
 def try_edit(options: Options, console: Console) -> None:
     """Answer the prompt, or hold a session. Raises for a direction or edit before loading."""
     edit = chosen_edit(options)
+    if options.prompt is not None and not options.prompt.strip():
+        raise ExperimentError("The prompt is empty. Give --prompt a text, or leave it out.")
     directions = read_directions(options.direction.expanduser())
     name = model_name(options.model, directions[0])
     check_fit(name, read_shape(name), directions[0])

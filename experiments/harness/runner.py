@@ -75,11 +75,13 @@ def _run_or_report(plan: Plan, bench: Bench, force: bool, say: Callable[[str], N
         say(f"{name}: running ({plan.preset})")
         result = run_plan(plan, bench, fingerprint, fresh=force)
     except InterpError as error:
-        say(f"{name}: failed. {error}")
+        say(f"{name}: failed")
         return Outcome(name, folder, "failed", str(error))
     seconds = result.run.seconds if result.run else 0.0
     found = ", ".join(f"{key} {verdict}" for key, verdict in result.verdicts.items())
     say(f"{name}: {found or 'done'} after {seconds:.0f} s, {folder}")
+    if "untestable" in result.verdicts.values():
+        say(f"  {result.observation}")
     return Outcome(name, folder, "measured")
 
 
@@ -113,18 +115,23 @@ def run_plan(plan: Plan, bench: Bench, fingerprint: str, *, fresh: bool = False)
     """Run one experiment and save its result; measured cells of a broken run are used again."""
     partial = plan.folder.with_name(plan.folder.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
+    cells_file = partial / "cells.jsonl"
     try:
         with FileLock(partial / "lock", timeout=0):
             if fresh:
-                (partial / "cells.jsonl").unlink(missing_ok=True)
+                cells_file.unlink(missing_ok=True)
             same = functools.partial(_reads_the_same, plan, bench)
-            cells = FileCells(partial / "cells.jsonl", fingerprint, same)
+            cells = FileCells(cells_file, fingerprint, same)
             lab = bench.lab(plan.config.seed).for_experiment(cells)
             measured = plan.experiment.run(plan.config, lab)
             run = run_info(plan, lab, fingerprint, cells.seconds())
             said = ". ".join(filter(None, (words_for(run.behaviour), measured.observation)))
             whole = replace(measured, run=run, directions=lab.directions, observation=said)
             result = save(judged(whole, plan), plan)
+    except InterpError:
+        if not cells_file.is_file():
+            shutil.rmtree(partial)
+        raise
     except Timeout as error:
         raise ExperimentError(
             f"Another run is writing {plan.folder}; wait for it, or give another --out."

@@ -37,6 +37,11 @@ def read_behaviour(path: Path) -> Behaviour:
     where it is against those) or choice: true. Also name, field (of the text in the prompt files),
     frame (a text that holds {prompt}) and style. Raises DataError that names the file and the key.
     """
+    if not path.is_file():
+        raise DataError(
+            f"There is no file {path}. Give a .yaml file that says what shows the behaviour; "
+            "`interp find --help` has an example."
+        )
     content = _yaml(path)
     for key in ("positive", "negative"):
         if not isinstance(content.get(key), str):
@@ -56,7 +61,10 @@ def read_behaviour(path: Path) -> Behaviour:
     files = [path.parent / os.path.expanduser(content[key]) for key in ("positive", "negative")]
     found = contrast_from_files(*files, content.get("field"))
     found = contrast(name, found.positive, found.negative, found.licence, paired=choice)
-    found = framed(found, content.get("frame", PLACE))
+    frame = content.get("frame", PLACE)
+    if frame.count(PLACE) != 1:
+        raise DataError(f"{path}: frame is {frame!r}; expected a text that holds {PLACE} once.")
+    found = framed(found, frame)
     shows, others = (_openings(path, content, key) for key in ("shows", "others"))
     return Behaviour(name, found, shows, others, choice, style)
 

@@ -54,7 +54,16 @@ def check_positions(tokens: Tokens, positions: Sequence[int]) -> None:
 
 
 def check_placements(tokens: Tokens, placements: Sequence[Placement]) -> None:
-    """Raise ActivationError when a placement names a prompt position that some prompt lacks."""
+    """Raise ActivationError for what is no list of placements, or for a position that is missing.
+
+    That is one of the prompt that some prompt lacks.
+    """
+    listed = isinstance(placements, Sequence)
+    if not listed or not all(isinstance(placement, Placement) for placement in placements):
+        raise ActivationError(
+            "Edits are a list of placements, such as [direction.ablate()]; got "
+            f"{placements!r:.120}."
+        )
     for placement in placements:
         if not isinstance(placement.positions, str):
             check_positions(tokens, [p for p in placement.positions if p < 0])

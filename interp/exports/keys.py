@@ -151,7 +151,7 @@ def read_key(path: Path) -> list[Key]:
     except (OSError, SafetensorError) as error:
         raise ModelError(
             f"{path} cannot be read as a key ({error}); expected the .safetensors file that "
-            "`interp lock` wrote. Copy it again."
+            "`interp lock` wrote, whole."
         ) from error
     if metadata.get("format") != FORMAT:
         raise ModelError(f"{path} is no key; expected the file that `interp lock` wrote.")

@@ -90,6 +90,14 @@ def test_each_mistake_is_one_clear_line(words, expected, found, places, tmp_path
     assert {path.name for path in tmp_path.iterdir()} == {"D"}
 
 
+def test_a_folder_where_none_was_found_says_so(places, tmp_path, capsys) -> None:
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "report.md").write_text("none found")
+    words = ["tiny-random", "--direction", str(tmp_path / "none"), *places]
+    assert main(["lock", *words]) == 2
+    assert "No direction was found for this behaviour: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("dtypes", "shown"),
     [((torch.float16,) * 2, "F16"), ((torch.float32, torch.bfloat16), "BF16, F32")],

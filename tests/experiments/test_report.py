@@ -227,7 +227,7 @@ def test_reproduced_verdicts_stand_beside_the_committed(root, experiments_folder
     assert first.index("~ inconclusive") < first.index("✓ supported")
     assert second.index("✗ rejected") < second.index("none")
     assert SHOWN.replace("norm.mean", "norm.mean:") in first
-    assert f"{folder}: profile" in printed
+    assert f"{folder}/ profile.png" in printed
 
 
 def test_committed_is_what_git_has_not_what_lies_on_disk(root) -> None:

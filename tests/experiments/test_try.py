@@ -148,6 +148,7 @@ def test_ctrl_c_ends_a_session(one, monkeypatch, capsys) -> None:
         (["--tokens", "0"], "tokens is 0; expected a whole number, at least 1"),
         (["--model", "tiny-rnadom"], "'tiny-rnadom' is not a registered model"),
         (["--scael", "2"], "did you mean '--scale'"),
+        (["--prompt", " "], "The prompt is empty. Give --prompt a text"),
     ],
 )
 def test_each_mistake_is_one_clear_line_before_a_model_is_loaded(

@@ -169,7 +169,7 @@ def test_a_file_is_read(folder):
         ("style: none", "choice: 1", "choice is 1"),
         ("style: none", "choice: true", "a choice needs"),
         ("style: none", "name: [a]", "name is"),
-        ("{prompt}. It was", "It was", r"holds \{prompt\} once"),
+        ("{prompt}. It was", "It was", r"mood.yaml: frame is .* holds \{prompt\} once"),
         ("positive: good.txt\n", "positive: 'good.txt\n", "is no YAML"),
     ],
 )
@@ -187,6 +187,11 @@ def test_a_file_without_keys_is_refused(tmp_path, text):
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(DataError, match="holds no keys"):
         behaviour(tmp_path / "x.yaml")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"no file .*nowhere\.yaml\. Give a \.yaml file"):
+        behaviour(tmp_path / "nowhere.yaml")
 
 
 def test_an_unknown_behaviour_names_the_nearest():

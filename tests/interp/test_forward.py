@@ -205,6 +205,13 @@ def test_bad_sites_and_positions_are_named(tiny_model: LoadedModel) -> None:
         readout(parallel, tokenise(parallel, PROMPTS), [Placement(act, (Site(1, "mid"),))])
 
 
+@pytest.mark.parametrize("given", [lambda one: one, lambda one: [one.intervention]])
+def test_edits_that_are_no_list_of_placements_are_named(tiny_model: LoadedModel, given) -> None:
+    edits = given(Placement(Add(vectors(1)[0]), (Site(1, "pre"),)))
+    with pytest.raises(ActivationError, match=r"such as \[direction.ablate\(\)\]; got"):
+        readout(tiny_model, tokenise(tiny_model, PROMPTS), edits)
+
+
 def test_logits_that_are_not_finite_are_an_error(tiny_model: LoadedModel) -> None:
     tokens = tokenise(tiny_model, PROMPTS)
     blow_up = Placement(Add(torch.full((WIDTH,), float("inf"))), (Site(0, "pre"),))
