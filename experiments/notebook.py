@@ -103,7 +103,7 @@ def about(result: Result) -> Markdown:
         else ""
     )
     where = f"{run.model['name']}, `{run.preset}` preset{changed_note(run.changed)}"
-    where = "; ".join(filter(None, (where, words_for(run.behaviour))))
+    where = "; ".join(filter(None, (where, words_for(run))))
     claims = [
         f"> {claim['notes']}\n\n**{claim['key']}.** {claim['statement']} "
         f"**{result.verdicts[claim['key']].capitalize()}.**\n\n<details><summary>What decides, "

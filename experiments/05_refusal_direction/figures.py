@@ -20,6 +20,7 @@ LABELS = {
     "add": "add the difference (rise on harmless)",
     "remove": "ablate it (fall on harmful)",
 }
+DECLINE = "Share of answers that decline"
 
 
 def plot(result: Result) -> dict[str, Figure]:
@@ -48,11 +49,16 @@ def plot_rates(result: Result) -> Figure:
     table = result.tables["rates"].rename(columns={"condition": "group"})
     rates = table.set_index(["label", "group"])["value"]
     harmful, harmless = rates["harmful"], rates["harmless"]
+    first, second, x_label, labels = "Harmful prompts refused", "harmless tasks", DECLINE, LABELS
+    if result.run is not None and result.run.behaviour != "refusal":
+        first, second, x_label = "Shown where it should be", "elsewhere", "Share of answers with it"
+        labels = LABELS | {"harmful": f"prompts for {result.run.behaviour}", "harmless": "others"}
+    note = "Wilson 95%; random: the draw that brings most"
     return plots.intervals(
-        table, x_label="Share of answers that decline", labels=LABELS,
-        title=f"Harmful prompts refused: {harmful['base']:.0%}, {harmful['ablated']:.0%} without "
-        f"the direction; harmless tasks: {harmless['base']:.0%}, {harmless['added']:.0%} with it",
-        caption=caption(result, f"n = {table.n.min()} test prompts per class", "Wilson 95%"),
+        table, x_label=x_label, labels=labels,
+        title=f"{first}: {harmful['base']:.0%}, {harmful['ablated']:.0%} without the direction; "
+        f"{second}: {harmless['base']:.0%}, {harmless['added']:.0%} with it",
+        caption=caption(result, f"n = {table.n.min()} test prompts per class", note),
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ def plot(result: Result) -> dict[str, Figure]:
 
 
 def plot_sets(result: Result) -> Figure:
-    """What is left beyond half of the gap, at sets that leave the source out and everywhere."""
+    """What is taken beyond half of the gap, at sets that leave the source out and everywhere."""
     table = result.tables["sets"]
     gap = table.gap[0]
     taken = 0.5 * gap - table.set_index("label")["value"]
@@ -33,11 +33,12 @@ def plot_sets(result: Result) -> Figure:
     notes = (
         f"n = {table.n.max()} prompts per class",
         "median over sources",
-        "below 0: half is taken",
+        "dotted: half of the gap is taken",
     )
+    beyond = table.assign(value=-table.value, low=-table.high, high=-table.low)
     return plots.intervals(
-        table, title=title, caption=caption(result, *notes), limits=None, labels=LABELS,
-        x_label="Refusal odds left, minus half of the gap (nats)",
+        beyond, title=title, caption=caption(result, *notes), limits=None, labels=LABELS,
+        x_label="Fall of the refusal odds beyond half of the gap (nats)", reference=0.0,
     )  # fmt: skip
 
 

@@ -44,10 +44,10 @@ def plot_own_plane(result: Result) -> Figure:
 def plot_fixed_plane(result: Result) -> Figure:
     """Odds over the angle in the fixed plane, and in random ones."""
     table = result.tables["fixed_plane"]
-    real = np.ptp(table[~table.null].groupby("angle").value.mean())
-    null = table[table.null].groupby("group").value.agg(np.ptp).max()
-    title = f"Around the fixed plane refusal odds swing by {number(real)} nats, around the " \
-            f"strongest random one by {number(null)}"  # fmt: skip
+    real = np.ptp(table[~table.null].groupby("angle").value.mean()) / 2
+    null = table[table.null].groupby("group").value.agg(np.ptp).max() / 2
+    title = f"Around the fixed plane refusal odds swing by ±{real:.1f} nats, around the " \
+            f"strongest random one by ±{null:.1f}"  # fmt: skip
     note = "random planes, some with the direction: both classes, with the same length"
     return around(result, "fixed_plane", title, note)
 

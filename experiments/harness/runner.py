@@ -125,7 +125,7 @@ def run_plan(plan: Plan, bench: Bench, fingerprint: str, *, fresh: bool = False)
             lab = bench.lab(plan.config.seed).for_experiment(cells)
             measured = plan.experiment.run(plan.config, lab)
             run = run_info(plan, lab, fingerprint, cells.seconds())
-            said = ". ".join(filter(None, (words_for(run.behaviour), measured.observation)))
+            said = ". ".join(filter(None, (words_for(run), measured.observation)))
             whole = replace(measured, run=run, directions=lab.directions, observation=said)
             result = save(judged(whole, plan), plan)
     except InterpError:

@@ -82,11 +82,11 @@ def caption(result: Result, *notes: str) -> str:
     """What stands below a figure: model and preset, then the notes."""
     run = result.run
     where = [] if run is None else [f"{run.model['name']}, {run.preset} preset"]
-    return "; ".join([*where, *filter(None, (words_for(run.behaviour) if run else "", *notes))])
+    return "; ".join([*where, *filter(None, (words_for(run) if run else "", *notes))])
 
 
-def words_for(behaviour: str) -> str:
-    """How the words of an experiment are to be read where it does not study refusal."""
-    if behaviour == "refusal":
+def words_for(run: RunInfo) -> str:
+    """How the words of a claim are to be read where another behaviour than refusal is studied."""
+    if run.behaviour == "refusal" or not run.claims:
         return ""
-    return f"{behaviour}: 'harmful' is what shows it, 'refused' an answer that scores above 0"
+    return f"{run.behaviour}: 'harmful' is what shows it, 'refused' an answer that scores above 0"

@@ -28,11 +28,13 @@ def intervals(
     limits: tuple[float, float] | None = (0.0, 1.0),
     null_label: str = "null, 95%",
     labels: Mapping[str, str] | None = None,
+    reference: float | None = None,
 ) -> Figure:
     """Points with intervals, one row per `label`, one colour per `group`, each named beside it.
 
-    A row's null is a grey bar from `null_low` to `null_high`. `limits` are those of a rate; pass
-    None for other measures.
+    Groups are named where there are several. A row's null is a grey bar from `null_low` to
+    `null_high`; a `reference` is a dotted line. `limits` are those of a rate; pass None for other
+    measures.
     """
     require(table, ["label", "group", "value"])
     names = labels or {}
@@ -48,9 +50,12 @@ def intervals(
             heights = heights + numbers(points, "slot") * step
             _null_bars(axis, points, heights, step)
             _interval_points(axis, points, heights, colour)
-            _name_points(axis, points, heights, label_of(name, names), colour, limits)
+            if len(colours) > 1:
+                _name_points(axis, points, heights, label_of(name, names), colour, limits)
         name_rows(axis, [wrapped(label_of(row, names), 26) for row in rows])
         axis.set(xlabel=x_label)
+        if reference is not None:
+            axis.axvline(reference, color="black", linestyle=":", linewidth=1.2, zorder=0)
         if limits is not None:
             axis.set_xlim(limits[0] - 0.02, limits[1] + 0.02)
         add_legend(figure, null_handle(table, null_label))

@@ -2,6 +2,8 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -11,7 +13,7 @@ from experiments.harness.registry import find_experiment
 from experiments.harness.run import request
 from experiments.lab.lab import Lab
 from experiments.lab.planted_model import Design, planted_lab
-from experiments.lab.results import words_for
+from experiments.lab.results import RunInfo, words_for
 from experiments.lab.selection import answering_prompts
 from interp.behaviours import Behaviour
 from interp.data.prompt_sets import contrast
@@ -132,5 +134,8 @@ def test_a_lab_has_one_behaviour() -> None:
 
 
 def test_the_words_of_refusal_are_explained_elsewhere_alone() -> None:
-    assert words_for("refusal") == ""
-    assert words_for("mood").startswith("mood: 'harmful'")
+    def run(behaviour: str, *claims: str) -> RunInfo:
+        return cast(RunInfo, SimpleNamespace(behaviour=behaviour, claims=claims))
+
+    assert words_for(run("refusal", "05a")) == words_for(run("mood")) == ""
+    assert words_for(run("mood", "05a")).startswith("mood: 'harmful'")
