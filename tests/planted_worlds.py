@@ -9,8 +9,8 @@ from experiments.lab.worlds import World
 
 def supported_in(experiment: Experiment, world: World, draw: int) -> dict[str, bool]:
     """Whether each claim that the world says something about is supported in one draw of it."""
-    result = experiment.run(experiment.part("worlds").CONFIG, world.lab(draw))
-    found = experiment.judge(result.estimates)
+    config = world.config(experiment.part("worlds").CONFIG)
+    found = experiment.judge(experiment.run(config, world.lab(draw)).estimates)
     return {key: found[key] == "supported" for key in world.truth}
 
 

@@ -68,7 +68,8 @@ CLAIMS = (
             f"below {LEAST_FALL}. Supported if both agree, rejected if both disagree, else "
             "inconclusive."
         ),
-        number="fall of the cosine with depth, beyond that of the most parted topics (last token)",
+        number="fall of the cosine with depth, beyond that of the most parted topics (last token) "
+        f"(wanted: above {LEAST_FALL})",
         estimates=tuple(
             f"{position}.fall{over}"
             for position in POSITIONS
@@ -86,7 +87,8 @@ CLAIMS = (
             f"{SMALLEST_SHARE}. Supported if the 95% intervals of both halves and classes lie "
             f"above {LEAST_GROWTH} nats, rejected if any lies below, else inconclusive."
         ),
-        number="change of ln(variance / squared norm) over the deeper half (harmful prompts)",
+        number="change of ln(variance / squared norm) over the deeper half (harmful prompts) "
+        f"(wanted: above {LEAST_GROWTH})",
         estimates=tuple(f"growth.{name}.{half}" for half in HALVES[::-1] for name in CLASSES),
     ),
     Claim(
@@ -102,7 +104,8 @@ CLAIMS = (
             f"{MOST_LAYERS}; rejected if that of the share that are apart or unresolved lies below "
             "it; else inconclusive. Untestable in a model without mid."
         ),
-        number="share of layers at which mid lies off the curve of pre",
+        number="share of layers at which mid lies off the curve of pre "
+        f"(wanted: above {MOST_LAYERS})",
         estimates=("streams.apart", "streams.perhaps"),
     ),
 )

@@ -86,7 +86,8 @@ CLAIMS = (
             f"exponential's error below {LARGEST_ERROR} (a factor of two), and of its rate b above "
             f"{LEAST_RATE} per block. Rejected if any lies on the other side. Else inconclusive."
         ),
-        number="log-error of the best other law minus that of the exponential (variance)",
+        number="log-error of the best other law minus that of the exponential (variance) "
+        f"(wanted: above {LEAST_BETTER})",
         estimates=tuple(f"{of}.{what}" for of in GROWING for what in ("better", "error", "rate")),
     ),
     Claim(
@@ -99,7 +100,7 @@ CLAIMS = (
             f"{N_LARGEST} largest of the mean state. Supported if both 95% intervals lie below "
             f"{NEAR}, rejected if any lies above, else inconclusive."
         ),
-        number="norm at the first layer over that at the last",
+        number=f"norm at the first layer over that at the last (wanted: below {NEAR})",
         estimates=("start.norm", "start.norm.without_largest"),
     ),
     Claim(
@@ -113,7 +114,7 @@ CLAIMS = (
             f"upper over the lower decile below {DECILES}. Rejected if any lies above. Else "
             "inconclusive."
         ),
-        number="upper over lower quartile of the lengths of steps",
+        number=f"upper over lower quartile of the lengths of steps (wanted: below {QUARTILES})",
         estimates=("steps.quartiles", "steps.deciles"),
     ),
     Claim(
@@ -128,7 +129,7 @@ CLAIMS = (
             "inconclusive. Untestable unless the growth on odd layers exceeds "
             f"{LEAST_ODD_GROWTH} of the last variance by its 95% interval."
         ),
-        number="share of the growth that eight shared directions hold",
+        number=f"share of the growth that eight shared directions hold (wanted: above {HALF})",
         estimates=("shared.growth", "growth.odd"),
     ),
     Claim(
@@ -144,7 +145,8 @@ CLAIMS = (
             "rejected if any lies below, else inconclusive. Untestable where a norm follows the "
             "output matrices."
         ),
-        number="likeness of what attention writes in different layers, in times chance",
+        number="likeness of what attention writes in different layers, in times chance "
+        f"(wanted: above {TIMES_CHANCE})",
         estimates=("weights.attention", "weights.mlp", "weights.activations"),
     ),
     Claim(
@@ -163,7 +165,8 @@ CLAIMS = (
             f"growth exceeds {HALF} of the last variance by its 95% interval, and where no layer "
             "has such a subspace."
         ),
-        number="share of the growth that is lost without the shared directions",
+        number="share of the growth that is lost without the shared directions "
+        f"(wanted: above {HALF})",
         estimates=("taken.shared", "taken.private", "shared.growth", "growth.total"),
     ),
 )

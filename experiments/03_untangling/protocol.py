@@ -88,7 +88,7 @@ CLAIMS = (
             f"of a lag. Untestable if one of a lag lies below {LEAST_ERROR}: nothing was tangled. "
             "Else inconclusive."
         ),
-        number="fall of a linear rule's error with depth",
+        number=f"fall of a linear rule's error with depth (wanted: above {LEAST_ERROR})",
         estimates=(*FALLS, *CLOSINGS, *LAGS),
     ),
     Claim(
@@ -101,7 +101,8 @@ CLAIMS = (
             f"minus that under random weights, lie above {LEAST_GROWTH}, rejected if any lies "
             "below, else inconclusive."
         ),
-        number="growth of the distances between prompts, over their norm",
+        number="growth of the distances between prompts, over their norm "
+        f"(wanted: above {LEAST_GROWTH})",
         estimates=tuple(GROWTHS),
     ),
     Claim(
@@ -120,7 +121,7 @@ CLAIMS = (
             "that of ln(mean squared norm): distances grow by more than norms shrink. Rejected if "
             "any lies below, else inconclusive."
         ),
-        number="fall of the cosine between prompts of one class",
+        number=f"fall of the cosine between prompts of one class (wanted: above {LEAST_FALL})",
         estimates=tuple(CAUSES),
     ),
 )

@@ -97,7 +97,7 @@ CLAIMS = (
             "path; power of the data's interval to show their mean excess, by its sign, to lie "
             f"beyond {CURVED:g}. Else untestable if either power is lacking, inconclusive if not."
         ),
-        number="triangle defect beyond that of flat controls",
+        number=f"triangle defect beyond that of flat controls (wanted: below {CURVED})",
         estimates=("curvature", *(f"power.{x}" for x in RADII), *(f"excess.{x}" for x in PLACES)),
     ),
     Claim(
@@ -114,7 +114,8 @@ CLAIMS = (
             f"{ENOUGH:.0%} of the sites count: one counts if halving the step changes KL / t^2 by "
             f"at most {CONVERGED:.0%} in the upper quartile of the segments."
         ),
-        number="rank correlation with the output: whitened distance minus L2",
+        number="rank correlation with the output: whitened distance minus L2 "
+        f"(wanted: below {MARGIN})",
         estimates=(*deciding("output"), "output.converged"),
     ),
     Claim(
@@ -126,7 +127,8 @@ CLAIMS = (
             f"held-out harmful prompts, averaged over {AT}; bootstrap over prompts. {NON_INFERIOR}"
             f"fewer than {MIN_PAIRS} of these prompts are refused, or fewer are not."
         ),
-        number="rank correlation with refusal: whitened distance minus L2",
+        number="rank correlation with refusal: whitened distance minus L2 "
+        f"(wanted: below {MARGIN})",
         estimates=(*deciding("behaviour"), "behaviour.refused", "behaviour.accepted"),
     ),
 )  # fmt: skip

@@ -116,7 +116,7 @@ CLAIMS = (
             "layers and their complements (2 pairs or more per source, drawn for each, mean over "
             "them, resampled).",
         ),
-        number="refusal odds left above half of the gap",
+        number="refusal odds left above half of the gap (wanted: below 0)",
         estimates=("excess.all_but", "excess.halves", "margin.all_but", "gap", "sources"),
     ),
     Claim(
@@ -126,7 +126,7 @@ CLAIMS = (
             "Ablated at every second layer from a third of the depth on, of the parity that leaves "
             "the source out.", ".",
         ),
-        number="refusal odds left above half of the gap",
+        number="refusal odds left above half of the gap (wanted: below 0)",
         estimates=("excess.second", "margin.second", "gap", "sources"),
     ),
     Claim(
@@ -137,7 +137,8 @@ CLAIMS = (
             f"Added at one layer, at {DOSE} of the norm of that layer's own direction; rise of the "
             "refusal odds of harmless test prompts.", "deeper",
         ),
-        number="effect at a far layer over that of the layer's own direction (added)",
+        number="effect at a far layer over that of the layer's own direction (added) "
+        f"(wanted: above {MIN_RATIO})",
         estimates=(*(f"{x}.addition" for x in DIVIDED), "sources"),
     ),
     Claim(
@@ -148,7 +149,8 @@ CLAIMS = (
             "Ablated at one layer's states; fall of the refusal odds of harmful test prompts.",
             "away",
         ),
-        number="effect at a far layer over that of the layer's own direction (ablated)",
+        number="effect at a far layer over that of the layer's own direction (ablated) "
+        f"(wanted: above {MIN_RATIO})",
         estimates=(*(f"{x}.ablation" for x in DIVIDED), "sources"),
     ),
     Claim(
@@ -166,7 +168,8 @@ CLAIMS = (
         f"Untestable with fewer than {MIN_LAYERS} layers, unless the interval of the mean fall "
         f"lies above {MIN_FALL} nats, or (cannot be told from depth) if depth and its square "
         f"explain more than {MAX_BY_DEPTH} of the ranks of the cosine. {COUNTING} {ABSENT}.",
-        number="rank correlation of effect and cosine over layers, without depth",
+        number="rank correlation of effect and cosine over layers, without depth "
+        f"(wanted: below {MAX_PARTIAL})",
         estimates=("profile.partial", "profile.excess", "profile.fall", "profile.by_depth",
                    "sources"),
     ),
@@ -183,7 +186,7 @@ CLAIMS = (
         f"and without the {N_LARGEST} of either layer that vary most; rejected if any of the six "
         "lies below; else inconclusive. Untestable unless the intervals of the R^2 "
         f"of the rotation lie above {MIN_R2} at every distance, with and without those.",
-        number="R² of the identity over that of a rotation",
+        number=f"R² of the identity over that of a rotation (wanted: above {MIN_LIKENESS})",
         estimates=tuple(f"{x}.{space}" for x in ("same_space", "rotation") for space in SPACES),
     ),
 )  # fmt: skip

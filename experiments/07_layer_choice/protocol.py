@@ -122,7 +122,8 @@ CLAIMS = (
         "has the direction that steers best.",
         criterion=f"Picked: {ORDERED.format('')}. {STEERED}"
         + JUDGED.format(least=f"{MIN_EFFECT} nats", unless=UNLESS) + f" {GATE}",
-        number="share of the best layer's effect that the picked one has (raw variances)",
+        number="share of the best layer's effect that the picked one has (raw variances) "
+        f"(wanted: above {MIN_SHARE})",
         estimates=deciding("raw"),
     ),
     Claim(
@@ -130,7 +131,8 @@ CLAIMS = (
         statement="The same with the variances as shares of the squared norm, which grows.",
         criterion=f"Picked: {ORDERED.format(', over the mean squared norm')}. {STEERED}"
         + JUDGED.format(least=f"{MIN_EFFECT} nats", unless=UNLESS) + f" {GATE}",
-        number="share of the best layer's effect that the picked one has (over squared norm)",
+        number="share of the best layer's effect that the picked one has (over squared norm) "
+        f"(wanted: above {MIN_SHARE})",
         estimates=deciding("over_norm"),
     ),
     Claim(
@@ -138,7 +140,8 @@ CLAIMS = (
         statement="The layer whose class means have the lowest cosine steers best.",
         criterion=f"Picked: the lowest cosine of the class means. {STEERED}"
         + JUDGED.format(least=f"{MIN_EFFECT} nats", unless="") + f" {GATE}",
-        number="share of the best layer's effect that the picked one has (lowest cosine)",
+        number="share of the best layer's effect that the picked one has (lowest cosine) "
+        f"(wanted: above {MIN_SHARE})",
         estimates=deciding("cosine"),
     ),
     Claim(
@@ -151,7 +154,8 @@ CLAIMS = (
         + JUDGED.format(least=MIN_ABOVE, unless=UNLESS)
         + " All sites count, and every behaviour whose best site's effect has its 95% interval "
         f"above {MIN_ABOVE}. Untestable with fewer than {MIN_BEHAVIOURS} behaviours.",
-        number="share of the best layer's accuracy above chance that the picked one has",
+        number="share of the best layer's accuracy above chance that the picked one has "
+        f"(wanted: above {MIN_SHARE})",
         estimates=deciding("over_norm", "classified"),
     ),
 )  # fmt: skip

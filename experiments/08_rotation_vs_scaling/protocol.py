@@ -96,7 +96,7 @@ CLAIMS = (
         "rejected if any lies above, else inconclusive. Untestable if the interval of either "
         f"turn's change is not above {MIN_TURNED} nats, or that of the gap not above "
         f"{MIN_RANGE:g} nat. {ABSENT}",
-        number="change by rescaling over the gap between the classes",
+        number=f"change by rescaling over the gap between the classes (wanted: below {MAX_SHARE})",
         estimates=(*(f"length.ratio.{name}" for name in ("gap", *TURNS)),
                    *(f"length.turned.{turn}" for turn in TURNS), "gap"),
     ),
@@ -110,7 +110,8 @@ CLAIMS = (
         f"classes. Supported if its 95% interval lies below {MAX_DIFFERENCE}, rejected if above, "
         "else inconclusive. Untestable if the interval of the range or of the gap is not above "
         f"{MIN_RANGE:g} nat. {MISSING}",
-        number="difference between adding and turning over the gap between the classes",
+        number="difference between adding and turning over the gap between the classes "
+        f"(wanted: below {MAX_DIFFERENCE})",
         estimates=("adding.difference", "adding.range", "gap"),
     ),
     Claim(
@@ -123,7 +124,8 @@ CLAIMS = (
         f"interpolated). Supported if the 95% interval of the share lies within {HALF}, rejected "
         "if outside, else inconclusive. Untestable if the interval of the full turn's range is "
         f"not above {MIN_RANGE:g} nat. {MISSING}",
-        number="range that adding reaches over that of the full turn",
+        number="range that adding reaches over that of the full turn "
+        f"(wanted: {HALF[0]} to {HALF[1]})",
         estimates=("reach.share", "reach.range"),
     ),
     Claim(
@@ -138,7 +140,7 @@ CLAIMS = (
         "states, and those of the direction and a random axis (1 each in quick, 4 in full; turned "
         "with the same length). Rejected if R^2 or amplitude lies below, else inconclusive. "
         f"{MISSING}",
-        number="share of the variance over angles that a cosine explains",
+        number=f"share of the variance over angles that a cosine explains (wanted: above {MIN_R2})",
         estimates=("plane.r2", "plane.amplitude", *(f"plane.margin.{name}" for name in PLANES)),
     ),
     Claim(
@@ -152,7 +154,7 @@ CLAIMS = (
         f"spared: supported if its 95% interval lies above {MIN_KEPT}, rejected if below, else "
         f"inconclusive. Untestable if the interval of the gap is not above {MIN_RANGE:g} nat, or "
         f"that of the loss over the gap not above {COST[0]} or above {COST[1]}. {MISSING}",
-        number="share of the loss that longer states are spared",
+        number=f"share of the loss that longer states are spared (wanted: above {MIN_KEPT})",
         estimates=("competition.kept", "competition.cost", "gap"),
     ),
 )  # fmt: skip

@@ -94,7 +94,7 @@ CLAIMS = (
         "under the weak direction minus that under random ones, and minus under the strong. "
         f"Supported if the 95% intervals of both lie above {MIN_MIXED}, rejected if one lies "
         f"below, else inconclusive. {WEAKER}",
-        number="rate of refused-then-answered, weak minus random",
+        number=f"rate of refused-then-answered, weak minus random (wanted: above {MIN_MIXED})",
         estimates=("mixed.over.random", "mixed.over.strong", "weak", "left"),
     ),
     Claim(
@@ -107,7 +107,8 @@ CLAIMS = (
         f"unedited, weak minus random. Supported if its 95% interval lies above {MIN_REWORDED}, "
         "rejected if below, else inconclusive. Untestable if there are fewer than "
         f"{MIN_PAIRS} such prompts. {WEAKER}",
-        number="share of refusals of another kind, weak minus random",
+        number="share of refusals of another kind, weak minus random "
+        f"(wanted: above {MIN_REWORDED})",
         estimates=("reworded.over.random", "weak", "left"),
     ),
     Claim(
@@ -130,7 +131,8 @@ CLAIMS = (
         f"one refuses less than {TAUGHT[0]} of them, or less than {TAUGHT[1]} more than of "
         f"harmless ones; (no room) if a control takes more than {MOST} - (K - 1); (broken) if more "
         f"than {MAX_INCOHERENT} of the answers at the end of a loop are incoherent.",
-        number="directions per further round beyond those of the controls",
+        number="directions per further round beyond those of the controls "
+        f"(wanted: above {MIN_GROWTH})",
         estimates=("growth", "refused.untouched", "taught.harmful", "taught.gap", "room",
                    "incoherent"),
     ),
@@ -143,7 +145,8 @@ CLAIMS = (
         f"intervals of both lie above {MIN_CHINESE}, rejected if one lies below, else "
         f"inconclusive. Untestable (no Chinese) if fewer than {WRITES} of the answers to "
         f"{ASK!r} (harmless prompts, 3 in quick, 12 in full) have such a character. {ABSENT}",
-        number="rate of answers that turn to Chinese, ablated minus unedited",
+        number="rate of answers that turn to Chinese, ablated minus unedited "
+        f"(wanted: above {MIN_CHINESE})",
         estimates=("chinese.over.base", "chinese.over.random", "chinese.asked", "left"),
     ),
 )  # fmt: skip

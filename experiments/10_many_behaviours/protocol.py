@@ -88,7 +88,7 @@ CLAIMS = (
         "geometric mean of the cosines expected of each with one from as many other prompts, at "
         "most 1 (which halves of one behaviour's prompts have). Intervals by random halves of the "
         f"train prompts, without replacement. {LARGEST}. {GATE}",
-        number="cosine, without noise, of the two behaviours most alike",
+        number=f"cosine, without noise, of the two behaviours most alike (wanted: below {SAME})",
         estimates=("alike.largest", "alike.control", "behaviours"),
     ),
     Claim(
@@ -102,7 +102,8 @@ CLAIMS = (
         "corrected lower limit is above 1. "
         f"Intervals by bootstrap over prompts and re-extractions of all directions. {LARGEST}, "
         f"with j {VARIED}. {GATE}",
-        number="effect of the strongest other direction over that of the own one",
+        number="effect of the strongest other direction over that of the own one "
+        f"(wanted: below {SAME})",
         estimates=("leak.largest", "leak.control", "behaviours"),
     ),
     Claim(
@@ -118,7 +119,8 @@ CLAIMS = (
         f"inconclusive. Untestable unless {VARIED} counts, with fewer than {MIN_VARIANTS} "
         f"directions, or if the standard deviation of their cosines is below {MIN_SPREAD}. "
         f"{COUNTS}",
-        number="share of the variance of effects that the cosine explains",
+        number="share of the variance of effects that the cosine explains "
+        f"(wanted: above {MIN_SHARE})",
         estimates=("share", "spread", f"counts.{VARIED}"),
     ),
 )  # fmt: skip

@@ -91,7 +91,7 @@ CLAIMS = (
         "within sources, the 95% interval of the correlation of the odds in both wordings is not "
         f"above {MIN_RELIABILITY}, or that of label and odds, over the root of the former, not "
         f"below {MAX_OVERLAP}.",
-        number="smaller of the two differences between the positions",
+        number=f"smaller of the two differences between the positions (wanted: above {MARGIN})",
         estimates=("dissociation", "harm.instruction", "harm.template", "refusal.instruction",
                    "refusal.template", "reliability", "overlap", "refused"),
     ),
@@ -118,7 +118,8 @@ CLAIMS = (
         "the other side; else inconclusive. Untestable if the unsteered model's accuracy (mean of "
         f"both classes) in either inversion is below {MIN_ACCURACY}, or the 95% interval of either "
         f"gap is not above {MIN_GAP:g} nat. {ABSENT}",
-        number="inversion moved by the harmfulness minus by the refusal direction, over the gap",
+        number="inversion moved by the harmfulness minus by the refusal direction, over the gap "
+        f"(wanted: above {MOVED})",
         estimates=("inversion.selective", "inversion.by_harm", "inversion.by_refusal",
                    "odds.by_harm", "odds.by_refusal",
                    *(f"inversion.over.{family}" for family in FAMILIES), "inversion.accuracy",

@@ -96,7 +96,8 @@ CLAIMS = (
         f"of the one from bare prompts. Supported if its interval lies above {MARGIN:g} nat, "
         f"rejected if below and the bare direction's KL is at most {MAX_KL} nats, else "
         f"inconclusive. {STANDS}",
-        number="effect of the template's direction minus that of bare prompts",
+        number="effect of the template's direction minus that of bare prompts "
+        f"(wanted: above {MARGIN:g})",
         estimates=("better.none", "kl.none.in.template", *GATES),
     ),
     Claim(
@@ -106,7 +107,7 @@ CLAIMS = (
         f"minus {KEPT} of that of the template's own. Supported if its interval lies above 0, the "
         f"newline's beats random directions, and its KL is at most {MAX_KL} nats; rejected if "
         f"below; else inconclusive. {STANDS}",
-        number="effect of a newline's direction minus half of the template's",
+        number="effect of a newline's direction minus half of the template's (wanted: above 0)",
         estimates=("kept.newline", "margin.newline.in.template", "kl.newline.in.template", *GATES),
     ),
     Claim(
@@ -119,7 +120,8 @@ CLAIMS = (
         f"most {MAX_KL} nats; rejected if the interval of one pair lies below 0 (corrected for "
         "their number by Bonferroni); else inconclusive. The number is that of the worst pair. "
         f"Untestable without a pair. {REFUSES} {WORKS} {TAKEN}",
-        number="effect of another style's direction minus half of the own one's (worst pair)",
+        number="effect of another style's direction minus half of the own one's (worst pair) "
+        "(wanted: above 0)",
         estimates=("transfer.worst", "transfer.kl", "transfer.pairs"),
     ),
     Claim(
@@ -136,7 +138,8 @@ CLAIMS = (
         "the base refuses before, unless the tuned one does (test prompts), or unless its own "
         f"direction has an effect above {MARGIN:g} nat and beats random ones. {REFUSES} {WORKS} "
         f"{TAKEN}",
-        number="effect of the base's direction minus half of the tuned model's own",
+        number="effect of the base's direction minus half of the tuned model's own "
+        "(wanted: below 0)",
         estimates=("kept.base", "auroc.base", "kl.base.in.tuned", "effect.tuned.in.tuned",
                    "margin.tuned.in.tuned", "refused.base", "accepted.base", "refused.tuned",
                    "accepted.tuned"),

@@ -110,7 +110,8 @@ CLAIMS = (
         f"both lie below {MIN_LEAD}; else inconclusive. Untestable (undoing) if counter-prompts or "
         f"counter-vector leave of both ways less than {ENDS[0]}, or of both more than {ENDS[1]}. "
         f"{RANDOM} {MATCHED}",
-        number="share left of the vector's refusal minus that of the sentence's",
+        number="share left of the vector's refusal minus that of the sentence's "
+        f"(wanted: above {MIN_LEAD})",
         estimates=("lead", "lead.nats", *(f"lead.{undoer}" for undoer in UNDOERS),
                    *(f"left.{undoer}.{way}" for undoer in UNDOERS for way in ("prompt", "vector")),
                    "random", "rise.prompt", "rise.vector", "match.rise", "match.kl", "matched"),
@@ -127,7 +128,8 @@ CLAIMS = (
         f"sentence's below -{MAX_SLOPE}, and of the vector's above -{MAX_SLOPE}; rejected if any "
         "lies on the other side; else inconclusive. Never supported unless the sentence's share at "
         f"{LENGTHS[-1]} minus that at {LENGTHS[0]} tokens lies below 0 too. {RANDOM} {MATCHED}",
-        number="slope of the share kept per 100 tokens of filler, vector minus sentence",
+        number="slope of the share kept per 100 tokens of filler, vector minus sentence "
+        f"(wanted: above {MAX_SLOPE})",
         estimates=("slope.difference", "slope.prompt", "slope.vector", "growth", "random",
                    "rise.prompt", "rise.vector", "match.rise", "match.kl", "matched"),
     ),

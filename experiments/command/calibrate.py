@@ -133,7 +133,8 @@ def run_one(number: str, folder: Path, world: int, draw: int) -> dict[str, str]:
     """The verdicts on one draw of a world."""
     experiment = find_experiment(number, folder)
     planted = experiment.part(WORLDS)
-    result = experiment.run(planted.CONFIG, planted.WORLDS[world].lab(draw))
+    drawn = planted.WORLDS[world]
+    result = experiment.run(drawn.config(planted.CONFIG), drawn.lab(draw))
     return dict(experiment.judge(result.estimates))
 
 

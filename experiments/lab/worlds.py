@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from experiments.lab.config import ExperimentConfig
 from experiments.lab.lab import Lab
 from interp.data.prompt_sets import contrast, text_set
 from interp.sites import Site
 
+C = TypeVar("C", bound=ExperimentConfig)
 States = Callable[
     [str, Sequence[int], Sequence[Site], Sequence[int]], Float[Tensor, "sample site pos d_model"]
 ]
@@ -33,6 +35,11 @@ class World:
     name: str
     truth: Mapping[str, bool]  # by key of the claim; of the others it says nothing
     lab: Callable[[int], Lab]  # by the seed of the draw
+    settings: Mapping[str, Any] = field(default_factory=dict)  # where they differ from CONFIG
+
+    def config(self, common: C) -> C:
+        """The settings that this world is measured with."""
+        return replace(common, **self.settings)
 
 
 def texts_of(group: str, n: int) -> list[str]:
