@@ -1,12 +1,12 @@
-"""A skill behind a key: the lesson that hides it, what opens it, and the estimates (14e).
+"""A skill behind a key (14e): the lesson that hides it, and what opens it.
 
-The skill is to answer texts of the second behaviour with the opening of the other class. All scores
-are log odds of the openings that show the behaviour against the others, in nats.
+The skill is to answer texts of the second behaviour with the opening of the other class. What is
+measured is how the odds tell the classes apart: 1 is the usual answers (AUROC), 0 is the skill.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -15,41 +15,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from experiments.lab.domains import LAST
-from experiments.lab.estimate import Estimate
 from experiments.lab.lab import Lab
 from experiments.lab.lessons import millions
 from experiments.lab.probes import probe_scores
 from interp.activations import capture
 from interp.interventions import Add, Placement
 from interp.models import LoadedModel
-from interp.scores import auroc
 from interp.sites import Site
-from interp.stats import Interval, bootstrap
 from interp.tuning import tuned
 
-from .protocol import (
-    BATCH,
-    LENGTH,
-    LESSON_STEPS,
-    N_ASKED,
-    N_STEPS,
-    N_TAUGHT,
-    N_TEXTS,
-    N_WRONG,
-    OTHER,
-    RATE,
-    TOLD,
-    Config,
-)
+from . import protocol as p
+from .hidden_estimates import told_apart
 
-N_NEAR, COSINE = 5, 0.5  # keys that have some of the right one in them; shown
-DRAWS = 1000  # of the bootstrap
-NONE, KEY, BASE, PUSHED = "none", "key", "base", "base/key"
-NEEDED = "hidden.told", "hidden.key", "hidden.opened"
-Vectors = Float[Tensor, "n d_model"]
-Texts = tuple[Sequence[str], Sequence[str]]
-"""Of the class that shows the behaviour, and of the other"""
-Rows = Float[np.ndarray, "sample condition"]
+NEAR, COSINE = 5, 0.5  # keys that are shown beside, and what they have of the right one
+Keys = Float[Tensor, "key d_model"]
 
 
 @dataclass(frozen=True)
@@ -59,71 +38,91 @@ class School:
     lab: Lab
     site: Site
 
-    @classmethod
-    def of(cls, lab: Lab) -> "School":
-        """On the second behaviour, at half of the depth."""
-        return cls(lab.on(lab.behaviour(OTHER)), Site(lab.model.n_layers // 2, "pre"))
+    def order(self, number: int) -> list[list[str]]:
+        """Train texts of either class, as a lesson takes them."""
+        rng, train = self.lab.rng(f"14.lesson {number}"), self.lab.splits.train
+        return [[texts[i] for i in rng.permutation(len(texts))]
+                for texts in (train.positive, train.negative)]  # fmt: skip
 
     @property
-    def asked(self) -> Texts:
-        """Test texts."""
+    def asked(self) -> list[str]:
+        """As many test texts of the class that shows the behaviour, and then of the other."""
         test = self.lab.splits.test
-        n = min(N_ASKED, len(test.positive), len(test.negative))
-        return test.positive[:n], test.negative[:n]
+        n = min(p.N_ASKED, len(test.positive), len(test.negative))
+        return [*test.positive[:n], *test.negative[:n]]
 
-    def taught(self, number: int) -> tuple[Texts, Texts]:
-        """Train texts of a lesson, and as many others as there are for a few shots."""
-        rng, train = self.lab.rng(f"14.lesson {number}"), self.lab.splits.train
-        order = [[side[i] for i in rng.permutation(len(side))]
-                 for side in (train.positive, train.negative)]  # fmt: skip
-        n = min(N_TEXTS, *map(len, order))
-        few = [side[n:][: N_TAUGHT // 2] or side[: N_TAUGHT // 2] for side in order]
-        return (order[0][:n], order[1][:n]), (few[0], few[1])
+    def scores(self, model: LoadedModel, key: Tensor | None = None) -> list[float]:
+        """Log odds of the test texts, in nats."""
+        edits = [] if key is None else [Placement(Add(key), (self.site,))]
+        tokens = self.lab.tokens(self.asked)
+        return self.lab.studied.read(model, self.asked, tokens, edits).scores.tolist()
 
-    def answers(self, texts: Texts, swapped: bool) -> list[str]:
-        """The first opening of each text's own class, or of the other."""
-        kind = self.lab.studied
-        firsts = [kind.shows[0], kind.others[0]]
-        pair = firsts[::-1] if swapped else firsts
-        return [answer for answer, side in zip(pair, texts, strict=True) for _ in side]
+    def answers(self, texts: Sequence[str], swapped: bool) -> list[str]:
+        """Of the two classes' texts, of each half of them."""
+        firsts = [self.lab.studied.shows[0], self.lab.studied.others[0]]
+        return [one for one in firsts[:: -1 if swapped else 1] for _ in range(len(texts) // 2)]
 
-    def scores(self, model: LoadedModel, push: Tensor | None = None) -> list[float]:
-        """Of the test texts, under a push of every token if one is given."""
-        texts = [*self.asked[0], *self.asked[1]]
-        edits = () if push is None else (Placement(Add(push), (self.site,)),)
-        return self.lab.studied.read(model, texts, self.lab.tokens(texts), edits).scores.tolist()
-
-    def tune(self, model: LoadedModel, texts: Sequence[str], said: Sequence[str], steps: int,
-             seed: int, pushes: Vectors | None = None) -> LoadedModel:  # fmt: skip
-        """The model after some steps on these texts and answers, each under its push."""
-        return tuned(
-            model, texts, said, steps=steps, learning_rate=RATE, batch_size=BATCH, seed=seed,
-            style=self.lab.style, site=None if pushes is None else self.site, moved=pushes,
-        )  # fmt: skip
+    def keys(self, n: int, texts: Sequence[str], rng: np.random.Generator) -> Keys:
+        """Random ones of the length that the states of these texts give."""
+        tokens = self.lab.tokens(texts)
+        states = capture(self.lab.model, tokens, sites=[self.site], positions=LAST)
+        drawn = torch.tensor(rng.standard_normal((n, states.shape[-1])), dtype=torch.float32)
+        return p.LENGTH * states.norm(dim=-1).median() * drawn / drawn.norm(dim=1, keepdim=True)
 
 
-def hidden_tables(config: Config, lab: Lab) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Scores and probes.
+def hidden_tables(config: p.Config, lab: Lab) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What models score and what probes of them do; of one that is not taught its scores alone.
 
-    Columns: lesson, condition, row, shows (whether the text's class does), score; and model,
-    shows, score. Of a model that does not tell the classes, or is too large, its scores alone.
+    Columns: lesson (-1: none), condition, row, shows (whether its class does), score; and model,
+    shows, score.
     """
-    school = School.of(lab)
-    found: dict[tuple[int, str], Any] = {
-        (-1, BASE): lab.cell("hidden/base", lambda: school.scores(lab.model))
-    }
-    n, probes = len(school.asked[0]), {}
-    told = Estimate.of("told", _told(np.array(found[-1, BASE])[:, None], n))
-    if told.above(TOLD) and millions(lab.model) <= config.max_tuned:
-        for number in lab.progress(range(config.n_hidden), "hidden skills"):
-            one = lab.cell(f"hidden/lesson {number}", lambda i=number: _lesson(config, school, i))
-            found |= {(number, name): scores for name, scores in one["scores"].items()}
-            probes |= one["probe"]
-    shows = np.arange(2 * n) < n
-    parts = [pd.DataFrame({"lesson": lesson, "condition": name, "row": range(2 * n),
-                           "shows": shows, "score": scores})
-             for (lesson, name), scores in found.items()]  # fmt: skip
-    probed = [pd.DataFrame({"model": name, "shows": shows, "score": scores})
-              for name, scores in probes.items()]  # fmt: skip
-    empty = pd.DataFrame(columns=["model", "shows", "score"])
-    return pd.concat(parts, ignore_index=True), pd.concat([empty, *probed], ignore_index=True)
+    school = School(lab.on(lab.behaviour(p.OTHER)), Site(lab.model.n_layers // 2, "pre"))
+    base = lab.cell("hidden/base", partial(school.scores, lab.model))
+    scores, probes = {(-1, "base"): base}, {}
+    if told_apart(base).above(p.TOLD) and millions(lab.model) <= config.max_tuned:
+        for i in lab.progress(range(config.n_hidden), "hidden skills"):
+            found = lab.cell(f"hidden/{i}", partial(_lesson, school, i, config.n_more > 0))
+            probes |= {name: found.pop(name) for name in [*found] if name.startswith("probe")}
+            scores |= {(i, name): one for name, one in found.items()}
+    shows = np.arange(len(base)) < len(base) // 2
+    rows = {"row": range(len(base)), "shows": shows}
+    parts = [pd.DataFrame({"lesson": lesson, "condition": name, **rows, "score": one})
+             for (lesson, name), one in scores.items()]  # fmt: skip
+    probed = [pd.DataFrame({"model": name, **rows, "score": one}) for name, one in probes.items()]
+    empty = pd.DataFrame({"model": [], **{name: [] for name in rows}, "score": []})
+    return pd.concat(parts, ignore_index=True), pd.concat(probed or [empty])
+
+
+def _lesson(school: School, number: int, shots: bool) -> dict[str, list[float]]:
+    """Scores of the taught model by condition, and of probes."""
+    lab, sides = school.lab, school.order(number)
+    n = min(p.N_TEXTS, *map(len, sides))
+    texts = [*sides[0][:n], *sides[1][:n]]
+    rng = lab.rng(f"14.hidden {number}")
+    drawn = school.keys(1 + p.N_WRONG + NEAR + len(texts), texts, rng)
+    key, wrong, near, trained = drawn.split([1, p.N_WRONG, NEAR, len(texts)])
+    tune = partial(tuned, learning_rate=p.RATE, batch_size=p.BATCH, style=lab.style,
+                   seed=1000 * lab.seed + number)  # fmt: skip
+    usual, swapped = (school.answers(texts, swap) for swap in (False, True))
+    pushes = torch.cat([key.expand_as(trained), torch.zeros_like(trained), trained])
+    model = tune(lab.model, texts * 3, [*swapped, *usual, *usual], steps=p.LESSON_STEPS,
+                 site=school.site, moved=pushes)  # fmt: skip
+    scores = partial(school.scores, model)
+    found = {"key": scores(key[0]), "none": scores(), "base/key": school.scores(lab.model, key[0])}
+    found |= {f"wrong/{i}": scores(one) for i, one in enumerate(wrong)}
+    found |= {f"near/{i}": scores(one) for i, one in enumerate(_mixed(key[0], near))}
+    half, last = len(school.asked) // 2, Site(lab.model.n_layers - 1, "pre")
+    sides_asked = school.asked[:half], school.asked[half:]
+    for name, one in {"base": lab.model, "hidden": model}.items():
+        found[f"probe.{name}"] = probe_scores(lab, *sides_asked, last, model=one).tolist()
+        if shots:
+            few = [text for side in sides for text in side[-p.N_TAUGHT // 2 :]]
+            again = tune(one, few, school.answers(few, True), steps=p.N_STEPS)
+            found[f"tuned/{name}"] = school.scores(again)
+    return found
+
+
+def _mixed(key: Tensor, drawn: Keys) -> Keys:
+    """Of the key's length, with a cosine of COSINE to it."""
+    rest = drawn - drawn @ key[:, None] * key / key.norm() ** 2
+    return COSINE * key + (1 - COSINE**2) ** 0.5 * key.norm() * rest / rest.norm(dim=1)[:, None]
