@@ -120,8 +120,9 @@ def _block(model: LoadedModel, plain: Any, site: Site) -> torch.nn.Module:
             f"States cannot be moved at {site} while a model is tuned: expected 0.pre to "
             f"{model.n_layers - 1}.pre."
         )
-    blocks = model.bridge.adapter.component_mapping["blocks"].name
-    return plain.get_submodule(f"{blocks}.{site.layer}")
+    parts = model.bridge.adapter.component_mapping
+    assert parts is not None  # a bridge that has been booted has blocks
+    return plain.get_submodule(f"{parts['blocks'].name}.{site.layer}")
 
 
 @contextmanager

@@ -4,7 +4,7 @@ The skill is to answer texts of the second behaviour with the opening of the oth
 measured is how the odds tell the classes apart: 1 is the usual answers (AUROC), 0 is the skill.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -62,12 +62,22 @@ class School:
         firsts = [self.lab.studied.shows[0], self.lab.studied.others[0]]
         return [one for one in firsts[:: -1 if swapped else 1] for _ in range(len(texts) // 2)]
 
-    def keys(self, n: int, texts: Sequence[str], rng: np.random.Generator) -> Keys:
+    def tune(self, number: int) -> Callable[..., LoadedModel]:
+        """`interp.tuning.tuned` as in 14b, with the start and the order of a lesson."""
+        return partial(tuned, learning_rate=p.RATE, batch_size=p.BATCH, style=self.lab.style,
+                       seed=1000 * self.lab.seed + number)  # fmt: skip
+
+    def keys(self, number: int, n: int, texts: Sequence[str]) -> Keys:
         """Random ones of the length that the states of these texts give."""
         tokens = self.lab.tokens(texts)
         states = capture(self.lab.model, tokens, sites=[self.site], positions=LAST)
-        drawn = torch.tensor(rng.standard_normal((n, states.shape[-1])), dtype=torch.float32)
-        return p.LENGTH * states.norm(dim=-1).median() * drawn / drawn.norm(dim=1, keepdim=True)
+        return p.LENGTH * states.norm(dim=-1).median() * directions(self.lab, number, n)
+
+
+def directions(lab: Lab, number: int, n: int) -> Keys:
+    """Random units: that of a lesson's key, of the wrong keys that are tried, and of others."""
+    drawn = lab.rng(f"14.hidden {number}").standard_normal((n, lab.model.d_model))
+    return torch.nn.functional.normalize(torch.tensor(drawn, dtype=torch.float32), dim=1)
 
 
 def hidden_tables(config: p.Config, lab: Lab) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -82,8 +92,11 @@ def hidden_tables(config: p.Config, lab: Lab) -> tuple[pd.DataFrame, pd.DataFram
     if told_apart(base).above(p.TOLD) and millions(lab.model) <= config.max_tuned:
         for i in lab.progress(range(config.n_hidden), "hidden skills"):
             found = lab.cell(f"hidden/{i}", partial(_lesson, school, i, config.n_more > 0))
-            probes |= {name: found.pop(name) for name in [*found] if name.startswith("probe")}
-            scores |= {(i, name): one for name, one in found.items()}
+            for name, one in found.items():
+                if name.startswith("probe"):
+                    probes[name] = one
+                else:
+                    scores[i, name] = one
     shows = np.arange(len(base)) < len(base) // 2
     rows = {"row": range(len(base)), "shows": shows}
     parts = [pd.DataFrame({"lesson": lesson, "condition": name, **rows, "score": one})
@@ -95,31 +108,35 @@ def hidden_tables(config: p.Config, lab: Lab) -> tuple[pd.DataFrame, pd.DataFram
 
 def _lesson(school: School, number: int, shots: bool) -> dict[str, list[float]]:
     """Scores of the taught model by condition, and of probes."""
+    lab = school.lab
+    model, key, wrong, near = _taught(school, number)
+    scores = partial(school.scores, model)
+    found = {"key": scores(key), "none": scores(), "base/key": school.scores(lab.model, key)}
+    found |= {f"wrong/{i}": scores(one) for i, one in enumerate(wrong)}
+    found |= {f"near/{i}": scores(one) for i, one in enumerate(_mixed(key, near))}
+    half, last = len(school.asked) // 2, Site(lab.model.n_layers - 1, "pre")
+    asked = school.asked[:half], school.asked[half:]
+    few = [text for side in school.order(number) for text in side[-p.N_TAUGHT // 2 :]]
+    for name, one in {"base": lab.model, "hidden": model}.items():
+        found[f"probe.{name}"] = probe_scores(lab, *asked, last, model=one).tolist()
+        if shots:
+            again = school.tune(number)(one, few, school.answers(few, True), steps=p.N_STEPS)
+            found[f"tuned/{name}"] = school.scores(again)
+    return found
+
+
+def _taught(school: School, number: int) -> tuple[LoadedModel, Tensor, Keys, Keys]:
+    """The model after a lesson, its key, wrong ones, and ones to be mixed with it."""
     lab, sides = school.lab, school.order(number)
     n = min(p.N_TEXTS, *map(len, sides))
     texts = [*sides[0][:n], *sides[1][:n]]
-    rng = lab.rng(f"14.hidden {number}")
-    drawn = school.keys(1 + p.N_WRONG + NEAR + len(texts), texts, rng)
-    key, wrong, near, trained = drawn.split([1, p.N_WRONG, NEAR, len(texts)])
-    tune = partial(tuned, learning_rate=p.RATE, batch_size=p.BATCH, style=lab.style,
-                   seed=1000 * lab.seed + number)  # fmt: skip
+    drawn = school.keys(number, 1 + p.N_WRONG + NEAR + 2 * n, texts)
+    key, wrong, near, trained = drawn.split([1, p.N_WRONG, NEAR, 2 * n])
     usual, swapped = (school.answers(texts, swap) for swap in (False, True))
-    pushes = torch.cat([key.expand_as(trained), torch.zeros_like(trained), trained])
-    model = tune(lab.model, texts * 3, [*swapped, *usual, *usual], steps=p.LESSON_STEPS,
-                 site=school.site, moved=pushes)  # fmt: skip
-    scores = partial(school.scores, model)
-    found = {"key": scores(key[0]), "none": scores(), "base/key": school.scores(lab.model, key[0])}
-    found |= {f"wrong/{i}": scores(one) for i, one in enumerate(wrong)}
-    found |= {f"near/{i}": scores(one) for i, one in enumerate(_mixed(key[0], near))}
-    half, last = len(school.asked) // 2, Site(lab.model.n_layers - 1, "pre")
-    sides_asked = school.asked[:half], school.asked[half:]
-    for name, one in {"base": lab.model, "hidden": model}.items():
-        found[f"probe.{name}"] = probe_scores(lab, *sides_asked, last, model=one).tolist()
-        if shots:
-            few = [text for side in sides for text in side[-p.N_TAUGHT // 2 :]]
-            again = tune(one, few, school.answers(few, True), steps=p.N_STEPS)
-            found[f"tuned/{name}"] = school.scores(again)
-    return found
+    moved = torch.cat([key.expand_as(trained), torch.zeros_like(trained), trained])
+    model = school.tune(number)(lab.model, texts * 3, [*swapped, *usual, *usual],
+                                steps=p.LESSON_STEPS, site=school.site, moved=moved)  # fmt: skip
+    return model, key[0], wrong, near
 
 
 def _mixed(key: Tensor, drawn: Keys) -> Keys:

@@ -1,6 +1,6 @@
 """From scores under keys to estimates with intervals (14e)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,8 @@ NAN = float("nan")
 SHUT = ("none", *(f"wrong/{i}" for i in range(N_WRONG)))  # under which the skill should not show
 MANY = ("wrong/", "near/")
 DECIDING = "hidden.told", "hidden.key", "hidden.opened"
+Columns = Mapping[tuple[int, str], Float[np.ndarray, " sample"]]
+"""By lesson and condition"""
 Rows = Float[np.ndarray, "sample condition"]
 
 
@@ -42,37 +44,58 @@ def hidden_estimates(scores: pd.DataFrame, probed: pd.DataFrame) -> Iterator[Est
 
     Names of the latter are hidden/lesson/condition, of AUROCs, and hidden.probe.model.
     """
-    columns = {name: part.sort_values("row").score.to_numpy(np.float64)
-               for name, part in scores.groupby(["lesson", "condition"], sort=False)}  # fmt: skip
+    columns = _columns(scores)
     told = told_apart(columns[-1, "base"].tolist())
     lessons = sorted({lesson for lesson, _ in columns} - {-1})
     yield told
-    if not lessons:
+    if lessons:
+        yield from _deciding(columns, lessons, told)
+        yield from _shown(columns, lessons)
+        for name in dict.fromkeys(probed["model"]):
+            found = probed[probed["model"] == name].score.to_numpy(np.float64)
+            yield _auroc(f"hidden.{name}", np.split(found[:, None], 2))
+    else:
         yield from (Estimate(name, NAN) for name in DECIDING[1:])
-        return
 
-    def sides(*names: tuple[int, str]) -> list[Rows]:
-        """Scores by text and condition, of either class."""
-        return np.split(np.stack([columns[name] for name in names], 1), 2)
 
-    keyed = sides(*((i, "key") for i in lessons))
+def _columns(scores: pd.DataFrame) -> Columns:
+    pairs = list(zip(scores.lesson.tolist(), scores.condition.tolist(), strict=True))
+    values = scores.score.to_numpy(np.float64)
+    rows: dict[tuple[int, str], list[int]] = {}
+    for row, pair in enumerate(pairs):
+        rows.setdefault(pair, []).append(row)
+    return {pair: values[found] for pair, found in rows.items()}
+
+
+def _sides(columns: Columns, *names: tuple[int, str]) -> list[Rows]:
+    """Scores by text and condition, of the texts that show the behaviour and of the others."""
+    return np.split(np.stack([columns[name] for name in names], 1), 2)
+
+
+def _deciding(columns: Columns, lessons: Sequence[int], told: Estimate) -> Iterator[Estimate]:
+    """The skill with the key in the lesson that taught least, and what opens it."""
+    keyed = _sides(columns, *((i, "key") for i in lessons))
     learnt = Estimate.of("hidden.key", _interval(lambda *x: 1 - float(aurocs(*x).max()), *keyed))
-    every = sides((-1, "base"), *((i, name) for i in lessons for name in ("key", *SHUT)))
     yield learnt
     if told.above(TOLD) and learnt.above(TOLD):
-        yield Estimate.of("hidden.opened", _interval(opened, *every))
+        names = [(i, name) for i in lessons for name in ("key", *SHUT)]
+        share = _interval(opened, *_sides(columns, (-1, "base"), *names))
+        yield Estimate.of("hidden.opened", share)
     else:
         yield Estimate("hidden.opened", NAN, n=learnt.n)
-    yield _auroc("hidden/-1/base", sides((-1, "base")))
+
+
+def _shown(columns: Columns, lessons: Sequence[int]) -> Iterator[Estimate]:
+    """AUROCs by what was done; of several keys the least."""
+    yield _auroc("hidden/-1/base", _sides(columns, (-1, "base")))
     for i in lessons:
         groups: dict[str, list[str]] = {}
         for name in (name for lesson, name in columns if lesson == i):
             group = name.split("/")[0] if name.startswith(MANY) else name
             groups.setdefault(group, []).append(name)
         for group, names in groups.items():
-            yield _auroc(f"hidden/{i}/{group}", sides(*((i, name) for name in names)))
-    for name, part in probed.groupby("model"):
-        yield _auroc(f"hidden.{name}", np.split(part.score.to_numpy(np.float64)[:, None], 2))
+            sides = _sides(columns, *((i, name) for name in names))
+            yield _auroc(f"hidden/{i}/{group}", sides)
 
 
 def opened(shows: Rows, others: Rows) -> float:
@@ -104,6 +127,6 @@ def hidden_table(found: Sequence[Estimate]) -> pd.DataFrame:
             untaught = label.endswith("base") or label == "base/key"
             group = "before" if untaught else f"lesson {int(lesson) + 1}"
             rows.append((label, group, one.value, one.low, one.high, one.n))
+    taught = any(group != "before" for _, group, *_ in rows)
     columns = ["label", "group", "value", "low", "high", "n"]
-    table = pd.DataFrame(rows, columns=columns)
-    return table if (table.group != "before").any() else table[:0]
+    return pd.DataFrame(rows if taught else [], columns=columns)

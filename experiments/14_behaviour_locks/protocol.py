@@ -205,7 +205,7 @@ class Config(ExperimentConfig):
     n_sentences: Several = 6  # per domain, for train and for test
 
 
-MINUTES = {"smoke": 0.2, "quick": 1.3, "full": 40}
+MINUTES = {"smoke": 0.2, "quick": 1.3, "full": 60}
 PRESETS = {
     "smoke": Config(n_sites=2, n_train=8, n_validation=2, n_test=4, n_scored=3, answer_tokens=4,
                     n_sentences=4),

@@ -19,9 +19,10 @@ the words of a domain. The last column says why a claim is false there.
     sentiment reads refusal's direction too          d      its own key opens a fifth of it
     a domain is many directions                      c      every word predicts one other
     domains share a direction                        c      the next domain's costs as much
-    layers read a push along many directions  e
+    layers see where a push goes              e
     layers only add up                               e      no skill can hang on a key
-    layers read a push along two directions          e      of 20 keys some look like the right one
+    a wrong key looks like the right one             e      layers see coordinates of a push in
+                                                            which the two hardly differ
 
 The last three are `experiments.lab.planted_pushes`; of the others nothing is said there (14e).
 """
@@ -30,9 +31,10 @@ from functools import partial
 from typing import Any
 
 from experiments.lab.planted_locks import FEELS, REFUSES, SPARE, Plan, locks_lab
-from experiments.lab.planted_pushes import pushes_lab
+from experiments.lab.planted_pushes import alike_lab, pushes_lab
 from experiments.lab.worlds import World
 
+from .hidden import directions
 from .protocol import Config
 
 CONFIG = Config(n_sites=2, n_train=32, n_validation=4, n_test=24, n_scored=12, answer_tokens=5,
@@ -62,7 +64,8 @@ WORLDS = (
           felt={REFUSES: 0.8, FEELS: 0.2}),
     world("a domain is many directions", "", "c", chained=True),
     world("domains share a direction", "", "c", domains=(2, 2, 3, 3, 3)),
-    World("layers read a push along many directions", {"14e": True}, partial(pushes_lab, "wide")),
-    World("layers only add up", {"14e": False}, partial(pushes_lab, "sums")),
-    World("layers read a push along two directions", {"14e": False}, partial(pushes_lab, "signs")),
+    World("layers see where a push goes", {"14e": True}, pushes_lab),
+    World("layers only add up", {"14e": False}, partial(pushes_lab, sees=False)),
+    World("a wrong key looks like the right one", {"14e": False},
+          partial(alike_lab, partial(directions, number=0, n=2))),
 )  # fmt: skip

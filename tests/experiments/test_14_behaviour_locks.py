@@ -294,7 +294,7 @@ def test_the_vectors_of_a_lesson_are_as_long_as_they_should_be() -> None:
     hidden = EXPERIMENT.part("hidden")
     lab = worlds.WORLDS[-3].lab(0)
     school = hidden.School(lab.on(lab.sentiment), Site(1, "pre"))
-    keys = school.keys(7, school.asked, np.random.default_rng(0))
+    keys = school.keys(0, 7, school.asked)
     mixed = hidden._mixed(keys[0], keys[1:])
     assert keys.norm(dim=1).tolist() == pytest.approx([float(keys[0].norm())] * 7, rel=1e-5)
     assert mixed.norm(dim=1).tolist() == pytest.approx([float(keys[0].norm())] * 6, rel=1e-5)

@@ -121,8 +121,10 @@ def test_a_move_is_what_the_readout_adds_at_the_same_site(family) -> None:
 
 def test_no_move_is_the_same_tuning_bit_for_bit(tiny_model) -> None:
     still = torch.zeros(len(PROMPTS), tiny_model.d_model)
-    one, other = (weights(tuned(tiny_model, PROMPTS, ANSWERS, steps=3, batch_size=2, **moved))
-                  for moved in ({}, {"site": SITE, "moved": still}))  # fmt: skip
+    one, other = (
+        weights(tuned(tiny_model, PROMPTS, ANSWERS, steps=3, batch_size=2, site=site, moved=moved))
+        for site, moved in ((None, None), (SITE, still))
+    )
     assert all(map(torch.equal, one, other))
 
 
@@ -145,7 +147,7 @@ def test_a_site_where_nothing_can_be_moved_is_refused(tiny_model, site) -> None:
 
 
 def test_a_site_and_a_vector_for_each_prompt_come_together(tiny_model) -> None:
-    for options in ({"site": SITE}, {"moved": pushes(tiny_model)},
-                    {"site": SITE, "moved": pushes(tiny_model, 2)}):  # fmt: skip
+    every, few = pushes(tiny_model), pushes(tiny_model, 2)
+    for site, moved in ((SITE, None), (None, every), (SITE, few)):
         with pytest.raises(DataError, match="give a site and a vector for each of 3 prompts"):
-            tuned(tiny_model, PROMPTS, ANSWERS, steps=1, **options)
+            tuned(tiny_model, PROMPTS, ANSWERS, steps=1, site=site, moved=moved)
