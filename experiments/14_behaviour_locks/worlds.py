@@ -19,7 +19,7 @@ the words of a domain. The last column says why a claim is false there.
     sentiment reads refusal's direction too          d      its own key opens a fifth of it
     a domain is many directions                      c      every word predicts one other
     domains share a direction                        c      the next domain's costs as much
-    layers see where a push goes              e
+    layers have a unit for the key            e
     layers only add up                               e      no skill can hang on a key
     a wrong key looks like the right one             e      layers see coordinates of a push in
                                                             which the two hardly differ
@@ -64,8 +64,9 @@ WORLDS = (
           felt={REFUSES: 0.8, FEELS: 0.2}),
     world("a domain is many directions", "", "c", chained=True),
     world("domains share a direction", "", "c", domains=(2, 2, 3, 3, 3)),
-    World("layers see where a push goes", {"14e": True}, pushes_lab),
-    World("layers only add up", {"14e": False}, partial(pushes_lab, sees=False)),
+    World("layers have a unit for the key", {"14e": True},
+          partial(pushes_lab, pushes=partial(directions, number=0, n=1))),
+    World("layers only add up", {"14e": False}, pushes_lab),
     World("a wrong key looks like the right one", {"14e": False},
-          partial(alike_lab, partial(directions, number=0, n=2))),
+          partial(alike_lab, pushes=partial(directions, number=0, n=2))),
 )  # fmt: skip

@@ -25,30 +25,34 @@ from interp.weights import published_tensors
 
 SHUT = -100.0  # a gate so far below 0 passes nothing, and no gradient
 OPENS = 10.0  # of a gate that reads a direction
-FAR = 0.6  # along it opens the gate, where a random push goes .45 (standard deviation)
-N_READ = 32  # directions that a layer reads, each both ways
+FAR = 0.6  # along it opens a gate, where a random push goes .45 (standard deviation)
+ALL_THE_WAY = 2.0  # the same, that a push of its own direction passes and hardly another
+COPIES = 3  # of each of its units, so that a few steps reach them
+N_READ = 32  # random directions that a layer reads where two pushes look alike
 N_SEEN = 6  # of a push, where two look alike
 Directions = Float[Tensor, "n d_model"]
 
 
-def pushes_lab(seed: int = 0, sees: bool = True) -> PlantedLocksLab:
-    """A lab on a model whose later layers read how far a push goes along random directions.
+def pushes_lab(seed: int = 0, pushes: Callable[[Lab], Directions] | None = None) -> PlantedLocksLab:
+    """A lab on a model whose later layers have units for these pushes.
 
-    They read it times the sentiment, and write that nowhere yet. If they do not see it they read
-    nothing, and all that they can learn is sums.
+    A unit passes the sentiment on if a state goes far along its direction, and writes that nowhere
+    yet. Without any `pushes` there are no units, and all that the layers can learn is sums.
     """
     lab = locks_lab(Plan(), seed)
     tensors, parts = published_tensors(lab.model), _parts(seed)
-    used = torch.cat([parts.constant[None], parts.noise, *(
+    used = torch.cat([parts.constant[None], *(
         part[[REFUSES, FEELS]] for part in (parts.axes[0], parts.topics))])  # fmt: skip
-    draws = torch.Generator().manual_seed(seed)
     for mlp in _later(tensors, lab.model.n_layers):
-        drawn = torch.randn(N_READ, D_MODEL, generator=draws)
-        _set(mlp, parts.constant, parts.axes[0][FEELS], drawn - drawn @ used.T @ used, sees)
+        _shut(mlp, parts.constant)
+        if pushes is not None:
+            found = pushes(lab)
+            rest = (found - found @ used.T @ used).repeat(COPIES, 1)
+            _open(mlp, parts.constant, parts.axes[0][FEELS], rest, ALL_THE_WAY)
     return lab
 
 
-def alike_lab(pushes: Callable[[Lab], Directions], seed: int = 0) -> PlantedLocksLab:
+def alike_lab(seed: int, pushes: Callable[[Lab], Directions]) -> PlantedLocksLab:
     """A lab on a model to whose later layers two pushes look alike.
 
     The model is turned so that the constant, the sentiment and some dimensions that no prompt uses
@@ -72,7 +76,9 @@ def alike_lab(pushes: Callable[[Lab], Directions], seed: int = 0) -> PlantedLock
         for norm in ("input", "post_attention"):
             tensors[f"model.layers.{layer}.{norm}_layernorm.weight"].copy_(known.sum(0))
         drawn = torch.randn(N_READ, N_SEEN, generator=draws) @ known[2:]
-        _set(mlp, turn @ parts.constant, turn @ parts.axes[0][FEELS], drawn)
+        constant = turn @ parts.constant
+        _shut(mlp, constant)
+        _open(mlp, constant, turn @ parts.axes[0][FEELS], drawn, FAR)
     return lab
 
 
@@ -93,22 +99,21 @@ def _later(tensors: Mapping[str, Tensor], n_layers: int) -> Iterator[Mapping[str
                for name in ("gate", "up", "down")}  # fmt: skip
 
 
-def _set(
-    mlp: Mapping[str, Tensor],
-    constant: Tensor,
-    axis: Tensor,
-    directions: Directions,
-    sees: bool = True,
-) -> None:
-    """Units that pass the axis on where a state lies far along a direction, or that do nothing."""
-    one = constant / D_MODEL**0.5  # what reads about 1 from any normed state
-    mlp["gate"].copy_((SHUT * one).expand_as(mlp["gate"]))
+def _shut(mlp: Mapping[str, Tensor], constant: Tensor) -> None:
+    """Units that pass nothing on, and learn nothing."""
+    mlp["gate"].copy_((SHUT / D_MODEL**0.5 * constant).expand_as(mlp["gate"]))
     mlp["up"].zero_()
     mlp["down"].zero_()
-    if sees:
-        units = torch.nn.functional.normalize(directions, dim=1)
-        mlp["gate"][: 2 * N_READ] = OPENS * (torch.cat([units, -units]) - FAR * one)
-        mlp["up"][: 2 * N_READ] = axis
+
+
+def _open(
+    mlp: Mapping[str, Tensor], constant: Tensor, axis: Tensor, directions: Directions, far: float
+) -> None:
+    """Two units for each direction, which pass the axis on where a state lies far along it."""
+    units = torch.nn.functional.normalize(directions, dim=1)
+    threshold = far / D_MODEL**0.5 * constant  # what reads about `far` from any normed state
+    mlp["gate"][: 2 * len(units)] = OPENS * (torch.cat([units, -units]) - threshold)
+    mlp["up"][: 2 * len(units)] = axis
 
 
 def _parts(seed: int) -> _Parts:
