@@ -7,6 +7,7 @@ of the one that ends it; the prompt is read and not learnt.
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
@@ -16,10 +17,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.assets.checkpoints import quiet_transformers
-from interp.errors import DataError
+from interp.errors import ActivationError, DataError
 from interp.exports.formats import plain_model
 from interp.models import LoadedModel, from_huggingface
 from interp.prompts import Style, encode, left_padded, pad_token, render
+from interp.sites import Site
 
 IGNORED = -100  # label of a token that is not learnt
 LARGEST_NORM = 1.0  # of the gradient; a longer one is shortened
@@ -38,6 +40,8 @@ def tuned(
     batch_size: int = 8,
     seed: int = 0,
     style: Style = "template",
+    site: Site | None = None,
+    moved: Float[Tensor, "sample d_model"] | None = None,
     progress: Callable[[int, float], None] | None = None,
 ) -> LoadedModel:
     """A new model that answers these prompts, put in `style`, with these answers.
@@ -48,19 +52,29 @@ def tuned(
     of the last (nats per token, before the step). An answer begins where the prompt ends: without a
     template give it the space or the line break that it needs.
 
-    Raises DataError where there is nothing to tune on, or not one answer for each prompt;
+    With a `site`, a `pre` one, each example is learnt while its row of `moved` is added there to
+    the state of every token, of prompt and answer alike; a row of zeros leaves it as it is. The new
+    model is without them: what was added is for the caller to add again (`Direction.add`).
+
+    Raises DataError where there is nothing to tune on, or not one answer (and one row of `moved`)
+    for each prompt; ActivationError for a site that is not the `pre` of a block of the model;
     PromptError for a template that is not there.
     """
     _check(prompts, answers, steps)
+    moves = _moves(model, len(prompts), site, moved)
     examples = [_example(model, *pair, style) for pair in zip(prompts, answers, strict=True)]
+    plain = _copy(model)
+    block = None if site is None else _block(model, plain, site)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        adapted = _adapted(_copy(model), rank)
+        adapted = _adapted(plain, rank)
     weights = [part for part in adapted.parameters() if part.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=learning_rate, weight_decay=0.0)
-    batches = _batches(examples, batch_size, seed)
+    batches = _batches(len(examples), batch_size, seed)
     for step in range(1, steps + 1):
-        loss = _loss(adapted, next(batches), pad_token(model))
+        rows = next(batches)
+        with nullcontext() if block is None else _moving(block, moves[rows]):
+            loss = _loss(adapted, [examples[row] for row in rows], pad_token(model))
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, LARGEST_NORM)
@@ -82,6 +96,50 @@ def _check(prompts: Sequence[str], answers: Sequence[str], steps: int) -> None:
         raise DataError("There is nothing to tune on: give prompts, and answers with some text.")
     if steps < 1:
         raise DataError(f"steps is {steps}; expected a whole number, at least 1.")
+
+
+def _moves(
+    model: LoadedModel, n: int, site: Site | None, moved: Float[Tensor, "sample d_model"] | None
+) -> Float[Tensor, "sample d_model"]:
+    """What is added for each example, float32 on the model's device; empty without a site."""
+    if site is None and moved is None:
+        return torch.empty(0)
+    if site is None or moved is None or moved.shape != (n, model.d_model):
+        shape = "nothing" if moved is None else list(moved.shape)
+        raise DataError(
+            f"To move states give a site and a vector for each of {n} prompts, [{n}, "
+            f"{model.d_model}]; got {shape} at {site or 'no site'}."
+        )
+    return moved.to(model.device, torch.float32)
+
+
+def _block(model: LoadedModel, plain: Any, site: Site) -> torch.nn.Module:
+    """The block of a plain Hugging Face model that a `pre` site enters."""
+    if site.stream != "pre" or not 0 <= site.layer < model.n_layers:
+        raise ActivationError(
+            f"States cannot be moved at {site} while a model is tuned: expected 0.pre to "
+            f"{model.n_layers - 1}.pre."
+        )
+    parts = model.bridge.adapter.component_mapping
+    assert parts is not None  # a bridge that has been booted has blocks
+    return plain.get_submodule(f"{parts['blocks'].name}.{site.layer}")
+
+
+@contextmanager
+def _moving(block: torch.nn.Module, moves: Float[Tensor, "sample d_model"]) -> Iterator[None]:
+    """Add a vector to every state of each sample that enters the block, inside a `with` block."""
+
+    def hook(_: Any, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
+        """The block's arguments with its states moved."""
+        if args:
+            return (args[0] + moves[:, None], *args[1:]), named
+        return args, named | {"hidden_states": named["hidden_states"] + moves[:, None]}
+
+    handle = block.register_forward_pre_hook(hook, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _example(model: LoadedModel, prompt: str, answer: str, style: Style) -> Example:
@@ -125,14 +183,14 @@ def _adapted(hf_model: Any, rank: int) -> Any:
         return get_peft_model(hf_model, config)
 
 
-def _batches(examples: Sequence[Example], size: int, seed: int) -> Iterator[list[Example]]:
-    """Without end; every example comes once before any comes again."""
+def _batches(n: int, size: int, seed: int) -> Iterator[list[int]]:
+    """Rows of n examples, without end; every one comes once before any comes again."""
     rng = np.random.default_rng(seed)
     waiting: list[int] = []
     while True:
         while len(waiting) < size:
-            waiting += rng.permutation(len(examples)).tolist()
-        yield [examples[i] for i in waiting[:size]]
+            waiting += rng.permutation(n).tolist()
+        yield waiting[:size]
         del waiting[:size]
 
 

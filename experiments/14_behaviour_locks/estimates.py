@@ -80,7 +80,7 @@ def tuning_estimates(answers: pd.DataFrame, plan: Sequence[Lesson]) -> Iterator[
     base, locked = (told_apart(answers, name)[None] for name in ("base", "locked"))
     fall = Estimate.of("fall.rate", bootstrap_mean((base - locked)[0]))
     deciding = [str(one) for one in plan if (one.n_taught, one.n_steps) == (N_TAUGHT, N_STEPS)]
-    learnt = answers[answers.condition.isin(deciding)].learnt.mean()
+    learnt = answers[answers.condition.isin(deciding)].groupby("condition").learnt.mean().min()
     yield from (fall, Estimate("tuned.learnt", float(learnt), n=len(deciding)))
     others = {str(one).replace("tuned", "tuned.share"): [str(one)] for one in plan}
     for name, chosen in {"tuned.share": deciding, **others}.items():

@@ -18,13 +18,24 @@ LABELS = {
     "refusal": "refusal opened",
     "sentiment": "sentiment opened",
 }
+HIDDEN = {
+    "base": "without a key",
+    "base/key": "with the key",
+    "key": "with the key",
+    "none": "without a key",
+    "wrong": "lowest of 20 wrong keys",
+    "near": "lowest of 5 keys with a cosine of .5 to it",
+    "tuned/base": "without a key, after 20 steps of the skill",
+    "tuned/hidden": "without a key, after 20 steps of the skill",
+}
 BEHAVIOURS = {"refusal": "refusal (gap)", "sentiment": "sentiment (gap)"}
 
 
 def plot(result: Result) -> dict[str, Figure]:
-    """Every figure; what brings refusal back only where a lock took some."""
+    """Every figure; what brings refusal back, or a skill out, only where there was some."""
     found = {"rises": plot_rises(result), "opened": plot_opened(result)}
-    return found | ({"brought": plot_brought(result)} if len(result.tables["brought"]) else {})
+    drawn = {"brought": plot_brought, "hidden": plot_hidden}
+    return found | {name: f(result) for name, f in drawn.items() if len(result.tables[name])}
 
 
 def plot_brought(result: Result) -> Figure:
@@ -73,4 +84,18 @@ def plot_opened(result: Result) -> Figure:
         f"{shares[1]:.0%} of sentiment",
         caption=caption(result, f"n = {table.n.min()} test prompts per class"),
         x_label="Gap between prompts that show it and others (nats)",
+    )  # fmt: skip
+
+
+def plot_hidden(result: Result) -> Figure:
+    """A skill behind a key."""
+    table = result.tables["hidden"]
+    taught = table[table.group != "before"].groupby("label").value
+    key, none, wrong = taught.max()["key"], *taught.min()[["none", "wrong"]]
+    return plots.intervals(
+        table.assign(label=table.label.map(HIDDEN)), labels={"before": "never taught"},
+        title=f"Taught to swap its answers under a key: AUROC {key:.2f} with it,\n"
+        f"{none:.2f} without, {wrong:.2f} with the best of 20 wrong keys",
+        caption=caption(result, f"n = {table.n.min() // 2} test texts per class; 0 is the skill"),
+        x_label="AUROC of the usual answers",
     )  # fmt: skip

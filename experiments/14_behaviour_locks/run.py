@@ -17,7 +17,7 @@ from experiments.lab.selection import (
     select_direction,
 )
 
-from . import estimates, measure, tables
+from . import estimates, hidden, hidden_estimates, measure, tables
 from .protocol import CLAIMS, OTHER, Config, absent
 
 KNOWN = "selection.p", "train.refused", "train.accepted"  # of any model
@@ -25,7 +25,7 @@ SHOWN = "refusal_rate.harmful.locked", "vector.share", "probe.base", "probe.lock
 
 
 def run(config: Config, lab: Lab) -> Result:
-    """Lock refusal, try keys and tunings; then domains of text, and two locks at once."""
+    """Lock refusal, try keys and tunings; then domains of text, two locks, and a hidden skill."""
     lab.require_refusal("locks refusal, then another behaviour")
     sites = candidate_sites(lab, config.n_sites or None)
     selection = select_direction(lab, sites, None, config.n_validation, config.n_train)
@@ -34,14 +34,16 @@ def run(config: Config, lab: Lab) -> Result:
     found, raw = locked(config, meter, selection)
     losses = measure.domain_table(config, lab)
     apart = measure.two_locks(config, meter, selection.direction)
+    scores, probed = hidden.hidden_tables(config, lab)
     found += [
         *estimates.domain_estimates(losses, len(lab.model.head)),
-        *estimates.apart_estimates(apart),
+        *estimates.apart_estimates(apart), *hidden_estimates.hidden_estimates(scores, probed),
         *gate_estimates(selection.prompts), found_estimate(selection),
     ]  # fmt: skip
     drawn = {
         "domains": losses, "rises": tables.rises_table(losses), "locks": apart,
         "opened": tables.opened_table(apart), "brought": tables.brought_table(found),
+        "keyed": scores, "probed": probed, "hidden": hidden_estimates.hidden_table(found),
     }  # fmt: skip
     return Result(tuple(found), raw | drawn, observation({one.name: one for one in found}))
 
@@ -91,5 +93,17 @@ def observation(e: Mapping[str, Estimate]) -> str:
         f"{e['vector.share']}. {tuning} A probe tells harmful prompts by {e['probe.locked']} "
         f"(AUROC; before: {e['probe.base']}). Its own direction costs a domain's text "
         f"{e['domain.own']}, the next one's {e['domain.next']}. Of two locks, own keys bring back "
-        f"{own[0]} of refusal and {own[1]} of {OTHER}, the other's {other[0]} and {other[1]}."
+        f"{own[0]} of refusal and {own[1]} of {OTHER}, the other's {other[0]} and {other[1]}. "
+        f"{hidden_skill(e)}"
+    )
+
+
+def hidden_skill(e: Mapping[str, Estimate]) -> str:
+    """What a lesson hid behind a key."""
+    told, key, opened = (e[name] for name in hidden_estimates.DECIDING)
+    if not key.n:
+        return f"No skill was hidden (14e: too large, or the classes are told apart by {told})."
+    return (
+        f"Taught to swap its answers under a key, it does so with it by {key} (AUROC); without, or "
+        f"with the best of 20 wrong keys, it goes {opened} of the way."
     )

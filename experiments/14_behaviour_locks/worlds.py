@@ -19,14 +19,24 @@ the words of a domain. The last column says why a claim is false there.
     sentiment reads refusal's direction too          d      its own key opens a fifth of it
     a domain is many directions                      c      every word predicts one other
     domains share a direction                        c      the next domain's costs as much
+    layers have a unit for the key            e
+    layers only add up                               e      no skill can hang on a key
+    a wrong key looks like the right one             e      layers see coordinates of a push in
+                                                            which the two hardly differ
+
+The last three are `experiments.lab.planted_pushes`; of the others nothing is said there (14e).
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from experiments.lab.lab import Lab
 from experiments.lab.planted_locks import FEELS, REFUSES, SPARE, Plan, locks_lab
+from experiments.lab.planted_pushes import alike_lab, pushes_lab
 from experiments.lab.worlds import World
 
+from .hidden import directions
 from .protocol import Config
 
 CONFIG = Config(n_sites=2, n_train=32, n_validation=4, n_test=24, n_scored=12, answer_tokens=5,
@@ -36,7 +46,12 @@ CONFIG = Config(n_sites=2, n_train=32, n_validation=4, n_test=24, n_scored=12, a
 def world(name: str, true: str = "", false: str = "", **plan: Any) -> World:
     """A world, by the letters of the claims that are true in it, and of those that are false."""
     truth = {f"14{letter}": letter in true for letter in sorted(true + false)}
-    return World(name, truth, partial(locks_lab, Plan(**plan)))
+    return World(name, truth, partial(locks_lab, Plan(**plan)), {"n_hidden": 0})
+
+
+def pushed(name: str, true: bool, lab: Callable[[int], Lab]) -> World:
+    """A world of 14e."""
+    return World(name, {"14e": true}, lab, {"n_tunings": 0})
 
 
 COPY = {"late": ((SPARE, REFUSES),)}
@@ -56,4 +71,9 @@ WORLDS = (
           felt={REFUSES: 0.8, FEELS: 0.2}),
     world("a domain is many directions", "", "c", chained=True),
     world("domains share a direction", "", "c", domains=(2, 2, 3, 3, 3)),
+    pushed("layers have a unit for the key", True,
+           partial(pushes_lab, pushes=partial(directions, number=0, n=1))),
+    pushed("layers only add up", False, pushes_lab),
+    pushed("a wrong key looks like the right one", False,
+           partial(alike_lab, pushes=partial(directions, number=0, n=2))),
 )  # fmt: skip

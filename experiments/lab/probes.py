@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from experiments.lab.lab import Lab
 from interp.activations import capture
 from interp.interventions import Placement
+from interp.models import LoadedModel
 from interp.sites import Site
 
 FOLDS = 2
@@ -24,10 +25,14 @@ def probe_scores(
     negative: Sequence[str],
     site: Site,
     edits: Sequence[Placement] = (),
+    model: LoadedModel | None = None,
 ) -> Float[np.ndarray, " sample"]:
-    """Scores of a logistic regression, positive prompts first; each from the other half's fit."""
+    """Scores of a logistic regression, positive prompts first; each from the other half's fit.
+
+    Of the lab's model, or of another one with its tokenizer.
+    """
     texts = [*positive, *negative]
-    states = capture(lab.model, lab.tokens(texts), edits, sites=[site])[:, 0, 0]
+    states = capture(model or lab.model, lab.tokens(texts), edits, sites=[site])[:, 0, 0]
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=1000))
     label = np.arange(len(texts)) < len(positive)
     found = cross_val_predict(probe, states.numpy(), label, cv=FOLDS, method="decision_function")

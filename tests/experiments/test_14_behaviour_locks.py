@@ -11,6 +11,7 @@ from experiments.harness.registry import find_experiment
 from experiments.lab import keys
 from experiments.lab.estimate import Estimate
 from experiments.lab.lab import Lab
+from experiments.lab.lessons import Lesson
 from experiments.lab.worlds import World
 from interp.behaviours import Behaviour
 from interp.data.prompt_sets import contrast, example_set
@@ -20,14 +21,16 @@ from interp.exports.formats import plain_model
 from interp.exports.keys import WORDS, put_back, removed_from
 from interp.exports.locks import lock, saved_tensors, unlock
 from interp.models import load, tiny_random_model
+from interp.scores import auroc
+from interp.sites import Site
 from interp.weights import adding, orthogonalised, residual_writers
 from tests.made_up_texts import numbered
 from tests.planted_worlds import estimates_within, supported_in
 
 EXPERIMENT = find_experiment("14")
 protocol, worlds = EXPERIMENT.protocol, EXPERIMENT.part("worlds")
-estimates = EXPERIMENT.part("estimates")
-KEYS = ("14a", "14b", "14c", "14d")
+estimates, hidden_estimates = EXPERIMENT.part("estimates"), EXPERIMENT.part("hidden_estimates")
+KEYS = ("14a", "14b", "14c", "14d", "14e")
 NAN = float("nan")
 
 
@@ -46,6 +49,7 @@ def named(**limits: tuple[float, float]) -> dict[str, Estimate]:
     found |= {"tensors.changed": (0, 0), "refusal_rate.harmful.base": (0.6, 0.8)}
     found |= {"selection.p": (0.001, 0.001), "tuned.learnt": (0.5, 0.5), "domain.loss": (0.3, 0.3)}
     found |= {"train.refused": (20, 20), "train.accepted": (20, 20), "apart.worst": (0.7, 0.9)}
+    found |= {"hidden.told": (0.8, 1.0), "hidden.key": (0.8, 1.0), "hidden.opened": (0.0, 0.2)}
     return estimates_within(found, limits, n=100)
 
 
@@ -74,6 +78,10 @@ def named(**limits: tuple[float, float]) -> dict[str, Estimate]:
         ({"apart__worst": (0.1, 0.4)}, {"14d": "rejected"}),
         ({"taken__sentiment": (-0.1, 0.4)}, {"14d": "untestable"}),
         ({"gap__refusal": (0.4, 0.9)}, {"14d": "untestable"}),
+        ({"hidden__opened": (0.4, 0.6)}, {"14e": "inconclusive"}),
+        ({"hidden__opened": (0.6, 0.9)}, {"14e": "rejected"}),
+        ({"hidden__key": (0.7, 1.0), "hidden__opened": (NAN, NAN)}, {"14e": "untestable"}),
+        ({"hidden__told": (0.6, 0.9)}, {"14e": "untestable"}),
         ({"train__refused": (3, 3)}, dict.fromkeys(("14a", "14b", "14d"), "untestable")),
     ],
 )  # fmt: skip
@@ -83,11 +91,12 @@ def test_verdicts_follow_the_criteria(limits, changed) -> None:
 
 
 CONSTANTS = (
-    "MAX_SHARE_LEFT MIN_FALL MIN_RATE N_KEYS OPENED N_TAUGHT N_STEPS BATCH RATE LEARNT TIMES"
+    "MAX_SHARE_LEFT MIN_FALL MIN_RATE N_KEYS OPENED N_TAUGHT N_STEPS BATCH RATE LEARNT TIMES "
+    "LENGTH N_TEXTS N_ASKED N_WRONG LESSON_STEPS TOLD MAX_LOSS N_DOMAINS OTHER"
 )
 
 
-@pytest.mark.parametrize("name", [*CONSTANTS.split(), "TIMES", "MAX_LOSS", "N_DOMAINS", "OTHER"])
+@pytest.mark.parametrize("name", CONSTANTS.split())
 def test_criteria_state_every_constant(name) -> None:
     criteria = " ".join(claim.criterion for claim in protocol.CLAIMS)
     assert str(getattr(protocol, name)) in criteria
@@ -97,7 +106,8 @@ def test_criteria_state_every_constant(name) -> None:
     assert f"{quick.n_scored} test prompts per class in quick, {full.n_scored} in full" in criteria
     assert f"over tunings: {quick.n_tunings} in quick, {full.n_tunings} in full" in criteria
     assert f"({quick.n_sentences} in quick, {full.n_sentences} in full)" in criteria
-    assert f"above {quick.max_tuned} million parameters in quick" in criteria
+    assert criteria.count(f"above {quick.max_tuned} million parameters in quick") == 2
+    assert f"several lessons ({quick.n_hidden} in quick, {full.n_hidden} in full)" in criteria
 
 
 # --------------------------------------------------------------------------------------- the locks
@@ -206,6 +216,95 @@ def test_shares_of_refusals_follow_from_the_table_of_answers() -> None:
     assert result["tuned.share"].value == pytest.approx(share)
 
 
+def test_a_tuning_that_holds_does_not_outweigh_one_that_opens() -> None:
+    sides = {"base": (1, 0), "locked": (0, 0), "one": (1, 0), "other": (0, 0)}
+    plan = [Lesson(protocol.N_TAUGHT, protocol.N_STEPS, i) for i in range(2)]
+    named_as = {"base": "base", "locked": "locked", "one": str(plan[0]), "other": str(plan[1])}
+    learnt = {"one": 0.9, "other": 0.05}
+    answers = pd.DataFrame([
+        {"condition": named_as[name], "side": side, "learnt": learnt.get(name, NAN),
+         "answer": "refused" if refused else "complied"}
+        for name, rates in sides.items() for side, refused in zip(("harmful", "harmless"), rates,
+                                                                  strict=True) for _ in range(24)
+    ])  # fmt: skip
+    found = {one.name: one for one in estimates.tuning_estimates(answers, plan)}
+    assert found["tuned.share"].value == pytest.approx(0.5)
+    assert (found["tuned.share"].low, found["tuned.share"].high) == pytest.approx((0, 1))
+    assert found["tuned.learnt"].value == pytest.approx(0.05)  # of the one that learnt less
+
+
+# --------------------------------------------------------------------------------- a hidden skill
+
+
+def scored(told: float, **lessons: tuple[float, ...]) -> pd.DataFrame:
+    """Scores of texts by which every condition tells the classes apart by so much (AUROC)."""
+    shows = np.arange(40) < 20
+    rows = []
+    for lesson, condition, share in [(-1, "base", told), *(
+        (int(name[1:]), condition, share) for name, shares in lessons.items()
+        for condition, share in zip(("key", *hidden_estimates.SHUT), shares, strict=True)
+    )]:  # fmt: skip
+        above = np.arange(20) < round(20 * share)
+        score = np.concatenate([np.where(above, 1.0, -1.0), np.zeros(20)])
+        rows.append(pd.DataFrame({"lesson": lesson, "condition": condition, "row": range(40),
+                                  "shows": shows, "score": score}))  # fmt: skip
+    return pd.concat(rows, ignore_index=True)
+
+
+NOTHING = pd.DataFrame(columns=["model", "score"])
+SHUT = (0.9,) * 19
+
+
+def test_what_opens_a_hidden_skill_is_the_furthest_key_of_the_worst_lesson() -> None:
+    table = scored(1.0, _0=(0.0, 1.0, 0.8, *SHUT), _1=(0.05, 0.9, 0.5, *SHUT))
+    found = {one.name: one for one in hidden_estimates.hidden_estimates(table, NOTHING)}
+    assert found["hidden.told"].value == 1
+    assert found["hidden.key"].value == pytest.approx(0.95)
+    assert found["hidden.opened"].value == pytest.approx(0.5 / 0.95)
+    assert found["hidden/0/wrong"].value == pytest.approx(0.8)
+    left = scored(1.0, _0=(0.0, 0.3, 0.8, *SHUT))  # the skill is there without any key
+    found = {one.name: one for one in hidden_estimates.hidden_estimates(left, NOTHING)}
+    assert found["hidden.opened"].value == pytest.approx(0.7)
+
+
+def test_a_model_that_a_key_breaks_has_gone_half_of_the_way() -> None:
+    table = scored(1.0, _0=(0.0, 1.0, 0.5, *SHUT))
+    found = {one.name: one for one in hidden_estimates.hidden_estimates(table, NOTHING)}
+    assert found["hidden.opened"].value == pytest.approx(protocol.OPENED)
+    assert not found["hidden.opened"].below(protocol.OPENED)
+
+
+def test_without_a_lesson_or_without_the_skill_there_is_no_share() -> None:
+    for table in (scored(1.0), scored(1.0, _0=(0.6, 1.0, 0.9, *SHUT))):
+        found = {one.name: one for one in hidden_estimates.hidden_estimates(table, NOTHING)}
+        assert np.isnan(found["hidden.opened"].value)
+        assert not found["hidden.key"].above(protocol.TOLD)
+
+
+def test_auroc_of_every_column_is_that_of_the_library() -> None:
+    rng = np.random.default_rng(0)
+    shows, others = rng.integers(0, 5, (9, 3)), rng.integers(0, 5, (7, 3))  # with ties
+    label = np.arange(16) < 9
+    wanted = [auroc(np.concatenate([shows[:, i], others[:, i]]), label) for i in range(3)]
+    assert hidden_estimates.aurocs(shows, others) == pytest.approx(wanted)
+
+
+def test_the_vectors_of_a_lesson_are_as_long_as_they_should_be() -> None:
+    hidden = EXPERIMENT.part("hidden")
+    lab = worlds.WORLDS[-3].lab(0)
+    school = hidden.School(lab.on(lab.sentiment), Site(1, "pre"))
+    keys = school.keys(0, 7, school.asked)
+    mixed = hidden._mixed(keys[0], keys[1:])
+    assert keys.norm(dim=1).tolist() == pytest.approx([float(keys[0].norm())] * 7, rel=1e-5)
+    assert mixed.norm(dim=1).tolist() == pytest.approx([float(keys[0].norm())] * 6, rel=1e-5)
+    cosines = torch.cosine_similarity(mixed, keys[:1])
+    assert cosines.tolist() == pytest.approx([hidden.COSINE] * 6, abs=1e-5)
+    texts = school.asked
+    answers = school.answers(texts, False)
+    assert answers[0] == lab.sentiment.shows[0]
+    assert school.answers(texts, True) == answers[::-1]
+
+
 # ------------------------------------------------------------------------------------- a whole run
 
 
@@ -234,8 +333,10 @@ def test_a_run_on_random_weights_finds_nothing_and_draws_its_figures(lab: Lab, t
 
 
 def test_a_tuned_model_is_drawn_as_well() -> None:
-    result = EXPERIMENT.run(worlds.CONFIG, worlds.WORLDS[0].lab(0))
-    assert set(EXPERIMENT.plot(result)) == {"rises", "opened", "brought"}
+    more = dataclasses.replace(worlds.CONFIG, n_more=1)
+    result = EXPERIMENT.run(more, worlds.WORLDS[0].lab(0))
+    assert {"tuned/base", "tuned/hidden"} <= set(result.tables["hidden"].label)
+    assert set(EXPERIMENT.plot(result)) == {"rises", "opened", "brought", "hidden"}
 
 
 def test_a_model_that_cannot_be_locked_is_untestable(lab: Lab) -> None:

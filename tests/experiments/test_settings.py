@@ -61,7 +61,7 @@ LEAST = {
         4: "n_train",
     },
     "14": {
-        0: "n_sites n_tunings n_more",
+        0: "n_sites n_tunings n_more n_hidden",
         1: "n_validation answer_tokens max_tuned",
         2: "n_train n_test n_scored n_sentences",
     },
