@@ -25,9 +25,9 @@ Objections, and what was done:
 - A fault of the first lessons, a fifth as long: smollm2-135m refused harmless prompts nearly as
   often as harmful ones. Longer ones leave half of that, so that the gate asks for a difference. And
   before it refused a tenth, ablation had broken it: the loop ends at a fifth.
-- 09c is not to be relied on. With two repetitions it is supported in 4 of 60 worlds whose number of
-  directions varies by chance (a t-interval of two equal numbers has no width), and in 44 of 60
-  noisy ones with an axis per round. Full has three repetitions, which has not been calibrated.
+- 09c is not to be relied on. With the three repetitions of full it is supported in 44 of 60 noisy
+  worlds with an axis per round, which is too few, and in 1 of 60 whose number of directions varies
+  by chance. (With two it was 4 of those: a t-interval of two equal numbers has no width.)
 - Found after the criteria were fixed, and left: quick on the 0.5B finds no weak direction, since
   the one of 10.pre has a KL of .107, and .1 is the limit.
 """
