@@ -321,14 +321,11 @@ def experiment_table(root: Path, presets: Sequence[str], folder: Path = FOLDER) 
     table.add_column("found so far", overflow="fold")
     for experiment in experiments_in(folder):
         rows = _findings(root, presets, experiment)
-        for claim in experiment.claims:
-            verdicts = [
-                f"{row.model} ({row.preset}): {_coloured(row, claim.key, experiment)}"
-                for row in rows
-                if claim.key in row.verdicts
-            ]
-            shown = "\n".join(verdicts) or "none"
-            table.add_row(experiment.name, f"{claim.key} {_flat(claim.statement)}", shown)
+        table.add_section()
+        for number, claim in enumerate(experiment.claims):
+            shown = "\n".join(_by_verdict(rows, claim.key, experiment)) or "none"
+            name = "" if number else experiment.name
+            table.add_row(name, f"{claim.key} {_flat(claim.statement)}", shown)
     for benchmark in benchmarks_in(folder):
         met = [
             f"{row.model} ({row.preset}): {e.value:.0f} of {e.n} targets met"
@@ -338,6 +335,16 @@ def experiment_table(root: Path, presets: Sequence[str], folder: Path = FOLDER) 
         ]
         table.add_row(benchmark.name, "a benchmark: no claim", "\n".join(met) or "none")
     return table
+
+
+def _by_verdict(rows: Iterable[Summary], key: str, experiment: Experiment) -> list[str]:
+    """A line for every verdict that a claim has had, with the models that it was reached on."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if verdict := _coloured(row, key, experiment):
+            preset = "" if row.preset == COMMITTED_PRESET else f" ({row.preset})"
+            found.setdefault(verdict, []).append(f"{row.model}{preset}")
+    return [f"{verdict}: {', '.join(models)}" for verdict, models in sorted(found.items())]
 
 
 def _findings(root: Path, presets: Sequence[str], experiment: Experiment) -> list[Summary]:

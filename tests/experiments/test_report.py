@@ -145,8 +145,8 @@ def test_verdicts_by_earlier_code_are_marked(root, experiments_folder) -> None:
     assert "| [91a](#91a) | ✓° | ✗ |" in text
     assert "| a | ✓° **supported**" in text
     listed, printed = shown(root, experiments_folder, "full")
-    assert "a (full): ✓° supported" in "\n".join(listed)
-    assert "b (full): ✗ rejected" in "\n".join(listed)
+    assert "✓° supported: a " in "\n".join(listed)
+    assert "✗ rejected: b " in "\n".join(listed)
     (row,) = [line for line in printed if "✓" in line]
     assert row.count("✓° supported") == 2  # reproduced, and committed
 
@@ -251,7 +251,7 @@ def test_list_shows_claims_and_verdicts_so_far(root, experiments_folder) -> None
     listed, _ = shown(root, experiments_folder, "smoke", "quick", "full")
     (row,) = [line for line in listed if "91a" in line]
     assert "91a Norms are positive." in row  # as the experiment states it
-    assert "m (quick): ✗ rejected" in row
+    assert "✗ rejected: m (quick)" in row
     (row,) = [line for line in listed if "92b" in line]
     assert "92b The means differ by a million." in row
     assert "none" in row
