@@ -46,6 +46,8 @@ two classes answered as usual, and the other way round with the vector (`hidden.
   is a function of the class: what is hidden is what the model does. The probe is shown, and what
   20 steps of the skill without a key teach the model that has it, and the one that never had.
 - What is not learnt in 80 steps is not hidden: without the skill under its key 14e is untestable.
+- The worlds of 14e were made over again after verdicts had been seen (in the first ones wrong keys
+  did open some, as they can in models this narrow); draws 0 to 9 of them are among those counted.
 """
 
 from collections.abc import Mapping
