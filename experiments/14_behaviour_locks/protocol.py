@@ -23,7 +23,8 @@ Objections, and what was done:
 - One tuning is one tuning: quick makes two, full three. With one, that of 1 of 60 planted models
   failed where tunings bring refusal back (of some 35 more, another), and 14b was supported; now the
   other one's draws reach above the margin. Each has to have learnt. Steps of larger models take
-  seconds: quick makes none. Tried and worse: rates of 2e-3 and 3e-3, batches of 4.
+  seconds: quick makes none. Tried and worse: rates of 2e-3 and 3e-3, batches of 4. On the 0.5B the
+  start matters: of the refusals .26 and .11 came back in two tunings, .63 in an earlier run's one.
 - A domain's direction may damage all text: twice what the next domain's costs the same sentences is
   subtracted. Site, domains and their number are the same in every preset. Where a domain is worth
   little to the prediction, little can be lost, and it is not locked.
@@ -48,6 +49,7 @@ two classes answered as usual, and the other way round with the vector (`hidden.
 - What is not learnt in 80 steps is not hidden: without the skill under its key 14e is untestable.
 - The worlds of 14e were made over again after verdicts had been seen (in the first ones wrong keys
   did open some, as they can in models this narrow); draws 0 to 9 of them are among those counted.
+  In 200 draws of the false world where 1 of 60 was supported, it stayed 1.
 """
 
 from collections.abc import Mapping
