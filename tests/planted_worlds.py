@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from experiments.command.calibrate import judged_in
 from experiments.harness.registry import Experiment
 from experiments.lab.estimate import Estimate
 from experiments.lab.worlds import World
@@ -9,8 +10,7 @@ from experiments.lab.worlds import World
 
 def supported_in(experiment: Experiment, world: World, draw: int) -> dict[str, bool]:
     """Whether each claim that the world says something about is supported in one draw of it."""
-    config = world.config(experiment.part("worlds").CONFIG)
-    found = experiment.judge(experiment.run(config, world.lab(draw)).estimates)
+    found = judged_in(experiment, world, draw)
     return {key: found[key] == "supported" for key in world.truth}
 
 

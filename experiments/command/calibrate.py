@@ -132,10 +132,13 @@ def run_all(
 def run_one(number: str, folder: Path, world: int, draw: int) -> dict[str, str]:
     """The verdicts on one draw of a world."""
     experiment = find_experiment(number, folder)
-    planted = experiment.part(WORLDS)
-    drawn = planted.WORLDS[world]
-    result = experiment.run(drawn.config(planted.CONFIG), drawn.lab(draw))
-    return dict(experiment.judge(result.estimates))
+    return judged_in(experiment, experiment.part(WORLDS).WORLDS[world], draw)
+
+
+def judged_in(experiment: Experiment, world: World, draw: int) -> dict[str, str]:
+    """What an experiment says of its claims in one draw of a world."""
+    config = world.config(experiment.part(WORLDS).CONFIG)
+    return dict(experiment.judge(experiment.run(config, world.lab(draw)).estimates))
 
 
 def rows_of(experiment: Experiment, found: Found) -> list[Row]:

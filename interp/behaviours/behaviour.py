@@ -187,7 +187,7 @@ def _auroc(positive: Float[np.ndarray, " p"], negative: Float[np.ndarray, " n"])
 def framed(found: ContrastSet, frame: str) -> ContrastSet:
     """The contrast set with every prompt put into a frame, a text that holds {prompt} once."""
     if frame.count(PLACE) != 1:
-        raise DataError(f"A frame holds {PLACE} once; got {frame!r}.")
+        raise DataError(f"frame is {frame!r}; expected a text that holds {PLACE} once.")
     sides = (
         [frame.replace(PLACE, text) for text in side] for side in (found.positive, found.negative)
     )

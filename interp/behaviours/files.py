@@ -14,6 +14,7 @@ from interp.data.prompt_sets import contrast
 from interp.errors import DataError, nearest
 from interp.prompts import Style
 
+WANTED = "a .yaml file that says what shows the behaviour; `interp find --help` has an example"
 KEYS = ("name", "positive", "negative", "field", "frame", "shows", "others", "choice", "style")
 
 
@@ -37,11 +38,6 @@ def read_behaviour(path: Path) -> Behaviour:
     where it is against those) or choice: true. Also name, field (of the text in the prompt files),
     frame (a text that holds {prompt}) and style. Raises DataError that names the file and the key.
     """
-    if not path.is_file():
-        raise DataError(
-            f"There is no file {path}. Give a .yaml file that says what shows the behaviour; "
-            "`interp find --help` has an example."
-        )
     content = _yaml(path)
     for key in ("positive", "negative"):
         if not isinstance(content.get(key), str):
@@ -61,17 +57,17 @@ def read_behaviour(path: Path) -> Behaviour:
     files = [path.parent / os.path.expanduser(content[key]) for key in ("positive", "negative")]
     found = contrast_from_files(*files, content.get("field"))
     found = contrast(name, found.positive, found.negative, found.licence, paired=choice)
-    frame = content.get("frame", PLACE)
-    if frame.count(PLACE) != 1:
-        raise DataError(f"{path}: frame is {frame!r}; expected a text that holds {PLACE} once.")
-    found = framed(found, frame)
+    try:
+        found = framed(found, content.get("frame", PLACE))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     shows, others = (_openings(path, content, key) for key in ("shows", "others"))
     return Behaviour(name, found, shows, others, choice, style)
 
 
 def _yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file_text(path))
+        content = yaml.safe_load(file_text(path, WANTED))
     except yaml.YAMLError as error:
         raise DataError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):

@@ -49,14 +49,14 @@ def read_prompts(path: str | Path, field: str | None = None) -> tuple[str, ...]:
     return tuple(_entry_texts(path, entries, field))
 
 
-def file_text(path: Path) -> str:
-    """The whole text, with every kind of line end as a line feed."""
+def file_text(path: Path, wanted: str = "a .txt, .jsonl, .json or .csv of prompts") -> str:
+    """The whole text, with every kind of line end as a line feed; `wanted` is for the error."""
     if found := unreadable_character(str(path)):
         raise DataError(f"The file name {str(path)!a} holds {found}. Rename the file.")
     if not os.path.isfile(path):  # Path.is_file raises for names that are too long
         if os.path.lexists(path):
             raise DataError(f"{path} is a folder, a device or a broken link; expected a file.")
-        raise DataError(f"There is no file {path}. Give a .txt, .jsonl, .json or .csv of prompts.")
+        raise DataError(f"There is no file {path}. Give {wanted}.")
     try:
         if path.stat().st_size > MOST_BYTES:
             raise DataError(f"{path} has more than {MOST_BYTES:,} bytes, too many for prompts.")

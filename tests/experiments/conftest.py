@@ -114,8 +114,9 @@ def planted(request: pytest.FixtureRequest) -> tuple[Result, Lab]:
     """A draw of the first world of the experiment that a test module is about."""
     experiment = request.module.EXPERIMENT
     worlds = experiment.part("worlds")
-    drawn = worlds.WORLDS[0].lab(1)
-    return experiment.run(worlds.CONFIG, drawn), drawn
+    world = worlds.WORLDS[0]
+    drawn = world.lab(1)
+    return experiment.run(world.config(worlds.CONFIG), drawn), drawn
 
 
 @pytest.fixture

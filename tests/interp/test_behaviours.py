@@ -190,8 +190,9 @@ def test_a_file_without_keys_is_refused(tmp_path, text):
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"no file .*nowhere\.yaml\. Give a \.yaml file"):
-        behaviour(tmp_path / "nowhere.yaml")
+    for name in ("nowhere", "x" * 300):
+        with pytest.raises(DataError, match=rf"no file .*{name}\.yaml\. Give a \.yaml file"):
+            behaviour(tmp_path / f"{name}.yaml")
 
 
 def test_an_unknown_behaviour_names_the_nearest():
