@@ -63,7 +63,12 @@ def run_plans(
     """
     for plan in plans:
         check_writable(plan.folder.parent)
-    return [_run_or_report(plan, bench, force, say) for plan in plans]
+    outcomes = []
+    for plan in plans:
+        outcomes.append(_run_or_report(plan, bench, force, say))
+        if outcomes[-1].error and len(plans) > 1:
+            say(f"  {outcomes[-1].error}")
+    return outcomes
 
 
 def _run_or_report(plan: Plan, bench: Bench, force: bool, say: Callable[[str], None]) -> Outcome:
