@@ -61,7 +61,7 @@ def best_of(
 
 def steered(found: Layers) -> list[Judged]:
     """The edits in which the behaviour passes the gate of the criterion."""
-    edits = [Judged(found, x, MIN_EFFECT) for x in found.random if found.counted[x].any()]
+    edits = [Judged(found, x, MIN_EFFECT) for x in found.random]
     return [x for x in edits if x.best.low > max(MIN_EFFECT, found.random[x.effect].max())]
 
 

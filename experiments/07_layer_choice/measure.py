@@ -37,7 +37,8 @@ class Layers:
     `statistics` are by STATISTICS, the variances and the squared norm averaged over both classes.
     `effects` are per test prompt: of `removed` and `brought` in nats, of `classified` the
     share of sets of class means by which it is right.
-    `random` holds the mean effects of random directions, `prompts` a hash of each test prompt.
+    `random` holds the mean effects of random directions at the best site that counts, by edit,
+    `prompts` a hash of each test prompt.
     """
 
     name: str
@@ -58,6 +59,13 @@ class Layers:
         return dict(zip(STEERING, kept, strict=True)) | {CLASSIFIED: every}
 
     @property
+    def best(self) -> dict[str, int]:
+        """The site that counts and does most to all test prompts, by edit; none without one."""
+        means = {name: self.effects[name][0].mean(1) for name in STEERING if name in self.effects}
+        return {name: int(np.where(self.counted[name], values, -np.inf).argmax())
+                for name, values in means.items() if self.counted[name].any()}  # fmt: skip
+
+    @property
     def depth(self) -> Float[np.ndarray, " site"]:
         """Of every site, in blocks."""
         return np.array([site.depth for site in self.sites])
@@ -76,19 +84,21 @@ def layers_of(config: Config, lab: Lab) -> Layers:
     valid = validity(scale)
     steers = valid.low > CHANCE
     effects = steering(scale, draws) if steers else {}
-    best = {name: found[int(values[0].mean(1).argmax())] for name, values in effects.items()}
     own = [source.direction.site for source in found]
-    return Layers(
+    measured = Layers(
         lab.studied.name,
         lab.model.n_layers,
         [site for site in own if site is not None],
         damages(scale, found) if steers else np.full((2, len(found)), np.nan),
         statistics(draws),
         effects | {CLASSIFIED: classified(lab, draws, config.n_classified)},
-        {name: random_effects(scale, name, one, config.n_nulls) for name, one in best.items()},
+        {},
         valid,
         {name: hashed(lab, scale, name, config.n_classified) for name in (*effects, CLASSIFIED)},
     )
+    best = {name: found[site] for name, site in measured.best.items()}
+    random = {name: random_effects(scale, name, one, config.n_nulls) for name, one in best.items()}
+    return replace(measured, random=random)
 
 
 def hashed(lab: Lab, scale: Scale, name: str, n_classified: int) -> list[str]:

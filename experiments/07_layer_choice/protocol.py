@@ -33,8 +33,9 @@ Objections, and what was done (A: by the author, R: by a red team before anythin
   circular shifts of all picks together that do as well: never small, so it decides nothing.
 - R: The "best" site may be one that breaks most. Sites whose ablation costs more than .1 nats on
   text do not count for removing, those whose addition costs more than .3 (first 1) not for
-  bringing: neither as picks nor as best nor for the nulls. A fault mended after a first run on
-  smollm2-135m (a-c untestable): a site counted for neither edit where one of them damages text.
+  bringing: neither as picks nor as best nor for the nulls. Faults mended after first runs: a site
+  counted for neither edit where one of them damages text (smollm2-135m; a-c were untestable), and
+  random directions stood at the best of all sites, whether or not it counts (0.5B and 135M).
 - R: The gate took the best of many sites on few prompts. It has to be above its limits and above
   random directions by the whole interval of the cross-fitted effect, prompts and re-extractions.
 - R: Cross-fitting errs to the other side: the best site found on half of the prompts is not quite

@@ -116,6 +116,14 @@ def made_up(effect: np.ndarray):
                           {"removed": np.zeros(2)}, valid, {})  # fmt: skip
 
 
+def test_random_directions_stand_at_the_best_site_that_counts() -> None:
+    found = made_up(np.array([1.0, 2.0, 4.0]))
+    assert found.best == {"removed": 2}
+    damaging = np.array([[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+    assert dataclasses.replace(found, kl=damaging).best == {"removed": 1}
+    assert dataclasses.replace(found, kl=np.ones((2, 3))).best == {}
+
+
 def test_shares_of_picks_against_arithmetic() -> None:
     (judged,) = estimates.steered(made_up(np.array([1.0, 2.0, 4.0])))
     found = estimates.shares(judged, 10, np.random.default_rng(0))
