@@ -38,7 +38,7 @@ def plot_selection(result: Result) -> Figure:
         title=f"Of {len(table)} candidates the direction of {chosen.site} is taken",
         caption=caption(result, "dotted: unedited; grey: 95% of random directions"),
         reference=float(chosen.base_bypass), x_label="Depth the candidate is from (blocks)",
-        y_label="Refusal odds of harmful\nprompts, ablated (nats)",
+        y_label="Refusal log odds of harmful\nprompts, ablated (nats)",
     )  # fmt: skip
     figure.axes[0].axhspan(chosen.null_low, chosen.null_high, color=NULL_GREY, alpha=0.35, zorder=0)
     return figure
@@ -70,19 +70,21 @@ def plot_nulls(result: Result) -> Figure:
     return plots.strip(
         table, title=f"Ablating the direction lowers refusal odds {further} random one",
         caption=caption(result, f"n = {table.n[0]} harmful test prompts"),
-        x_label="Fall of the refusal odds (nats)", labels=LABELS,
+        x_label="Fall of the refusal log odds (nats)", labels=LABELS,
     )  # fmt: skip
 
 
 def plot_dose_response(result: Result) -> Figure:
     """Change of the refusal odds against damage on ordinary text."""
     table = result.tables["dose_response"].rename(columns={"operator": "group"})
-    most = number(table[table.damage <= MAX_KL].effect.max())
+    last = table[table.dose == 1.0].set_index("group")[["effect", "damage"]]
+    remove, add = (" for ".join(map(number, last.loc[way])) for way in ("remove", "add"))
     return plots.doses(
         table,
-        title=f"Within a KL of {MAX_KL} on text, it moves refusal odds by up to {most} nats",
+        title="Nats of refusal odds for nats of damage to text:\n"
+        f"{remove} ablated, {add} added",
         caption=caption(result, f"n = {table.n[0]} test prompts per point",
                         "numbers: shares of the coefficient"),
         caps=(MAX_KL,), x_label="KL on Wikipedia leads (nats per token)",
-        y_label="Wanted change of the\nrefusal odds (nats)", labels=LABELS,
+        y_label="Wanted change of the\nrefusal log odds (nats)", labels=LABELS,
     )  # fmt: skip

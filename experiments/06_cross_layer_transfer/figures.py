@@ -38,7 +38,7 @@ def plot_sets(result: Result) -> Figure:
     beyond = table.assign(value=-table.value, low=-table.high, high=-table.low)
     return plots.intervals(
         beyond, title=title, caption=caption(result, *notes), limits=None, labels=LABELS,
-        x_label="Fall of the refusal odds beyond half of the gap (nats)", reference=0.0,
+        x_label="Fall of the refusal log odds beyond half of the gap (nats)", reference=0.0,
     )  # fmt: skip
 
 
@@ -54,14 +54,14 @@ def plot_singles(result: Result) -> Figure:
         table.rename(columns={"source": "row", "target": "column", "operator": "panel"}),
         title=title, caption=caption(result, *notes), annotate=len(table) <= 60, labels=LABELS,
         x_label="Written at layer", y_label="Direction taken at layer",
-        value_label="Change of the refusal odds (nats)",
+        value_label="Change of the refusal log odds (nats)",
     )  # fmt: skip
 
 
 def plot_profile(result: Result) -> Figure:
     """Fall of the odds by one direction, layer by layer, and the cosine of the class means."""
     table = result.tables["profile"]
-    panels = {"effect": "Fall of the odds\nover random (nats)", "cosine": "Cosine of the\nmeans"}
+    panels = {"effect": "Fall of the log odds\nover random (nats)", "cosine": "Cosine of the\nmeans"}
     deepest = table.loc[table.effect.idxmax(), "layer"]
     return plots.profiles(
         table.melt(["layer", "n"], list(panels), "panel").rename(columns={"layer": "depth"}),

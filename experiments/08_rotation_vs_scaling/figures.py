@@ -7,7 +7,7 @@ from experiments.lab.estimate import number
 from experiments.lab.results import Result, caption
 from interp import plots
 
-CHANGE = "Change of the refusal\nodds (nats)"
+CHANGE = "Change of the refusal\nlog odds (nats)"
 LABELS = {
     "plain": "added",
     "kept": "added, old length kept",
@@ -35,8 +35,8 @@ def plot_own_plane(result: Result) -> Figure:
     """Odds over the angle in each state's own plane."""
     means = result.tables["own_plane"].groupby("angle").value.mean()
     near, far = means[means.index <= 180].max(), means[means.index > 180].max()
-    title = f"Where adding gets, turns move the refusal odds to {number(near)} nats at best, " \
-            f"elsewhere to {number(far)}"  # fmt: skip
+    title = f"Refusal odds change by {number(near)} nats at the best angle that adding reaches,\n" \
+            f"by {number(far)} at the best of the others"  # fmt: skip
     note = "each state in its own plane; beyond 180 degrees its rest is reversed, out of reach"
     return around(result, "own_plane", title, note)
 
@@ -67,7 +67,7 @@ def plot_adding(result: Result) -> Figure:
     apart = number((both.plain - both.kept).abs().max())
     return plots.profiles(
         table, title=f"Adding and the turn that it amounts to are up to {apart} nats apart",
-        caption=below(result, "adding"), y_labels="Refusal odds (nats)", labels=LABELS,
+        caption=below(result, "adding"), y_labels="Refusal log odds (nats)", labels=LABELS,
         x_label="Added along the direction (median lengths of a state)",
     )  # fmt: skip
 
@@ -94,5 +94,5 @@ def plot_competition(result: Result) -> Figure:
             f"longer states {long}"  # fmt: skip
     return plots.intervals(
         table, title=title, caption=below(result, "competition"), limits=None, labels=LABELS,
-        x_label="Refusal odds, harmful minus harmless (nats)",
+        x_label="Refusal log odds, harmful minus harmless (nats)",
     )  # fmt: skip

@@ -34,7 +34,7 @@ def plot_behaviours(result: Result) -> Figure:
     n, shown = int((table.status == "counts").sum()), table.dropna(subset="validity")
     return plots.intervals(
         shown.rename(columns={"behaviour": "label", "status": "group", "validity": "value"}),
-        title=f"{n} of {len(table)} behaviours can be measured, and moved by their own direction",
+        title=f"{n} of {len(table)} behaviours pass every gate of the verdicts",
         caption=caption(result, "validation prompts; AUROC, of choices the share of questions"),
         x_label="How well the score tells\nprompts apart (.5: by chance)",
     )  # fmt: skip

@@ -44,7 +44,7 @@ def plot_effects(result: Result) -> Figure:
         table.assign(group=table.group.map(used)), labels=LABELS, limits=None,
         title=f"Nats that directions take from refusal ({used[where]}):\n{parts}",
         null_label="random directions, 95%",
-        x_label="Fall of the refusal odds, direction ablated (nats)",
+        x_label="Fall of the refusal log odds, direction ablated (nats)",
         caption=caption(result, "rows: where the direction is taken",
                         f"n = {table.n.max()} harmful test prompts"),
     )  # fmt: skip

@@ -31,7 +31,7 @@ def plot_match(result: Result) -> Figure:
         table.rename(columns={"damage": "x", "effect": "y"}).assign(group=group),
         title=f"Steering sentences raise the refusal odds by {rise} nats",
         caption=caption(result, "validation prompts", "by site: the vector at several doses"),
-        x_label="KL of the next token (nats)", y_label="Rise of the refusal odds\n(nats)",
+        x_label="KL of the next token (nats)", y_label="Rise of the refusal\nlog odds (nats)",
     )  # fmt: skip
 
 
@@ -40,10 +40,10 @@ def plot_left(result: Result) -> Figure:
     table = result.tables["left"]
     mean = table.groupby("group")["value"].mean()
     return plots.intervals(
-        table, labels=LABELS, x_label="Share of the rise of the refusal odds that is left",
-        title=f"After undoing, {mean['vector']:.0%} of the vector's refusal is left, "
-        f"{mean['prompt']:.0%} of the sentence's",
-        caption=caption(result, f"n = {table.n[0]} harmless questions", unmatched(result)),
+        table, labels=LABELS, x_label="Share of the rise of the refusal log odds that is left",
+        title=f"{unmatched(result)}After undoing, {mean['vector']:.0%} of the vector's refusal\n"
+        f"is left, {mean['prompt']:.0%} of the sentence's",
+        caption=caption(result, f"n = {table.n[0]} harmless questions"),
     )  # fmt: skip
 
 
@@ -54,14 +54,13 @@ def plot_filler(result: Result) -> Figure:
     kept = table[table.depth == longest].set_index("group")["value"]
     return plots.profiles(
         table, labels=LABELS, x_label="Tokens of ordinary text before the question",
-        y_labels="Share of the rise of the\nrefusal odds that is kept", references=1.0,
-        title=f"Behind {longest} tokens of text the vector keeps {kept['vector']:.0%}, "
-        f"the sentence {kept['prompt']:.0%}",
-        caption=caption(result, f"n = {table.n[0]} harmless questions", unmatched(result)),
+        y_labels="Share of the rise of the\nrefusal log odds that is kept", references=1.0,
+        title=f"{unmatched(result)}Behind {longest} tokens of text the vector\n"
+        f"keeps {kept['vector']:.0%}, the sentence {kept['prompt']:.0%}",
+        caption=caption(result, f"n = {table.n[0]} harmless questions"),
     )  # fmt: skip
 
 
 def unmatched(result: Result) -> str:
-    """That the two ways do not match, if so: then nothing follows from what is shown."""
-    matched = result.tables["matches"].matched.any()
-    return "" if matched else "no sentence has a vector to match: shown is the closest"
+    """That no sentence and vector match, if so: then nothing follows from what is shown."""
+    return "" if result.tables["matches"].matched.any() else "Not matched! "

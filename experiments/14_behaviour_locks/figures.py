@@ -5,6 +5,8 @@ from matplotlib.figure import Figure
 from experiments.lab.results import Result, caption
 from interp import plots
 
+from .protocol import N_STEPS, N_TAUGHT
+
 LABELS = {
     "wrong.random": "best of ten wrong keys: random direction",
     "wrong.permuted": "best of ten wrong keys: permuted components",
@@ -43,12 +45,14 @@ def plot_brought(result: Result) -> Figure:
     table = result.tables["brought"]
     names = {one: one.replace("tuned.share/", "tuned: ").rpartition("/")[0] + _again(one)
              for one in table.label if one.startswith("tuned")}  # fmt: skip
-    keys, tunings = (table[table.label.str.startswith(x)].value for x in ("wrong", "tuned"))
-    tuned = f",\na tuning of the locked model at most {tunings.max():.0%}" if len(tunings) else ""
+    deciding = f"tuned.share/{N_TAUGHT} examples, {N_STEPS} steps/"
+    keys, tunings = (table[table.label.str.startswith(x)].value for x in ("wrong", deciding))
+    shares = " and ".join(f"{one:.0%}" for one in tunings)
+    tuned = f",\nshort tunings {shares} of the refusals" if shares else ""
     n = " or ".join(map(str, sorted(set(table.n))))
     return plots.intervals(
         table, limits=None, labels=LABELS | names,
-        title=f"The best wrong key brings back {keys.max():.0%} of refusal{tuned}",
+        title=f"The best wrong key brings back {keys.max():.0%} of the refusal gap{tuned}",
         caption=caption(result, f"n = {n} prompts per class"),
         x_label="Share of what the lock takes that comes back",
     )  # fmt: skip

@@ -21,6 +21,7 @@ from interp.plots.parts import (
 from interp.plots.style import BLACK, FONT_SIZE, NULL_GREY, colours_of, figure_style
 
 FEW_POINTS = 8  # of one curve; with more, only the doses of its ends are named
+FEW_POWERS = 3  # of ten, on the axis of damage; with more, no ticks stand between them
 MANY_POINTS = 16  # of one curve; with more, its points are drawn small
 
 
@@ -94,9 +95,12 @@ def _log_damage(axis: Axes, damage: np.ndarray, caps: Sequence[float]) -> None:
     largest = 1.3 * max(float(damage.max()), *caps, smallest)
     axis.set_xscale("symlog", linthresh=smallest, linscale=0.5)
     axis.set_xlim(-0.2 * smallest, largest)
-    powers = np.arange(np.ceil(np.log10(smallest)), np.floor(np.log10(largest)) + 1)
-    # The first power may stand beside zero, where both names would not fit.
-    axis.set_xticks([0, *(10 ** powers[powers > np.log10(2 * smallest)])])
+    powers = 10.0 ** np.arange(np.floor(np.log10(smallest)), np.floor(np.log10(largest)) + 1)
+    steps = (1, 2, 5) if len(powers) <= FEW_POWERS else (1,)
+    ticks = np.outer(powers, steps).flatten()
+    # The first may stand beside zero, where both names would not fit.
+    ticks = [0.0, *ticks[(ticks > 2 * smallest) & (ticks <= largest)]]
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
 
 
 def _smallest_positive(values: np.ndarray) -> float:
