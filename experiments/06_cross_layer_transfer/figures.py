@@ -61,7 +61,7 @@ def plot_singles(result: Result) -> Figure:
 def plot_profile(result: Result) -> Figure:
     """Fall of the odds by one direction, layer by layer, and the cosine of the class means."""
     table = result.tables["profile"]
-    panels = {"effect": "Fall of the log odds\nover random (nats)", "cosine": "Cosine of the\nmeans"}
+    panels = {"effect": "Fall of log odds\nover random (nats)", "cosine": "Cosine of the\nmeans"}
     deepest = table.loc[table.effect.idxmax(), "layer"]
     return plots.profiles(
         table.melt(["layer", "n"], list(panels), "panel").rename(columns={"layer": "depth"}),

@@ -38,11 +38,15 @@ def plot_match(result: Result) -> Figure:
 def plot_left(result: Result) -> Figure:
     """Share of the rise that is left, per undoer and way."""
     table = result.tables["left"]
-    mean = table.groupby("group")["value"].mean()
+    left = table.groupby(["label", "group"])["value"].mean()
+    prompts, vector = (
+        " and ".join(f"{left[undone, way]:.0%}" for way in ("prompt", "vector"))
+        for undone in ("counter_prompts", "counter_vector")
+    )
     return plots.intervals(
         table, labels=LABELS, x_label="Share of the rise of the refusal log odds that is left",
-        title=f"{unmatched(result)}After undoing, {mean['vector']:.0%} of the vector's refusal\n"
-        f"is left, {mean['prompt']:.0%} of the sentence's",
+        title=f"{unmatched(result)}Undone by prompts, {prompts} of a sentence's and\n"
+        f"a vector's refusal are left; by a vector, {vector}",
         caption=caption(result, f"n = {table.n[0]} harmless questions"),
     )  # fmt: skip
 
