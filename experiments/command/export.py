@@ -54,8 +54,8 @@ class Options:
 
 def export(options: Options) -> list[str]:
     """Write it, and return the lines to print: what, how large, and how to use it."""
-    direction = read_directions(options.direction.expanduser())[0]
-    out = options.out.expanduser()
+    direction = read_directions(options.direction)[0]
+    out = options.out
     check_free(out, options)
     if options.to == "safetensors":
         from interp.exports.formats import write_vector
@@ -87,7 +87,7 @@ def check_free(out: Path, options: Options) -> None:
 
 def check_not_the_model(out: Path, name: str) -> None:
     """Raise ExperimentError where the export would replace the model that it is made from."""
-    if out.exists() and out.resolve() == Path(name).expanduser().resolve():
+    if out.exists() and out == Path(name).expanduser().resolve():
         raise ExperimentError(f"{out} is the model itself. Give another --out.")
 
 

@@ -22,6 +22,7 @@ from experiments.harness.run import Dtype, Folder, Name, Style, exit_code, shown
 from experiments.harness.saving import check_writable
 from experiments.lab.progress import ProgressLog, progress_log
 from interp.assets.files import replace_file
+from interp.errors import ExperimentError
 
 if TYPE_CHECKING:
     from experiments.lab.results import Result
@@ -42,7 +43,8 @@ class FindOptions:
     device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
     dtype: Dtype = "auto"
     out: Folder = None
-    """Folder of the direction; results/found/MODEL/BEHAVIOUR if not given."""
+    """Folder of the direction; results/found/MODEL/BEHAVIOUR if not given. An earlier result of
+    find is replaced, nothing else is."""
     force: bool = False
     """Measure again even if nothing has changed."""
 
@@ -89,6 +91,7 @@ def measure(options: FindOptions, config: protocol.Config, progress: ProgressLog
     sha256 = identity(name)
     label = model_label(name, lambda _: sha256, tiny=TINY)
     folder = options.out or results_root() / "found" / label / found.name
+    check_free(folder)
     check_writable(folder.parent)
     plan = Plan(EXPERIMENT, config, options.preset, folder)
     announce([plan], name, [], progress.say)
@@ -103,6 +106,19 @@ def measure(options: FindOptions, config: protocol.Config, progress: ProgressLog
     return folder
 
 
+def check_free(folder: Path) -> None:
+    """Raise ExperimentError where a result would replace anything but one of `interp find`."""
+    from experiments.harness.store import saved
+
+    is_found = saved(folder).get("experiment") == EXPERIMENT.name
+    is_empty = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if not is_found and not is_empty:
+        raise ExperimentError(
+            f"{folder} holds other things than a result of `interp find`, which would take their "
+            "place. Give another --out."
+        )
+
+
 def report(result: Result, folder: Path, model: str) -> str:
     """The page: what was found, the numbers, the figures, and what can be done with it."""
     assert result.run is not None  # it was saved
@@ -115,6 +131,8 @@ def report(result: Result, folder: Path, model: str) -> str:
     lines += [f"![{name}]({name}.png)" for name in ("candidates", "doses")]
     if protocol.found(result.by_name()):
         path = folder / "direction.safetensors"
+        style = result.run.style
+        asked = '["..."]' if style == "template" else f'interp.tokenise(model, ["..."], {style!r})'
         lines += [
             "From a shell:\n\n```\n"
             f'interp try {folder} --model {model} --prompt "..." --scale 1\n'
@@ -122,6 +140,6 @@ def report(result: Result, folder: Path, model: str) -> str:
             "In Python:\n\n```python\nfrom pathlib import Path\n\nimport interp\n\n"
             f"(direction,) = interp.load_directions(Path({str(path)!r}))\n"
             f"model = interp.load({model!r})\n"
-            'print(interp.answers(model, ["..."], [direction.ablate()]))\n```',
+            f"print(interp.answers(model, {asked}, [direction.ablate()]))\n```",
         ]
     return "\n\n".join(lines) + "\n"

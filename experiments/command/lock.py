@@ -62,7 +62,7 @@ class UnlockOptions:
 
 def lock(options: LockOptions) -> list[str]:
     """Lock, and return the lines to print. Every mistake is found before anything is written."""
-    out = options.out.expanduser()
+    out = options.out
     keys = keys_of(options, out)
     check_new(out, *keys)
     dtype = stored_dtype(options.model)
@@ -83,19 +83,19 @@ def lock(options: LockOptions) -> list[str]:
 
 def keys_of(options: LockOptions, out: Path) -> dict[Path, Direction]:
     """The direction of every key; raises ExperimentError where they do not fit together."""
-    keys = [key.expanduser() for key in options.key]
+    keys = options.key
     if not keys or len(set(keys)) != len(options.direction):
         raise ExperimentError(
             f"{len(options.direction)} directions and {len(set(keys))} keys: give --key a file of "
             "its own for every direction, in the same order."
         )
     for key in keys:
-        if key.resolve().is_relative_to(out.resolve()):
+        if key.is_relative_to(out):
             raise ExperimentError(
                 f"The key {key} would lie in the locked folder. Give another --key."
             )
     shape = read_shape(options.model)
-    directions = [read_directions(path.expanduser())[0] for path in options.direction]
+    directions = [read_directions(path)[0] for path in options.direction]
     for direction in directions:
         check_fit(options.model, shape, direction)
     return dict(zip(keys, directions, strict=True))
@@ -103,11 +103,11 @@ def keys_of(options: LockOptions, out: Path) -> dict[Path, Direction]:
 
 def unlock(options: UnlockOptions) -> list[str]:
     """Unlock, and return the lines to print."""
-    out = options.out.expanduser()
+    out = options.out
     check_new(out)
     from interp.exports.locks import unlock as write_unlocked
 
-    write_unlocked(options.folder.expanduser(), options.key.expanduser(), out)
+    write_unlocked(options.folder, options.key, out)
     return [
         f"Wrote: {out} ({size_of(out):,} bytes), every weight as it was without this lock",
         f"Use:   transformers.AutoModelForCausalLM.from_pretrained('{out}')",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from dataclasses import fields, is_dataclass, replace
 from itertools import takewhile
+from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
 
@@ -83,6 +85,20 @@ def number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
         metavar=info.type.__name__.upper(),
         instance_from_str=read,
         is_instance=lambda value: isinstance(value, info.type),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+@TYPES.primitive_rule
+def place(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """A path is made absolute; a shell leaves the ~ of --out=~/x to the command."""
+    if info.type is not Path:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=lambda words: Path(os.path.expanduser(words[0])).resolve(),
+        is_instance=lambda value: isinstance(value, Path),
         str_from_instance=lambda value: [str(value)],
     )
 

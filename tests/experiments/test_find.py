@@ -139,3 +139,24 @@ def test_wrong_input_gives_one_error(words, message, capsys, tmp_path: Path) -> 
     assert main([*FIND, "--out", str(tmp_path / "x"), *words]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("out", [".", "file.txt"])
+def test_what_is_no_result_of_find_is_left_alone(out, tmp_path, monkeypatch, capsys) -> None:
+    (tmp_path / "file.txt").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    assert main([*FIND, "--behaviour", "sentiment", "--out", out]) == 2
+    assert f"{(tmp_path / out).resolve()} holds other things" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
+    assert (tmp_path / "file.txt").read_text() == "mine"
+
+
+def test_an_out_below_the_home_folder_is_expanded(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "a").touch()
+    words = [*FIND, "--behaviour", "sentiment", "--out=~/x"]
+    assert main(words) == 2
+    (tmp_path / "x" / "a").unlink()
+    assert main(words) == 0
+    assert (tmp_path / "x" / "report.md").is_file()

@@ -68,7 +68,7 @@ def test_two_keys_open_two_locks_apart(found, tmp_path, capsys) -> None:
     ("words", "expected"),
     [
         (["tiny-random", "--key", "A", "--key", "B"], "1 directions and 2 keys"),
-        (["tiny-random", "--direction", "absent"], "There is no direction at absent"),
+        (["tiny-random", "--direction", "absent"], "/absent. Expected a .safetensors"),
         (["tiny-rnadom"], "'tiny-rnadom' is not a registered model"),
         (["tiny-random", "--key", "OUT/key"], "would lie in the locked folder"),
         (["tiny-random", "--out", "THERE"], "is there already, and is left alone"),
