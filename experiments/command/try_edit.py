@@ -20,7 +20,7 @@ from experiments.command.subject import (
     read_directions,
     read_shape,
 )
-from experiments.harness.run import Name
+from experiments.harness.run import Name, Style, check_choices, shown_as
 from experiments.lab.config import check, expected, fits
 from interp.errors import ExperimentError, InterpError, nearest
 
@@ -59,6 +59,9 @@ class Options:
     one that the direction says it is of."""
     tokens: Tokens = 64
     """The most tokens of an answer."""
+    style: Annotated[Style | None, shown_as("STYLE")] = None
+    """How a prompt is put to the model: template, none or newline. Default: as for the prompts that
+    the direction was taken from, else the chat template if the model has one."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -86,13 +89,15 @@ def try_edit(options: Options, console: Console) -> None:
     edit = chosen_edit(options)
     if options.prompt is not None and not options.prompt.strip():
         raise ExperimentError("The prompt is empty. Give --prompt a text, or leave it out.")
-    directions = read_directions(options.direction.expanduser())
+    directions = read_directions(options.direction)
+    style = options.style or directions[0].provenance.get("style")
+    check_choices({"style": style})
     name = model_name(options.model, directions[0])
     check_fit(name, read_shape(name), directions[0])
     placement(edit, directions)
     if note := other_weights(name, directions[0]):
         console.print(note, highlight=False, soft_wrap=True)
-    answer = answers_of(name, directions, options.tokens)
+    answer = answers_of(name, directions, options.tokens, style)
     if options.prompt is None:
         hold_session(answer, edit, directions, console)
     else:
@@ -129,17 +134,21 @@ def placement(edit: Edit, directions: Sequence[Direction]) -> Placement:
     return first.rotate(edit.value, towards=directions[1].unit)
 
 
-def answers_of(name: str, directions: Sequence[Direction], tokens: int) -> Answer:
-    """Load the model; greedy answers of at most so many tokens."""
+def answers_of(
+    name: str, directions: Sequence[Direction], tokens: int, style: Style | None
+) -> Answer:
+    """Load the model; greedy answers of at most so many tokens to prompts in a style."""
     from interp.generation import answers
     from interp.models import load
+    from interp.prompts import tokenise
 
     model = load(name)
 
     def answer(prompt: str, edit: Edit) -> tuple[str, str]:
         edits = [placement(edit, directions)]
+        asked = [prompt] if style is None else tokenise(model, [prompt], style)
         plain, edited = (
-            answers(model, [prompt], given, max_new_tokens=tokens)[0] for given in ([], edits)
+            answers(model, asked, given, max_new_tokens=tokens)[0] for given in ([], edits)
         )
         return plain, edited
 

@@ -1,6 +1,7 @@
 """`interp try`: two answers of a tiny model, a session on stdin, and one line for each mistake."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from interp.directions import Direction, direction_from, save_directions
 from interp.errors import ExperimentError
 from interp.generation import answers
 from interp.models import LoadedModel
+from interp.prompts import tokenise
 from interp.sites import Site
 
 PROMPT = "Name a colour"
@@ -71,6 +73,19 @@ def plainly(text: str) -> str:
 def test_both_answers_are_shown(flags, edit, two, tiny_model, capsys) -> None:
     assert main(["try", two, "--prompt", PROMPT, "--tokens", "8", *flags]) == 0
     assert capsys.readouterr().out == plainly(expected_text(tiny_model, edit))
+
+
+@pytest.mark.parametrize("given", [[], ["--style", "newline"]])
+def test_prompts_are_in_the_style_of_the_direction_or_another(
+    given, tmp_path, tiny_model, capsys
+) -> None:
+    direction = replace(made_up(), provenance={"model": "tiny-random", "style": "none"})
+    save_directions(tmp_path / "d.safetensors", [direction])
+    words = ["try", str(tmp_path / "d.safetensors"), "--prompt", PROMPT, "--tokens", "8", *given]
+    assert main(words) == 0
+    tokens = tokenise(tiny_model, [PROMPT], "newline" if given else "none")
+    plain = answers(tiny_model, tokens, max_new_tokens=8)[0]
+    assert capsys.readouterr().out.startswith(plainly(f"--- model\n{plain}\n"))
 
 
 def test_edits_are_those_of_the_direction() -> None:
