@@ -15,10 +15,11 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from interp.assets.checkpoints import quiet_transformers, read_folder
 from interp.assets.folders import model_folder, read_identity, short_name
-from interp.assets.tiny import TINY_RANDOM, tiny_huggingface, tiny_sha256
+from interp.assets.tiny import TINY_RANDOM, TINY_SHA256, tiny_huggingface, tiny_sha256
 from interp.engine.fingerprint import Fingerprint, fingerprint
 from interp.engine.head import KeptHead
 from interp.engine.self_check import self_check
+from interp.engine.user_hooks import UserHooks
 from interp.errors import ModelError, raised_as
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -60,9 +61,11 @@ class LoadedModel:
 
     @property
     def sha256(self) -> str:
-        """What identifies the weights; empty if that is unknown or they were changed in place."""
+        """What identifies the weights; empty if that is unknown or they were changed in place, and
+        while the user has hooks on the model."""
         unchanged = fingerprint(list(self.hf.parameters())) == self._weights
-        return self.info.sha256 if unchanged else ""
+        hooked = UserHooks(self.bridge, self.hf).present()
+        return self.info.sha256 if unchanged and not hooked else ""
 
     @property
     def n_layers(self) -> int:
@@ -124,18 +127,19 @@ def load(
 
     `dtype` is auto, float32 or bfloat16; auto takes bfloat16 where the processor multiplies it
     natively. Raises ModelError for an unknown name (with the nearest registered one), an unknown
-    dtype, a broken file, or a model whose residual identities do not hold.
+    dtype, a device that is not there, a broken file, or a model whose residual identities do not
+    hold.
     """
-    target = choose_device(device)
-    precision = choose_dtype(dtype, target)
-    if name == TINY_RANDOM:
-        from interp.models import tiny_random_model
-
-        return tiny_random_model()
-    folder = model_folder(name, offline=offline)
-    with quiet_transformers():
-        tokenizer, hf_model = read_folder(folder, name, precision)
-    identity = read_identity(folder)
+    target, precision = device_and_dtype(name, device, dtype)
+    is_tiny = name == TINY_RANDOM
+    if is_tiny:
+        hf_model, tokenizer = tiny_huggingface(dtype=precision)
+        identity = {"sha256": TINY_SHA256, "quantisation": None}
+    else:
+        folder = model_folder(name, offline=offline)
+        with quiet_transformers():
+            tokenizer, hf_model = read_folder(folder, name, precision)
+        identity = read_identity(folder)
     hf_model = hf_model.to(target)
     advice = "Its architecture is unknown to TransformerLens, or a file of it is damaged."
     with raised_as(ModelError, f"'{name}' cannot be run", f"{advice} Choose another model."):
@@ -145,6 +149,7 @@ def load(
             name=short_name(name),
             sha256=identity["sha256"],
             quantisation=identity["quantisation"],
+            random=is_tiny,
         )
 
 
@@ -222,15 +227,27 @@ def wrap(
     return model
 
 
+def device_and_dtype(name: str, device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
+    """What `load` puts the model `name` on and in, known without loading it.
+
+    With `auto` the tiny random model is on the processor in float32, the same on every machine.
+    """
+    if name == TINY_RANDOM:
+        device = "cpu" if device == "auto" else device
+        dtype = "float32" if dtype == "auto" else dtype
+    target = choose_device(device)
+    return target, choose_dtype(dtype, target)
+
+
 def choose_device(device: str) -> torch.device:
-    """The device asked for, or with `auto` CUDA, then MPS, then CPU."""
+    """The device asked for, or with `auto` CUDA, then MPS, then CPU.
+
+    Raises ModelError for a device that this machine, or its build of torch, does not have.
+    """
     if device != "auto":
-        try:
-            return torch.device(device)
-        except RuntimeError as error:
-            raise ModelError(
-                f"'{device}' is not a device; expected auto, cpu, cuda, cuda:N or mps."
-            ) from error
+        advice = "Expected auto, cpu, cuda, cuda:N or mps."
+        with raised_as(ModelError, f"'{device}' is not a device of this machine", advice):
+            return torch.empty(0, device=device).device
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -178,6 +178,19 @@ def test_weights_changed_in_place_are_not_taken_for_the_loaded_ones(
     assert saved_in(tmp_path / "results") == ["smoke/tiny-random/91_norms"]
 
 
+def test_a_model_with_hooks_of_the_user_is_not_taken_for_the_plain_one(
+    given, tmp_path, tiny_model
+) -> None:
+    plain = run("91", tiny_model, **given)
+    doubled = [("blocks.0.hook_resid_pre", lambda h, hook: 2 * h)]
+    with tiny_model.bridge.hooks(fwd_hooks=doubled):
+        hooked = run("91", tiny_model, **given)
+    assert hooked["norm.mean"].value != plain["norm.mean"].value
+    assert hooked.run is not None and hooked.run.model["sha256"] == ""
+    assert saved_in(tmp_path / "results") == ["smoke/tiny-random/91_norms"]
+    assert run("91", tiny_model, **given)["norm.mean"] == plain["norm.mean"]
+
+
 def test_the_dtype_of_a_loaded_model_counts(given, monkeypatch) -> None:
     measured = measurements(monkeypatch)
     for dtype in (torch.float32, torch.bfloat16):

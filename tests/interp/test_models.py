@@ -95,6 +95,22 @@ def test_unknown_names_suggest_the_nearest(own_cache: Path) -> None:
         load("tiny-random", device="gpu9")
 
 
+def test_the_tiny_model_is_as_asked_for() -> None:
+    usual, small = load("tiny-random"), load("tiny-random", dtype="bfloat16", device="cpu")
+    assert (usual.dtype, usual.device) == (torch.float32, torch.device("cpu"))
+    assert small.dtype == torch.bfloat16
+    assert usual.sha256 == small.sha256 == identity("tiny-random")
+    assert usual.info.random and small.info.random
+    pairs = zip(usual.hf.parameters(), small.hf.parameters(), strict=True)
+    assert all(torch.equal(one.bfloat16(), other) for one, other in pairs)
+
+
+def test_a_device_that_is_not_there_is_said_before_anything_is_read(own_cache: Path) -> None:
+    absent = f"cuda:{torch.cuda.device_count()}"
+    with pytest.raises(ModelError, match=f"'{absent}' is not a device of this machine"):
+        load(str(own_cache / "nowhere"), device=absent)
+
+
 def test_choices_of_device_and_dtype() -> None:
     assert choose_device("cpu") == torch.device("cpu")
     assert choose_dtype("bfloat16", torch.device("cpu")) == torch.bfloat16
