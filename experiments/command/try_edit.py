@@ -90,7 +90,7 @@ def try_edit(options: Options, console: Console) -> None:
     if options.prompt is not None and not options.prompt.strip():
         raise ExperimentError("The prompt is empty. Give --prompt a text, or leave it out.")
     directions = read_directions(options.direction)
-    style = options.style or directions[0].provenance.get("style")
+    style: Any = options.style or directions[0].provenance.get("style")
     check_choices({"style": style})
     name = model_name(options.model, directions[0])
     check_fit(name, read_shape(name), directions[0])

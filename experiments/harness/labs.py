@@ -22,9 +22,12 @@ from interp.data.near_duplicates import (
 from interp.data.prompt_files import contrast_from_files
 from interp.data.prompt_sets import ContrastSet, TextSet, text_set
 from interp.data.splits import split
+from interp.errors import is_out_of_memory
 from interp.prompts import Style
 
 if TYPE_CHECKING:
+    import torch
+
     from interp.models import LoadedModel
 
 CHECKED_PROMPTS = 8  # per class, on which bfloat16 is compared with float32
@@ -173,13 +176,22 @@ class ModelBench:
     _labs: dict[int, Lab] = field(default_factory=dict)
 
     def identity(self) -> dict[str, Any]:
-        """Hashes of the model and the contrast set, style and dtype."""
+        """Hashes of the model and the contrast set, style, and the dtype and kind of device."""
+        device, dtype = self._device_and_dtype()
         return {
             "model": self.sha256,
             "contrast": self.source.contrast.sha256,
             "style": self.style,
-            "dtype": self.dtype,
+            "dtype": str(dtype).removeprefix("torch."),
+            "device": device.type,
         }
+
+    def _device_and_dtype(self) -> tuple[torch.device, torch.dtype]:
+        from interp.models import device_and_dtype
+
+        if self.loaded is not None:
+            return self.loaded.device, self.loaded.dtype
+        return device_and_dtype(self.model, self.device, self.dtype)
 
     def holds(self, data: str, sha256: str, seed: int) -> bool:
         """Whether a data set of this name reads now as the one of this sha256."""
@@ -217,7 +229,14 @@ class ModelBench:
 
         contrast = self.source.contrast
         sample = contrast.positive[:CHECKED_PROMPTS], contrast.negative[:CHECKED_PROMPTS]
-        for found in agreement(model, *sample, self.style):
+        try:
+            measured = agreement(model, *sample, self.style)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            self.progress.say("warning: no room for float32, so bfloat16 could not be checked")
+            return
+        for found in measured:
             # Activations are captured in float32 (`Lab.activations`), so their errors do not count.
             if found.site is None and not found.safe:
                 self.progress.say(f"warning: in bfloat16 the {found}; use --dtype float32")

@@ -333,7 +333,6 @@ def request(
         negative=None if negative is None else Path(negative),
         field=field,
         style=style,  # type: ignore[arg-type]
-        dtype=_asked_dtype(loaded),  # type: ignore[arg-type]
         out=None if out is None else Path(out),
     )
     check_options(options)
@@ -360,16 +359,6 @@ def _named(model: Model) -> tuple[str, LoadedModel | None]:
     if name in (*models(), TINY) and sha256 == identity(name):
         return name, loaded
     return f"{name}-{sha256[:8] or 'unidentified'}", loaded
-
-
-def _asked_dtype(loaded: LoadedModel | None) -> str:
-    """The dtype that loading by name would have been asked for to get this model."""
-    if loaded is None:
-        return "auto"
-    from interp.models import choose_dtype
-
-    usual = loaded.dtype == choose_dtype("auto", loaded.device)
-    return "auto" if usual else loaded.info.dtype
 
 
 def with_settings(

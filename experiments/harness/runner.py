@@ -232,7 +232,7 @@ def claims_of(plan: Plan) -> tuple[dict[str, Any], ...]:
 def fingerprint_of(plan: Plan, identity: dict[str, Any]) -> str:
     """Hash of all that a result depends on but the data sets that it reads, which its run tells.
 
-    That is settings, code, model, contrast set, style and dtype.
+    That is settings, code, model, contrast set, style, dtype and the kind of device.
     """
     parts = {
         "experiment": plan.experiment.name,

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from experiments.harness.labs import load_data
+from experiments.harness.labs import ModelBench, load_data
 from experiments.lab import lab as lab_module
 from experiments.lab.cells import FileCells, MemoryCells
 from experiments.lab.lab import Lab
@@ -83,6 +84,30 @@ def test_activations_do_not_depend_on_what_was_asked_before(bench) -> None:
     plain = capture(lab.model, tokenise(lab.model, prompts), sites=sites, positions=(-1, -2))
     assert torch.equal(whole[:, 4:], late)
     assert torch.allclose(whole, plain, atol=1e-5)
+
+
+def test_what_a_bench_is_known_by_holds_the_precision_that_is_used(made_up_data) -> None:
+    def identity(**options: Any) -> dict[str, Any]:
+        return ModelBench("tiny-random", "a", made_up_data, "smoke", **options).identity()
+
+    assert (identity()["dtype"], identity()["device"]) == ("float32", "cpu")
+    assert identity() == identity(dtype="float32", device="cpu")
+    small = tiny_random_model(dtype=torch.bfloat16)
+    assert identity(dtype="bfloat16") == identity(loaded=small) != identity()
+
+
+def test_no_room_to_check_bfloat16_is_said_and_no_failure(made_up_data, monkeypatch) -> None:
+    def too_large(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("interp.agreement.agreement", too_large)
+    said: list[str] = []
+    progress = Silent()
+    monkeypatch.setattr(progress, "say", said.append)
+    small = tiny_random_model(dtype=torch.bfloat16)
+    bench = ModelBench("mine", "a", made_up_data, "smoke", loaded=small, progress=progress)
+    assert bench.lab(0).model is small
+    assert len(said) == 1 and "could not be checked" in said[0]
 
 
 def test_activations_fall_back_on_the_models_own_dtype_with_a_warning(
