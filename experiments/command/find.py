@@ -18,7 +18,15 @@ from experiments.finding import protocol
 from experiments.harness.durations import announce
 from experiments.harness.paths import TINY, default_model, model_label, results_root
 from experiments.harness.registry import FOLDER, Experiment, check_preset
-from experiments.harness.run import Dtype, Folder, Name, Style, exit_code, shown_as
+from experiments.harness.run import (
+    Dtype,
+    Folder,
+    Name,
+    Style,
+    behaviour_label,
+    exit_code,
+    shown_as,
+)
 from experiments.harness.saving import check_writable
 from experiments.lab.progress import ProgressLog, progress_log
 from interp.assets.files import replace_file
@@ -86,18 +94,17 @@ def measure(options: FindOptions, config: protocol.Config, progress: ProgressLog
     from interp.behaviours import behaviour
 
     source = on_its_own_split(behaviour(config.behaviour))
-    found = source.behaviour
     name = options.model or default_model(options.preset)
     sha256 = identity(name)
     label = model_label(name, lambda _: sha256, tiny=TINY)
-    folder = options.out or results_root() / "found" / label / found.name
+    folder = options.out or results_root() / "found" / label / behaviour_label(config.behaviour)
     check_free(folder)
     check_writable(folder.parent)
     plan = Plan(EXPERIMENT, config, options.preset, folder)
     announce([plan], name, [], progress.say)
     bench = ModelBench(
         model=name, sha256=sha256, source=source, preset=options.preset,
-        style=options.style or found.style, dtype=options.dtype, device=options.device,
+        style=options.style or source.behaviour.style, dtype=options.dtype, device=options.device,
         progress=progress,
     )  # fmt: skip
     exit_code(run_plans([plan], bench, force=options.force, say=progress.say))

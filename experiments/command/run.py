@@ -33,8 +33,8 @@ Experiments come first. With one, each of its settings is a flag too: "interp ru
 them, "interp run 05 --n-train 40 --seed 3" gives some. A setting that holds several values takes
 all up to the next flag.
 
-Results go to results/<preset>/<model>/NN_name. Prompts of your own add their file name to <model>;
-other settings than the preset's go to results/custom/<preset>/<model>.
+Results go to results/<preset>/<model>/NN_name. Prompts of your own add the names of their files to
+<model>, as in <model>-A-B; other settings than the preset's go to results/custom/<preset>/<model>.
 """
 
 

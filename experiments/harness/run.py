@@ -118,9 +118,17 @@ def check_options(options: RunOptions) -> None:
 
 def own_label(options: RunOptions) -> str:
     """What results of another behaviour, or of prompts of one's own, are filed under."""
-    if options.positive is not None:
-        return options.positive.stem
-    return "" if options.behaviour == REFUSAL else Path(options.behaviour).stem
+    if options.positive is not None and options.negative is not None:
+        return f"{options.positive.stem}-{options.negative.stem}"
+    return "" if options.behaviour == REFUSAL else behaviour_label(options.behaviour)
+
+
+def behaviour_label(behaviour: str) -> str:
+    """A behaviour's name, or that of its file, which never stands for a registered behaviour."""
+    from interp.behaviours import REGISTERED
+
+    stem = Path(behaviour).stem
+    return f"{stem}-own" if stem in REGISTERED and stem != behaviour else stem
 
 
 def data_of(options: RunOptions) -> LabData:

@@ -10,7 +10,7 @@ import pytest
 from experiments.command.main import main
 from experiments.harness.labs import load_data, on_its_own_split
 from experiments.harness.registry import find_experiment
-from experiments.harness.run import request
+from experiments.harness.run import RunOptions, own_label, request
 from experiments.lab.lab import Lab
 from experiments.lab.planted_model import Design, planted_lab
 from experiments.lab.results import RunInfo, words_for
@@ -60,6 +60,22 @@ def test_a_style_that_is_given_wins_over_the_behaviours_own(
     assert main([*words, "--style", "newline"], experiments_folder) == 0
     saved = json.loads((tmp_path / "smoke/tiny-random-mood/91_norms/result.json").read_text())
     assert saved["style"] == "newline"
+
+
+@pytest.mark.parametrize(
+    ("options", "label"),
+    [
+        ({}, ""),
+        ({"behaviour": "sentiment"}, "sentiment"),
+        ({"behaviour": "mine/mood.yaml"}, "mood"),
+        ({"behaviour": "mine/sentiment.yaml"}, "sentiment-own"),
+        ({"behaviour": "refusal.yml"}, "refusal-own"),
+        ({"positive": Path("x/A.txt"), "negative": Path("B.txt")}, "A-B"),
+        ({"positive": Path("x/A.txt"), "negative": Path("C.txt")}, "A-C"),
+    ],
+)
+def test_results_of_other_prompts_are_filed_apart(options, label) -> None:
+    assert own_label(RunOptions(**options)) == label
 
 
 @pytest.mark.parametrize(

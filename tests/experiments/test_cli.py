@@ -50,7 +50,7 @@ def test_run_with_own_prompts_settings_and_folder(
     out = tmp_path / "out"
     words = ["run", "91", "--preset", "smoke", "--n-prompts", "3", "--out", str(out), *prompt_files]
     assert main(words, experiments_folder) == 0
-    folder = out / "smoke" / "tiny-random-mine" / "91_norms"
+    folder = out / "smoke" / "tiny-random-mine-other" / "91_norms"
     saved = json.loads((folder / "result.json").read_text())
     assert saved["config"] == {"seed": 0, "n_prompts": 3}
     assert saved["model"]["name"] == "tiny-random"
@@ -75,7 +75,7 @@ def test_changed_settings_go_to_a_folder_of_their_own(
     monkeypatch.setenv("INTERP_RESULTS", str(tmp_path / "results"))
     words = ["run", "91", "--preset", "smoke", *prompt_files]
     assert main([*words, "--seed", "1"], experiments_folder) == 0
-    expected = tmp_path / "results" / "custom" / "smoke" / "tiny-random-mine" / "91_norms"
+    expected = tmp_path / "results" / "custom" / "smoke" / "tiny-random-mine-other" / "91_norms"
     assert (expected / "result.json").is_file()
     assert not (tmp_path / "results" / "smoke").exists()
 

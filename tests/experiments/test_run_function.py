@@ -90,8 +90,8 @@ def test_settings_style_prompts_and_folder_are_the_commands(
     assert result.run.style == "newline"
     assert result.run.data[0]["name"] == "mine-other"
     run("91", **given, **files, field="q", seed=2, out=str(tmp_path / "out"))
-    assert saved_in(tmp_path / "results") == ["custom/smoke/tiny-random-mine/91_norms"]
-    assert saved_in(tmp_path / "out") == ["smoke/tiny-random-mine/91_norms"]
+    assert saved_in(tmp_path / "results") == ["custom/smoke/tiny-random-mine-other/91_norms"]
+    assert saved_in(tmp_path / "out") == ["smoke/tiny-random-mine-other/91_norms"]
 
 
 @pytest.mark.parametrize(
