@@ -64,7 +64,7 @@ def _stamp(path: Path, sha256: str) -> str:
 
 def _write_stamp(path: Path, sha256: str) -> None:
     # The stamp only saves hashing a gigabyte at each start; a read-only cache does without.
-    with contextlib.suppress(PermissionError):
+    with contextlib.suppress(OSError):
         _stamp_path(path).write_text(_stamp(path, sha256), encoding="utf-8")
 
 

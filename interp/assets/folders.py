@@ -8,10 +8,11 @@ import difflib
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from interp.assets.cache import cache_root, sha256_file
+from interp.assets.cache import cache_root, locked, sha256_file
 from interp.assets.checkpoints import weight_files
 from interp.assets.fetch import fetch_model_file
 from interp.assets.gguf_conversion import convert_gguf
@@ -54,22 +55,26 @@ def model_folder(name: str, *, offline: bool = False) -> Path:
     path = local_path(name)
     if name in registered_models():
         asset = model_asset(name)
-        folder = cache_root() / "models" / f"{name}-{asset.sha256[:12]}"
-        if not folder.is_dir():
-            convert_gguf(fetch_model_file(name, offline=offline), folder, asset.sha256)
-        return folder
+        return _converted(name, asset.sha256, lambda: fetch_model_file(name, offline=offline))
     if os.path.isfile(path):
         check_gguf(path)
-        sha256 = sha256_file(path)
-        folder = cache_root() / "models" / f"{path.stem}-{sha256[:12]}"
-        if not folder.is_dir():
-            convert_gguf(path, folder, sha256)
-        return folder
+        return _converted(path.stem, sha256_file(path), lambda: path)
     if os.path.isdir(path):
         return path
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return fetch_hub_snapshot(name, offline=offline)
     raise unknown_model(name)
+
+
+def _converted(name: str, sha256: str, file: Callable[[], Path]) -> Path:
+    """The folder that a GGUF file of this sha256 was converted to, by one process if by several."""
+    folder = cache_root() / "models" / f"{name}-{sha256[:12]}"
+    if not folder.is_dir():
+        path = file()
+        with locked(folder.name, f"The model {name!r}"):
+            if not folder.is_dir():  # another process may have been faster
+                convert_gguf(path, folder, sha256)
+    return folder
 
 
 def unknown_model(name: str) -> ModelError:

