@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -108,41 +109,52 @@ def _unchanged_or_redrawn(plan: Plan, say: Callable[[str], None]) -> Outcome:
     if saved(plan.folder).get("drawing") == drawing:
         say(f"{plan.experiment.name}: unchanged, {plan.folder}")
         return Outcome(plan.experiment.name, plan.folder, "unchanged")
-    result = load_result(plan.folder)
-    assert result.run is not None  # every saved result has it
-    run = replace(result.run, drawing=drawing, claims=claims_of(plan))
-    save(judged(replace(result, run=run), plan), plan)
+    with _alone(plan):
+        result = load_result(plan.folder)
+        assert result.run is not None  # every saved result has it
+        run = replace(result.run, drawing=drawing, claims=claims_of(plan))
+        save(judged(replace(result, run=run), plan), plan)
     say(f"{plan.experiment.name}: unchanged, judged and drawn anew, {plan.folder}")
     return Outcome(plan.experiment.name, plan.folder, "redrawn")
 
 
 def run_plan(plan: Plan, bench: Bench, fingerprint: str, *, fresh: bool = False) -> Result:
     """Run one experiment and save its result; measured cells of a broken run are used again."""
+    with _alone(plan) as cells_file:
+        if fresh:
+            cells_file.unlink(missing_ok=True)
+        same = functools.partial(_reads_the_same, plan, bench)
+        cells = FileCells(cells_file, fingerprint, same)
+        lab = bench.lab(plan.config.seed).for_experiment(cells)
+        measured = plan.experiment.run(plan.config, lab)
+        run = run_info(plan, lab, fingerprint, cells.seconds())
+        said = ". ".join(filter(None, (words_for(run), measured.observation)))
+        whole = replace(measured, run=run, directions=lab.directions, observation=said)
+        result = save(judged(whole, plan), plan)
+        cells_file.unlink()
+    return result
+
+
+@contextmanager
+def _alone(plan: Plan) -> Iterator[Path]:
+    """Where the cells of a plan are kept, while no other run writes its result.
+
+    Raises ExperimentError where one does.
+    """
     partial = plan.folder.with_name(plan.folder.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
-    cells_file = partial / "cells.jsonl"
     try:
         with FileLock(partial / "lock", timeout=0):
-            if fresh:
-                cells_file.unlink(missing_ok=True)
-            same = functools.partial(_reads_the_same, plan, bench)
-            cells = FileCells(cells_file, fingerprint, same)
-            lab = bench.lab(plan.config.seed).for_experiment(cells)
-            measured = plan.experiment.run(plan.config, lab)
-            run = run_info(plan, lab, fingerprint, cells.seconds())
-            said = ". ".join(filter(None, (words_for(run), measured.observation)))
-            whole = replace(measured, run=run, directions=lab.directions, observation=said)
-            result = save(judged(whole, plan), plan)
-    except InterpError:
-        if not cells_file.is_file():
-            shutil.rmtree(partial)
-        raise
+            try:
+                yield partial / "cells.jsonl"
+            finally:
+                if not (partial / "cells.jsonl").exists():
+                    # Before another run can take the lock; some file systems keep an open file.
+                    shutil.rmtree(partial, ignore_errors=True)
     except Timeout as error:
         raise ExperimentError(
             f"Another run is writing {plan.folder}; wait for it, or give another --out."
         ) from error
-    shutil.rmtree(partial)
-    return result
 
 
 def judged(result: Result, plan: Plan) -> Result:

@@ -335,6 +335,22 @@ def test_a_second_run_of_the_same_result_is_refused(bench, make_plan) -> None:
     assert "Another run" in outcome.error
 
 
+def test_a_result_that_another_run_is_writing_is_not_redrawn(bench, make_plan) -> None:
+    from filelock import FileLock
+
+    plan = make_plan()
+    status_of(plan, bench)
+    partial = plan.folder.with_name("91_norms.partial")
+    partial.mkdir()
+    (partial / "cells.jsonl").write_text("of a run with other settings")
+    rewrite(plan.experiment, "figure = Figure()", "figure = Figure((3, 3))")
+    with FileLock(partial / "lock"):
+        (outcome,) = run_plans([make_plan()], bench, say=silent)
+    assert "Another run" in outcome.error
+    assert status_of(make_plan(), bench) == "redrawn"
+    assert (partial / "cells.jsonl").is_file()
+
+
 def test_captures_are_shared_and_exact(bench) -> None:
     lab = bench.lab(0)
     prompts = lab.splits.train.positive[:3]
