@@ -20,6 +20,10 @@ def new_experiment(number: str, name: str, root: Path | None = None) -> list[Pat
     over.
     """
     root = project_root() if root is None else root
+    if not (root / "experiments").is_dir():
+        raise ExperimentError(
+            f"There are no experiments in {root}. Run this inside a checkout of the project."
+        )
     whole = f"{number}_{name}"
     if not NAME.fullmatch(whole) or not re.fullmatch(r"[a-z]\w*", name):
         raise ExperimentError(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import experiments.notebook
 from experiments.harness.code_hash import code_hash
 from experiments.harness.paths import RESULTS_VARIABLE, project_root
-from experiments.harness.summaries import RESULT_FILE
+from experiments.harness.summaries import RESULT_FILE, read_content
 from experiments.lab.progress import ProgressLog, Silent
 from experiments.notebook import MODEL_VARIABLE, PRESET_VARIABLE, STYLE_VARIABLE
 from interp.errors import ExperimentError
@@ -61,7 +61,7 @@ def _copy(source: Path, results: Path, variables: Mapping[str, str]) -> Path:
     target, result = results / COPIES / source.name, results / source.stem / RESULT_FILE
     stamp = _stamp(source, result)
     if _read_stamp(target) != stamp:
-        style = json.loads(result.read_text(encoding="utf-8"))["style"]
+        style = read_content(result)["style"]
         notebook = executed(source, {**variables, STYLE_VARIABLE: style}, skipped=LIVE)
         notebook.metadata[STAMP] = stamp
         _write(notebook, target)

@@ -3,12 +3,12 @@ MINUTES, which are those of the preset's default model on two cores."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.harness.paths import default_model
+from experiments.harness.summaries import read_content
 from interp.assets.registry import models
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def estimate(plan: Plan, model: str, roots: Sequence[Path]) -> tuple[float, str]
     paths = [plan.folder / "result.json"]
     paths += [path for root in roots for path in root.glob(f"{preset}/*/{name}/result.json")]
     paths = sorted(filter(Path.is_file, paths), key=lambda p: p.stat().st_mtime, reverse=True)
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    found = list(filter(None, map(read_content, paths)))
     found.sort(key=lambda content: content["model"]["name"] != model)
     if found:
         seconds, measured = found[0]["seconds"], found[0]["model"]["name"]

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from interp.errors import ExperimentError
+
 Row = TypeVar("Row")
 
 READ: Mapping[Any, Callable[[str], Any]] = {bool: lambda text: text == "true"}
@@ -15,15 +17,26 @@ READ: Mapping[Any, Callable[[str], Any]] = {bool: lambda text: text == "true"}
 
 
 def read_rows(path: Path, kind: type[Row]) -> list[Row]:
-    """Every row of the file; none where there is no file."""
+    """Every row of the file; none where there is no file.
+
+    Raises ExperimentError, naming the line, for one that is not as `kind` says.
+    """
     if not path.is_file():
         return []
     types = get_type_hints(kind)
+    read = {name: READ.get(type_, type_) for name, type_ in types.items()}
+    found = []
     with path.open(newline="", encoding="utf-8") as file:
-        return [
-            kind(**{name: READ.get(types[name], types[name])(text) for name, text in entry.items()})
-            for entry in csv.DictReader(file)
-        ]
+        entries = csv.DictReader(file)
+        for entry in entries:
+            try:
+                found.append(kind(**{name: read[name](text) for name, text in entry.items()}))
+            except (KeyError, TypeError, ValueError) as error:
+                raise ExperimentError(
+                    f"{path}, line {entries.line_num} is damaged; expected the columns "
+                    f"{', '.join(types)}. Restore the file, or remove it and measure again."
+                ) from error
+    return found
 
 
 def write_rows(path: Path, rows: Iterable[Any], kind: type) -> Path:

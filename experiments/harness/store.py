@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.harness.saving import recover
-from experiments.harness.summaries import RESULT_FILE, content_of, estimate_from
+from experiments.harness.summaries import RESULT_FILE, estimate_from, read_content
 from experiments.lab.results import Result, RunInfo
 from interp.directions import load_directions
 from interp.errors import ExperimentError
@@ -78,10 +78,10 @@ def write_json(result: Result, folder: Path) -> None:
 
 
 def saved(folder: Path) -> dict[str, Any]:
-    """Content of the result.json in `folder`, empty if there is none that can be used."""
+    """Content of the result.json in `folder`, empty if there is none, or one of the oldest."""
     recover(folder)
     path = folder / RESULT_FILE
-    return content_of(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return read_content(path) if path.is_file() else {}
 
 
 def load_result(folder: Path) -> Result:

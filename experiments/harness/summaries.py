@@ -13,6 +13,7 @@ from experiments.harness.provenance import git
 from experiments.lab.claims import Verdict
 from experiments.lab.config import changed_note
 from experiments.lab.estimate import Estimate
+from interp.errors import ExperimentError
 
 RESULT_FILE = "result.json"
 NUMBERED = "[0-9][0-9]_*"
@@ -70,12 +71,26 @@ def read_summary(path: Path) -> Summary | None:
     """Summary of the result.json at `path`; None in an unfinished save, and for the oldest."""
     if path.parent.name.startswith("."):
         return None
-    return summary_of(content_of(path.read_text(encoding="utf-8")), path.parent)
+    return summary_of(read_content(path), path.parent)
 
 
-def content_of(text: str) -> dict[str, Any]:
-    """Content of a result.json; empty for the oldest, which hold no claims: they count as none."""
-    content = json.loads(text)
+def read_content(path: Path) -> dict[str, Any]:
+    """Content of the result.json at `path`; raises ExperimentError as `content_of`."""
+    return content_of(path.read_text(encoding="utf-8"), path)
+
+
+def content_of(text: str, path: Path) -> dict[str, Any]:
+    """Content of a result.json; empty for the oldest, which hold no claims: they count as none.
+
+    Raises ExperimentError, naming the path, for a text that is no JSON.
+    """
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise ExperimentError(
+            f"{path} is no JSON: {error}. Restore the file, or remove its folder and run the "
+            "experiment again."
+        ) from error
     return content if "claims" in content else {}
 
 
@@ -103,8 +118,8 @@ def estimate_from(entry: Mapping[str, Any]) -> Estimate:
 def committed(folder: Path) -> Summary | None:
     """The result that git has for `folder`; outside git, the one on disk; None if there is none."""
     shown = git("show", f"HEAD:./{RESULT_FILE}", folder=folder) if folder.is_dir() else None
-    if shown is not None:
-        return summary_of(content_of(shown), folder)
-    inside_git = folder.is_dir() and git("rev-parse", "--git-dir", folder=folder) is not None
     path = folder / RESULT_FILE
+    if shown is not None:
+        return summary_of(content_of(shown, path), folder)
+    inside_git = folder.is_dir() and git("rev-parse", "--git-dir", folder=folder) is not None
     return read_summary(path) if path.is_file() and not inside_git else None

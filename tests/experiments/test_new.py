@@ -76,3 +76,9 @@ def test_nothing_is_written_over(root, monkeypatch, capsys, words, message) -> N
     assert main(["new", *words]) == 2
     assert message in capsys.readouterr().err
     assert sorted(root.rglob("*")) == before
+
+
+def test_outside_a_checkout_it_says_so(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", "31", "norm_growth"]) == 2
+    assert f"There are no experiments in {tmp_path}" in capsys.readouterr().err

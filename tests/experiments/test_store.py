@@ -3,12 +3,15 @@
 import json
 import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.command.main import main
+from experiments.harness.rows import read_rows
 from experiments.harness.saving import COMPLETE, check_writable, recover, replacing
 from experiments.harness.store import (
     finite,
@@ -229,3 +232,29 @@ def test_there_is_no_result_in_an_empty_folder_and_in_one_without_claims(tmp_pat
 def test_a_result_that_was_never_run_is_not_saved(tmp_path: Path) -> None:
     with pytest.raises(ExperimentError, match="its `run` is empty"):
         write_json(result(run=None), tmp_path)
+
+
+def test_a_damaged_result_is_one_error_that_names_it(
+    tmp_path: Path, experiments_folder, capsys
+) -> None:
+    path = tmp_path / "full" / "tiny-random" / "91_norms" / "result.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"claims": [],\n<<<<<<< HEAD\n')
+    out = ["--out", str(tmp_path)]
+    for words in (["list"], ["report"], ["run", "91", "--preset", "full"]):
+        assert main([*words, *out], experiments_folder) == 2
+        shown = capsys.readouterr().err
+        assert f"error: {path} is no JSON" in shown and "Traceback" not in shown
+
+
+@pytest.mark.parametrize("text", ["a,b,c\nx,1,2\n", "a,b\nx,1\n<<<<<<< HEAD\n", "a\nx\n"])
+def test_a_damaged_row_is_named(text: str, tmp_path: Path) -> None:
+    @dataclass
+    class Row:
+        a: str
+        b: int
+
+    path = tmp_path / "rows.csv"
+    path.write_text(text)
+    with pytest.raises(ExperimentError, match=rf"rows\.csv, line {text.count(chr(10))} is damaged"):
+        read_rows(path, Row)
