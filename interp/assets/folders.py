@@ -4,7 +4,6 @@ A name is a registered model, a hub id, a folder, a `.gguf` file, or `tiny-rando
 converted once to a folder in the cache.
 """
 
-import difflib
 import hashlib
 import json
 import os
@@ -22,7 +21,7 @@ from interp.assets.registry import model_asset
 from interp.assets.registry import models as registered_models
 from interp.assets.tiny import TINY_RANDOM, TINY_SHA256
 from interp.data.prompt_sets import unreadable_character
-from interp.errors import ModelError, raised_as
+from interp.errors import ModelError, nearest, raised_as
 
 
 def short_name(name: str) -> str:
@@ -79,12 +78,10 @@ def _converted(name: str, sha256: str, file: Callable[[], Path]) -> Path:
 
 def unknown_model(name: str) -> ModelError:
     """The error for a name that is nothing known, with the nearest registered name."""
-    names = list(registered_models())
-    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
+    known = nearest(name, registered_models())
     return ModelError(
-        f"'{name}' is not a registered model, a file or a folder.{hint} Registered: "
-        f"{', '.join(names)}. A hub id looks like owner/name, a file ends in .gguf."
+        f"'{name}' is not a registered model, a file or a folder{known} A hub id looks like "
+        "owner/name, a file ends in .gguf."
     )
 
 

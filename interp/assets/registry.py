@@ -4,7 +4,6 @@ The numbers live in `registry.json` beside this module; here they become typed, 
 A record says nothing about what is on this machine: `interp.assets.fetch` fetches and verifies.
 """
 
-import difflib
 import functools
 import json
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any
 
-from interp.errors import AssetError
+from interp.errors import AssetError, nearest
 
 DEFAULT_MODEL = "qwen2.5-coder-0.5b"
 
@@ -127,9 +126,7 @@ def data_sets() -> Mapping[str, DataAsset]:
 
 
 def _unknown(kind: str, name: str, known: Mapping[str, Any]) -> AssetError:
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return AssetError(f"No {kind} is registered as {name!r}.{hint} Registered: {', '.join(known)}.")
+    return AssetError(f"No {kind} is registered as {name!r}{nearest(name, known)}")
 
 
 def model_asset(name: str) -> ModelAsset:

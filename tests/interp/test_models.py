@@ -87,7 +87,7 @@ def test_files_that_are_not_gguf_are_named(own_cache: Path) -> None:
 
 
 def test_unknown_names_suggest_the_nearest(own_cache: Path) -> None:
-    with pytest.raises(ModelError, match=r"Did you mean 'smollm2-135m'"):
+    with pytest.raises(ModelError, match=r"did you mean 'smollm2-135m'"):
         load("smolm2-135")
     with pytest.raises(ModelError, match="float16' is not a dtype"):
         load("tiny-random", dtype="float16")

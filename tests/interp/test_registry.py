@@ -64,7 +64,7 @@ def test_requirement_pins_version_and_hash():
 
 
 def test_unknown_names_suggest_and_list_the_known_ones():
-    with pytest.raises(AssetError, match=r"Did you mean 'smollm2-135m'.*gemma3-270m"):
+    with pytest.raises(AssetError, match=r"did you mean 'smollm2-135m'.*gemma3-270m"):
         registry.model_asset("smollm2-135")
     with pytest.raises(AssetError, match=r"No data set.*wikipedia"):
         registry.data_asset("nothing of the kind")
