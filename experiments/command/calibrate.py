@@ -30,6 +30,7 @@ from experiments.lab.config import check
 from experiments.lab.progress import ProgressLog
 from experiments.lab.worlds import World
 from interp import plots
+from interp.assets.files import replace_file
 from interp.errors import ExperimentError
 
 FIGURE = "calibration.png"
@@ -72,7 +73,10 @@ def calibrate(
             progress.say(f"{key}: {calibration}")
         written = [path]
     figure = plot(read_rows(root))
-    figure.savefig(root / FIGURE, metadata={"Software": None})
+    replace_file(
+        root / FIGURE,
+        lambda path: figure.savefig(path, format="png", metadata={"Software": None}),
+    )
     return [*written, root / FIGURE]
 
 

@@ -15,6 +15,7 @@ from experiments.harness.paths import RESULTS_VARIABLE, project_root
 from experiments.harness.summaries import RESULT_FILE, read_content
 from experiments.lab.progress import ProgressLog, Silent
 from experiments.notebook import MODEL_VARIABLE, PRESET_VARIABLE, STYLE_VARIABLE
+from interp.assets.files import replace_file
 from interp.errors import ExperimentError
 
 if TYPE_CHECKING:
@@ -111,10 +112,7 @@ def _without_versions(notebook: NotebookNode) -> NotebookNode:
 def _write(notebook: NotebookNode, path: Path) -> None:
     import nbformat
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    nbformat.write(notebook, temporary)
-    temporary.replace(path)
+    replace_file(path, lambda temporary: nbformat.write(notebook, temporary))
 
 
 def _stamp(source: Path, result: Path) -> str:

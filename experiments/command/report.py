@@ -17,6 +17,7 @@ from experiments.harness.replication import Replicate, agreement, read_replicate
 from experiments.harness.summaries import Summary, committed, summaries
 from experiments.lab.claims import VERDICTS, Verdict
 from experiments.lab.estimate import Estimate
+from interp.assets.files import replace_file
 from interp.assets.registry import DEFAULT_MODEL
 
 COMMITTED_PRESET = "full"
@@ -46,8 +47,7 @@ def write_report(root: Path, preset: str, folder: Path = FOLDER) -> Path:
     if preset == COMMITTED_PRESET:
         text = "\n".join([text, "## Speed", "", *speed_lines(root / preset), ""])
         refresh_readme(root.parent / "README.md", root, folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return path
 
 
@@ -58,7 +58,7 @@ def refresh_readme(readme: Path, root: Path, folder: Path = FOLDER) -> bool:
     text = readme.read_text(encoding="utf-8")
     lines = claim_lines(summaries(root, COMMITTED_PRESET), folder, "results/README.md")
     found = between(text, BEGIN, END, lines)
-    readme.write_text(found, encoding="utf-8")
+    replace_file(readme, lambda temporary: temporary.write_text(found, encoding="utf-8"))
     return found != text
 
 

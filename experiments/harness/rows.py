@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from interp.assets.files import replace_file
 from interp.errors import ExperimentError
 
 Row = TypeVar("Row")
@@ -41,13 +42,15 @@ def read_rows(path: Path, kind: type[Row]) -> list[Row]:
 
 def write_rows(path: Path, rows: Iterable[Any], kind: type) -> Path:
     """Write the file whole, in place of an earlier one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    building = path.with_suffix(".saving")
-    with building.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*get_type_hints(kind)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({k: _text(v) for k, v in asdict(row).items()} for row in rows)
-    building.replace(path)
+
+    def write(building: Path) -> None:
+        """The header and every row."""
+        with building.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, [*get_type_hints(kind)], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({k: _text(v) for k, v in asdict(row).items()} for row in rows)
+
+    replace_file(path, write)
     return path
 
 

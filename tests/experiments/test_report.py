@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -208,6 +209,22 @@ def test_readme_is_the_same_when_built_again(root, experiments_folder) -> None:
     save(root, "full", "a", "supported")
     first = write_report(root, "full", experiments_folder).read_bytes()
     assert write_report(root, "full", experiments_folder).read_bytes() == first
+
+
+def test_a_report_that_is_cut_off_leaves_the_earlier_one(
+    root, experiments_folder, monkeypatch
+) -> None:
+    page = write_report(root, "full", experiments_folder)
+    before, write_text = page.read_bytes(), Path.write_text
+
+    def cut_off(path: Path, text: str, **options: Any) -> int:
+        write_text(path, text[:10], **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        write_report(root, "full", experiments_folder)
+    assert page.read_bytes() == before
 
 
 def test_random_weights_are_never_in_the_table_of_verdicts(root, experiments_folder) -> None:
