@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import experiments.notebook
 from experiments.harness.code_hash import code_hash
 from experiments.harness.paths import RESULTS_VARIABLE, project_root
+from experiments.harness.registry import FOLDER, experiments_in
 from experiments.harness.summaries import RESULT_FILE, read_content
 from experiments.lab.progress import ProgressLog, Silent
 from experiments.notebook import MODEL_VARIABLE, PRESET_VARIABLE, STYLE_VARIABLE
@@ -119,8 +120,9 @@ def _stamp(source: Path, result: Path) -> str:
     """Hash of what an executed copy depends on: its cells, the result, the code that draws."""
     cells = json.loads(source.read_text(encoding="utf-8"))["cells"]
     text = json.dumps([(cell["cell_type"], cell["source"]) for cell in cells])
-    code = code_hash(Path(experiments.notebook.__file__))
-    parts = [text.encode(), result.read_bytes(), code.encode()]
+    code = [code_hash(Path(experiments.notebook.__file__))]
+    code += [one.code(drawing=True) for one in experiments_in(FOLDER) if one.name == source.stem]
+    parts = [text.encode(), result.read_bytes(), *map(str.encode, code)]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 

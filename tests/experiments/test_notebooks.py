@@ -10,11 +10,13 @@ import pytest
 from experiments.command import notebooks
 from experiments.command.notebooks import execute_copies
 from experiments.harness.paths import project_root, saved_label
+from experiments.harness.registry import find_experiment
 from experiments.harness.runner import run_plans
 from experiments.lab.results import Result
 from experiments.notebook import about, estimates, figure, observation, show
 from interp.assets.tiny import tiny_huggingface
 from interp.errors import ExperimentError
+from tests.made_up_experiments import rewrite
 
 MAX_CODE_LINES = 50
 VARIABLES = ("INTERP_MODEL", "INTERP_PRESET", "INTERP_STYLE", "INTERP_RESULTS")
@@ -230,7 +232,7 @@ def test_a_copy_leaves_out_the_live_cells(saved, tmp_path) -> None:
     assert [cell.source for cell in nbformat.read(copy, as_version=4).cells] == ["1"]
 
 
-def test_an_up_to_date_copy_is_kept(saved, tmp_path, monkeypatch) -> None:
+def test_an_up_to_date_copy_is_kept(saved, tmp_path, experiments_folder, monkeypatch) -> None:
     source = notebook(tmp_path / "books", "1")
     runs: list[Path] = []
 
@@ -249,6 +251,11 @@ def test_an_up_to_date_copy_is_kept(saved, tmp_path, monkeypatch) -> None:
     result.write_text(json.dumps({**json.loads(result.read_text()), "observation": "Other."}))
     execute_copies(saved, "smoke", "tiny", source.parent)
     assert len(runs) == 3
+    monkeypatch.setattr(notebooks, "FOLDER", experiments_folder)
+    execute_copies(saved, "smoke", "tiny", source.parent)
+    rewrite(find_experiment("91", experiments_folder), "Figure()", "Figure((3, 3))")
+    execute_copies(saved, "smoke", "tiny", source.parent)
+    assert len(runs) == 5
 
 
 def test_a_failing_notebook_is_named_and_leaves_no_copy(saved, tmp_path) -> None:
