@@ -70,10 +70,6 @@ class Estimate:
         """Whether the whole interval lies above the limit; False without an interval."""
         return self.low is not None and self.low > limit
 
-    def at_least(self, limit: float) -> bool:
-        """Whether the whole interval lies at the limit or above it; False without an interval."""
-        return self.low is not None and self.low >= limit
-
     def below(self, limit: float) -> bool:
         """Whether the whole interval lies below the limit; False without an interval."""
         return self.high is not None and self.high < limit

@@ -204,9 +204,8 @@ class Lab:
     ) -> Float[Tensor, "sample site pos d_model"]:
         """In float32, or in the model's own dtype, with a warning, where those do not fit."""
         try:
-            random = untrained(self.model, self.seed) if self._is_untrained else nullcontext()
-            with in_float32(self.model), random:
-                return capture(self.model, tokens, sites=sites, positions=tuple(positions))
+            with in_float32(self.model):
+                return self._capture_as_is(tokens, sites, positions)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or self.model.dtype == torch.float32:
                 raise
@@ -214,7 +213,14 @@ class Lab:
             f"warning: the weights do not fit into memory in float32; activations are captured in "
             f"{self.model.info.dtype}, which rounds the small differences of the first layers away"
         )
-        return capture(self.model, tokens, sites=sites, positions=tuple(positions))
+        return self._capture_as_is(tokens, sites, positions)
+
+    def _capture_as_is(
+        self, tokens: Tokens, sites: Sequence[Site], positions: Sequence[int]
+    ) -> Float[Tensor, "sample site pos d_model"]:
+        """In the model's present dtype; of the random weights where those are asked for."""
+        with untrained(self.model, self.seed) if self._is_untrained else nullcontext():
+            return capture(self.model, tokens, sites=sites, positions=tuple(positions))
 
     def _make_room(self, n_bytes: int, keep: str) -> None:
         """Forget the captures of other prompts if the new ones would not fit."""

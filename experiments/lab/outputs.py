@@ -23,14 +23,23 @@ from interp.scores import kl_divergence
 from interp.sites import Site
 
 
+class RowsApartError(Exception):
+    """The rows of a pass were run in several ones."""
+
+
 @dataclass(frozen=True, eq=False)
 class MoveTowards:
-    """Move the state of every row along the straight segment to its target: h + t (target - h)."""
+    """Move the state of every row along the straight segment to its target: h + t (target - h).
+
+    Raises RowsApartError where it is not given all rows at once.
+    """
 
     targets: Float[Tensor, "row d_model"]
     fractions: Float[Tensor, " row"]
 
     def __call__(self, h: Float[Tensor, "*row d_model"]) -> Float[Tensor, "*row d_model"]:
+        if h.numel() != self.targets.numel():
+            raise RowsApartError
         state = h.float().reshape(self.targets.shape)
         share = self.fractions.to(h.device)[:, None]
         moved = state + share * (self.targets.to(h.device) - state)
@@ -79,10 +88,24 @@ class Outputs:
         tokens = Tokens(torch.tensor(before), rows, torch.ones_like(rows))
         ends = torch.tensor(np.concatenate([goals[:1], np.tile(goals, (len(steps), 1))])).float()
         shares = torch.tensor([0.0, *np.repeat(steps, len(goals))]).float()
-        placement = Placement(MoveTowards(ends, shares), (site,), (-1,))
-        log_probs = readout(self.lab.model, tokens, [placement]).log_probs
+        log_probs = self._moved(site, tokens, ends, shares)
         kl = kl_divergence(log_probs[:1], log_probs[1:])
         return kl.reshape(len(steps), len(goals)).tolist()
+
+    def _moved(
+        self,
+        site: Site,
+        tokens: Tokens,
+        targets: Float[Tensor, "row d_model"],
+        fractions: Float[Tensor, " row"],
+    ) -> Float[Tensor, "row vocab"]:
+        """Log probabilities of the next token."""
+        placement = Placement(MoveTowards(targets, fractions), (site,), (-1,))
+        try:
+            return readout(self.lab.model, tokens, [placement]).log_probs
+        except RowsApartError:  # a family or hooks that are run row by row, or little memory
+            rows = [slice(i, i + 1) for i in range(len(tokens))]
+            return torch.cat([self._moved(site, tokens[i], targets[i], fractions[i]) for i in rows])
 
     def odds(self, prompts: Sequence[str], name: str) -> Float[np.ndarray, " sample"]:
         """Refusal odds, nats; the name says which prompts these are."""

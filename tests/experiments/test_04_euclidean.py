@@ -178,6 +178,16 @@ def test_kl_on_the_way_is_that_of_every_prompt_and_target_on_its_own(bench):
         assert found[1, :, i] == pytest.approx(plain.numpy(), rel=1e-3)
 
 
+def test_kl_on_the_way_is_the_same_under_hooks_that_take_the_rows_apart(bench):
+    lab = bench.lab(0)
+    bases, site = lab.contrast.positive[:2], Site(1, "pre")
+    goals = states_at(lab, lab.contrast.negative[:2], site).numpy()
+    packed = outputs_of(lab).moved_kl(site, goals, bases, (0.1, 0.2))
+    with lab.model.bridge.hooks(fwd_hooks=[("blocks.0.hook_resid_pre", lambda h, hook: h)]):
+        apart = outputs_of(bench.lab(0)).moved_kl(site, goals, bases, (0.1, 0.2))
+    assert apart == pytest.approx(packed, rel=1e-3)
+
+
 def test_a_whole_segment_at_the_last_site_ends_at_the_target(bench):
     """At `post` of the last layer the moved state is the target's, so all bases agree with it."""
     lab = bench.lab(0)

@@ -39,13 +39,12 @@ def test_numbers_of_numpy_become_plain_ones() -> None:
     assert {type(value) for value in values} == {float}
 
 
-def test_an_interval_lies_above_at_or_below_a_limit_whole_or_not_at_all() -> None:
+def test_an_interval_lies_above_or_below_a_limit_whole_or_not_at_all() -> None:
     found = Estimate("x", 0.5, 0.2, 0.7)
     assert [found.above(limit) for limit in (0.1, 0.2, 0.5)] == [True, False, False]
-    assert [found.at_least(limit) for limit in (0.1, 0.2, 0.21)] == [True, True, False]
     assert [found.below(limit) for limit in (0.71, 0.7, 0.5)] == [True, False, False]
     without = Estimate("x", 0.5)
-    assert not (without.above(0) or without.at_least(0) or without.below(1))
+    assert not (without.above(0) or without.below(1))
 
 
 def test_a_number_has_three_digits_or_is_not_measured() -> None:

@@ -119,7 +119,7 @@ def test_activations_fall_back_on_the_models_own_dtype_with_a_warning(
     lab.model, lab._captured, lab._progress = small, {}, Silent()
     monkeypatch.setattr(lab._progress, "say", said.append)
     prompts, site = lab.splits.train.positive[:3], all_sites(4)[3]
-    exact = lab.activations(prompts, [site])
+    exact, random = (one.activations(prompts, [site]) for one in (lab, lab.untrained()))
     lab._captured = {}
 
     @contextmanager
@@ -132,6 +132,8 @@ def test_activations_fall_back_on_the_models_own_dtype_with_a_warning(
     assert small.dtype == torch.bfloat16
     assert 0 < (exact - rounded).abs().max() < 0.1 * exact.abs().max()
     assert len(said) == 1 and "bfloat16" in said[0]
+    still_random = lab.untrained().activations(prompts, [site])
+    assert (random - still_random).abs().max() < 0.1 * random.abs().max()
 
 
 def test_randomness_depends_on_purpose_and_seed_alone(bench) -> None:
