@@ -135,7 +135,8 @@ CLAIMS = (
     Claim(
         key="02e",
         notes="each layer moves in some directions; directions are similar between layers",
-        statement="The output matrices of different layers write into similar directions.",
+        statement="The output matrices of different layers write into similar directions: those "
+        "in which the states grow.",
         criterion=(
             f"U: the {RANK} leading left singular vectors of a block's output matrix, after the "
             f"{N_LARGEST} largest dimensions and the mean state are projected out; overlap "

@@ -76,7 +76,8 @@ def plot_layers(result: Result) -> Figure:
     return plots.profiles(
         long.rename(columns={"behaviour": "group"}),
         title=f"From the first to the last candidate the raw variance grows {times:,.0f}-fold",
-        caption=caption(result, f"steering: ablated everywhere, and {SHARE} of the norm added"),
+        caption=caption(result, f"steering: ablated everywhere, or {SHARE} of the norm added; mean "
+                        "of what leaves text whole at a layer"),
         y_labels=panels, log=("mean_variance", "mean_variance/norm"),
     )  # fmt: skip
 

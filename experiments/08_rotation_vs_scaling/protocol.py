@@ -86,7 +86,7 @@ CLAIMS = (
     Claim(
         key="08a", notes="the magnitude ... is not important for varying the effect",
         statement="A state may be made shorter or longer: refusal changes little beside what "
-        "turns of the same size do.",
+        "turns of the same size do, and beside the gap between the classes.",
         criterion=f"At {DEPTHS} of the depth (pre) every state is multiplied by {FACTORS}, or "
         "turned towards a random direction so that it moves as far: isotropic, and drawn from the "
         "covariance of the states (1 draw each in quick, 4 in full). Mean absolute change of the "

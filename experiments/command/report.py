@@ -183,9 +183,10 @@ def overview_lines(
         "",
         f"## {DEFAULT_MODEL}, claim by claim",
         "",
-        "The number that the verdict turns on has its 95% interval, and the null where there is "
-        "one. Right: how often planted worlds are called supported, where the claim is true and "
-        "where it is false. Seeds: how many other seeds, in `quick`, come to the same verdict.",
+        "The most telling number has its 95% interval, and the null where there is one. Most "
+        "claims ask for more: all numbers that decide stand under each claim below. Right: how "
+        "often planted worlds are called supported, where the claim is true and where it is "
+        "false. Seeds: how many other seeds, in `quick`, come to the same verdict.",
         "",
         "| | the notes say | verdict | number | right | seeds |",
         "|---|---|---|---|---|---|",
