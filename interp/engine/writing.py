@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import dropwhile
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from transformer_lens.hook_points import HookPoint
 
 from interp.errors import ActivationError
 from interp.interventions import Intervention, Placement, Positions
@@ -132,6 +134,13 @@ def apply_all(
     return h
 
 
+def write_state(
+    act: Intervention, h: Float[Tensor, "sample pos d_model"], hook: object
+) -> Float[Tensor, "sample pos d_model"]:
+    """What a hook at `pre` or `post` leaves in the stream; `mid` knows such hooks by its name."""
+    return act(h)
+
+
 def mid_hooks(site: Site, act: Intervention) -> list[tuple[str, HookFunction]]:
     """Hooks that write f(mid) exactly, by what attention adds: f(pre + attn_out) - pre.
 
@@ -140,8 +149,12 @@ def mid_hooks(site: Site, act: Intervention) -> list[tuple[str, HookFunction]]:
     """
     entering: list[Tensor] = []
 
-    def remember(pre: Tensor, hook: object) -> None:
-        """Keep the state that enters the block."""
+    def remember(pre: Tensor, hook: HookPoint) -> None:
+        """Keep the state that enters the block, with what writes set later leave in it."""
+        functions = (handle.user_hook for handle in hook.fwd_hooks)
+        for later in dropwhile(lambda function: function is not remember, functions):
+            if isinstance(later, partial) and later.func is write_state:
+                pre = later(pre, hook)
         entering[:] = [pre]
 
     def write(attention_out: Tensor, hook: object) -> Tensor:
@@ -159,8 +172,8 @@ def write_hooks(
     """TransformerLens hooks that write the placements into the residual stream.
 
     `columns` tells which tokens of the pass under way a placement touches; without it positions
-    are counted from the end of the row that passes, see `interp.writes.hooks`. Sites are taken by
-    depth, so what `mid` remembers of `pre` is what a write at `pre` left there.
+    are counted from the end of the row that passes, see `interp.writes.hooks`. What `mid` remembers
+    of `pre` is what all such writes at `pre` leave there, also those of another call.
     """
     for placement in placements:
         if placement.sites is None:
@@ -177,5 +190,5 @@ def write_hooks(
         if site.stream == "mid":
             hooks += mid_hooks(site, act)
         else:
-            hooks.append((site.hook_name, lambda h, hook, act=act: act(h)))
+            hooks.append((site.hook_name, partial(write_state, act)))
     return hooks
