@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from interp.engine.writing import HookFunction, resolve, write_hooks
+from interp.engine.writing import HookFunction, check_edits, resolve, write_hooks
 from interp.interventions import Placement
 from interp.models import LoadedModel
 
@@ -18,4 +18,5 @@ def hooks(model: LoadedModel, edits: Sequence[Placement]) -> list[tuple[str, Hoo
     not see it otherwise. Raises ActivationError for other positions, for a site that the model
     lacks, and in a pass over a row that is too short.
     """
+    check_edits(edits)
     return write_hooks(resolve(model, edits))

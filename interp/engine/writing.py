@@ -11,7 +11,16 @@ from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 
 from interp.errors import ActivationError
-from interp.interventions import Intervention, Placement, Positions
+from interp.interventions import (
+    Ablate,
+    Add,
+    Compose,
+    Intervention,
+    Placement,
+    Positions,
+    RotateTo,
+    Scale,
+)
 from interp.models import LoadedModel
 from interp.prompts import Tokens
 from interp.sites import Site
@@ -37,11 +46,30 @@ def check_sites(model: LoadedModel, sites: Sequence[Site]) -> None:
 
 
 def resolve(model: LoadedModel, placements: Sequence[Placement]) -> list[Placement]:
-    """The placements with their sites in this model; ActivationError for one that it lacks."""
+    """The placements with their sites in this model.
+
+    Raises ActivationError for a site that it lacks, and for a vector that is not as wide as it is.
+    """
     n_layers, has_mid = model.n_layers, model.info.has_mid
+    for placement in placements:
+        check_width(model, placement.intervention)
     found = [replace(p, sites=p.sites_in(n_layers, has_mid)) for p in placements]
     check_sites(model, [site for placement in found for site in placement.sites or ()])
     return found
+
+
+def check_width(model: LoadedModel, intervention: Intervention) -> None:
+    """Raise ActivationError for a vector that is not as wide as the model's states."""
+    if isinstance(intervention, Compose):
+        for part in intervention.parts:
+            check_width(model, part)
+    elif isinstance(intervention, Ablate | Add | Scale | RotateTo):
+        for vector in vars(intervention).values():
+            if isinstance(vector, Tensor) and vector.shape[-1:] != (model.d_model,):
+                raise ActivationError(
+                    f"The states of {model.info.name} are {model.d_model} wide, and an edit has a "
+                    f"vector of shape {tuple(vector.shape)}. Take its direction from this model."
+                )
 
 
 def check_positions(tokens: Tokens, positions: Sequence[int]) -> None:
@@ -55,17 +83,22 @@ def check_positions(tokens: Tokens, positions: Sequence[int]) -> None:
             )
 
 
-def check_placements(tokens: Tokens, placements: Sequence[Placement]) -> None:
-    """Raise ActivationError for what is no list of placements, or for a position that is missing.
-
-    That is one of the prompt that some prompt lacks.
-    """
+def check_edits(placements: Sequence[Placement]) -> None:
+    """Raise ActivationError for what is no list of placements."""
     listed = isinstance(placements, Sequence)
     if not listed or not all(isinstance(placement, Placement) for placement in placements):
         raise ActivationError(
             "Edits are a list of placements, such as [direction.ablate()]; got "
             f"{placements!r:.120}."
         )
+
+
+def check_placements(tokens: Tokens, placements: Sequence[Placement]) -> None:
+    """Raise ActivationError for what is no list of placements, or for a position that is missing.
+
+    That is one of the prompt that some prompt lacks.
+    """
+    check_edits(placements)
     for placement in placements:
         if not isinstance(placement.positions, str):
             check_positions(tokens, [p for p in placement.positions if p < 0])
