@@ -86,11 +86,13 @@ def check_positions(tokens: Tokens, positions: Sequence[int]) -> None:
 def check_edits(placements: Sequence[Placement]) -> None:
     """Raise ActivationError for what is no list of placements."""
     listed = isinstance(placements, Sequence)
-    if not listed or not all(isinstance(placement, Placement) for placement in placements):
-        raise ActivationError(
-            "Edits are a list of placements, such as [direction.ablate()]; got "
-            f"{placements!r:.120}."
-        )
+    for one in placements if listed else [placements]:
+        if not (listed and isinstance(one, Placement)):
+            kind = type(one).__name__
+            raise ActivationError(
+                "Edits are a list of placements, such as [direction.ablate()]; got "
+                f"{f'a list with {kind}' if listed else f'{kind} outside a list'}."
+            )
 
 
 def check_placements(tokens: Tokens, placements: Sequence[Placement]) -> None:

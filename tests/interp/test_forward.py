@@ -213,11 +213,19 @@ def test_bad_sites_and_positions_are_named(tiny_model: LoadedModel) -> None:
         readout(parallel, tokenise(parallel, PROMPTS), [Placement(act, (Site(1, "mid"),))])
 
 
-@pytest.mark.parametrize("given", [lambda one: one, lambda one: [one.intervention]])
-def test_edits_that_are_no_list_of_placements_are_named(tiny_model: LoadedModel, given) -> None:
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (lambda one: one, "Placement outside a list"),
+        (lambda one: [one, one.intervention], "a list with Add"),
+    ],
+)
+def test_edits_that_are_no_list_of_placements_are_named(
+    tiny_model: LoadedModel, given, shown
+) -> None:
     edits = given(Placement(Add(vectors(1)[0]), (Site(1, "pre"),)))
     for take in (lambda: readout(tiny_model, PROMPTS, edits), lambda: hooks(tiny_model, edits)):
-        with pytest.raises(ActivationError, match=r"such as \[direction.ablate\(\)\]; got"):
+        with pytest.raises(ActivationError, match=rf"ablate\(\)\]; got {shown}"):
             take()
 
 
