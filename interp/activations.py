@@ -12,15 +12,18 @@ from interp.engine.body import Body
 from interp.engine.packing import pack
 from interp.engine.writing import check_placements, check_positions
 from interp.errors import ActivationError
-from interp.interventions import Placement
+from interp.interventions import Placement, positions_of
 from interp.models import LoadedModel
 from interp.prompts import Prompts, Tokens, tokens_of
-from interp.sites import Site, site_of
+from interp.sites import Site, sites_of
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Streaming statistics over n samples, in float64; variance has divisor n - 1."""
+    """Streaming statistics over n samples, in float64; variance has divisor n - 1.
+
+    `squared_norm` is the mean of the squared norms.
+    """
 
     n: int
     mean: Float[Tensor, "site pos d_model"]
@@ -53,7 +56,12 @@ def capture_batches(
     sites: Sequence[Site],
     positions: Sequence[int],
 ) -> Iterator[tuple[list[int], Float[Tensor, "sample site pos d_model"]]]:
-    """Rows and their float32 activations, batch by batch; checked to be finite."""
+    """Rows and their float32 activations, batch by batch; checked to be finite.
+
+    Raises ActivationError where they are not, and for no sites, no positions or wrong ones.
+    """
+    if not (sites and positions):
+        raise ActivationError("Nothing is captured at no site or position: expected one or more.")
     check_positions(tokens, positions)
     check_placements(tokens, edits)
     with Body(model, edits, sites) as body:
@@ -77,14 +85,18 @@ def capture(
     prompts: Prompts,
     edits: Sequence[Placement] = (),
     *,
-    sites: Sequence[Site | str],
-    positions: Sequence[int] = (-1,),
+    sites: Sequence[Site | str] | Site | str,
+    positions: Sequence[int] | int = (-1,),
 ) -> Float[Tensor, "sample site pos d_model"]:
-    """Activations in float32 on the CPU, in the order of the prompts, sites and positions."""
-    tokens, places = tokens_of(model, prompts), [site_of(site) for site in sites]
+    """Activations in float32 on the CPU, in the order of the prompts, sites and positions.
+
+    A single site or position is a list of one. Raises PromptError as `tokenise` does, and
+    ActivationError for a site, position or edit that cannot be, and for states that are not finite.
+    """
+    tokens, sites, positions = tokens_of(model, prompts), sites_of(sites), positions_of(positions)
     shape = (len(tokens), len(sites), len(positions), model.d_model)
     activations = torch.empty(shape)
-    for rows, part in capture_batches(model, tokens, edits, places, positions):
+    for rows, part in capture_batches(model, tokens, edits, sites, positions):
         activations[rows] = part
     return activations
 
@@ -95,19 +107,19 @@ def capture_moments(
     prompts: Prompts,
     edits: Sequence[Placement] = (),
     *,
-    sites: Sequence[Site | str],
-    positions: Sequence[int] = (-1,),
+    sites: Sequence[Site | str] | Site | str,
+    positions: Sequence[int] | int = (-1,),
 ) -> Moments:
     """Mean and variance without keeping the samples: batches are merged by Chan's update.
 
     Chan, Golub and LeVeque (1983), eq. 2.1: with d = mean_b - mean_a,
-    mean = mean_a + d n_b/n and M2 = M2_a + M2_b + d^2 n_a n_b/n.
+    mean = mean_a + d n_b/n and M2 = M2_a + M2_b + d^2 n_a n_b/n. Raises what `capture` raises.
     """
-    tokens, places = tokens_of(model, prompts), [site_of(site) for site in sites]
+    tokens, sites, positions = tokens_of(model, prompts), sites_of(sites), positions_of(positions)
     shape = (len(sites), len(positions), model.d_model)
     mean, deviation = torch.zeros(shape).double(), torch.zeros(shape).double()
     squared_norm, n = torch.zeros(shape[:2]).double(), 0
-    for rows, part in capture_batches(model, tokens, edits, places, positions):
+    for rows, part in capture_batches(model, tokens, edits, sites, positions):
         added = len(rows)
         # Site by site, since in float64 all of them at once would be the peak of the memory.
         for i in range(len(sites)):

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from interp.activations import capture
 from interp.assets.files import replace_file
-from interp.errors import ActivationError
+from interp.errors import ActivationError, raised_as
 from interp.interventions import Add, Placement, Positions, RotateTo, Scale, ablate
 from interp.models import LoadedModel
 from interp.prompts import Prompts
@@ -73,7 +73,7 @@ class Direction:
         direction, which leaves no plane.
         """
         b1, b2 = ablate(self.unit, towards).basis
-        b1, b2 = (b * torch.sign(b @ v) for b, v in ((b1, self.unit), (b2, towards)))
+        b1, b2 = (b * torch.sign(b @ v) for b, v in ((b1, self.unit), (b2, towards.to(b2))))
         return Placement(RotateTo(b1, b2, degrees), sites, positions)
 
 
@@ -157,22 +157,20 @@ def save_directions(path: Path, directions: Sequence[Direction]) -> None:
 
 def load_directions(path: Path) -> list[Direction]:
     """Read what `save_directions` wrote; raises ActivationError on another kind of file."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            described = json.loads((file.metadata() or {})["directions"])
-            units = [file.get_tensor(f"direction.{index}") for index in range(len(described))]
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise ActivationError(
-            f"{path} does not hold directions ({error}); expected a file of save_directions."
-        ) from error
-    return [
-        Direction(
-            unit,
-            entry["norm"],
-            Site.parse(entry["site"]) if entry["site"] else None,
-            entry["position"],
-            entry["method"],
-            entry["provenance"],
-        )
-        for unit, entry in zip(units, described, strict=True)
-    ]
+    advice = "Expected a file of save_directions."
+    with (
+        raised_as(ActivationError, f"{path} does not hold directions", advice),
+        safe_open(path, framework="pt") as file,
+    ):
+        described = json.loads((file.metadata() or {})["directions"])
+        return [
+            Direction(
+                file.get_tensor(f"direction.{index}"),
+                entry["norm"],
+                Site.parse(entry["site"]) if entry["site"] else None,
+                entry["position"],
+                entry["method"],
+                entry["provenance"],
+            )
+            for index, entry in enumerate(described)
+        ]

@@ -4,30 +4,33 @@ What an intervention does is kept apart from where it applies (`Placement`). All
 in float32 and return the dtype of h, so that bf16 models do not lose small projections.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import cos, radians, sin
-from typing import Literal
+from numbers import Integral
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from interp.errors import ActivationError
-from interp.sites import Site, everywhere, site_of
+from interp.sites import Site, everywhere, sites_of
 
 Intervention = Callable[[Float[Tensor, "*batch d_model"]], Float[Tensor, "*batch d_model"]]
-Positions = Literal["all", "prompt", "generated"] | tuple[int, ...]
+Rule = Literal["all", "prompt", "generated"]
+Positions = Rule | tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Placement:
     """An intervention, the sites it is written at, and the token positions it touches.
 
-    Sites are `Site`s or their names, "12.mid"; without any it is written everywhere, at every
-    state of the stream. Positions are offsets from the end of the prompt: -1 is its last token, 0
-    the first generated one. `prompt` is every negative offset, `generated` every other. Several
-    placements at one site apply in the order given.
+    Sites are `Site`s or their names, "12.mid", or a single one; with None it is written everywhere,
+    at every state of the stream. Positions are offsets from the end of the prompt, or a single one:
+    -1 is its last token, 0 the first generated one. `prompt` is every negative offset, `generated`
+    every other. Several placements at one site apply in the order given. Raises ActivationError for
+    what is no site or no position.
     """
 
     intervention: Intervention
@@ -36,11 +39,24 @@ class Placement:
 
     def __post_init__(self) -> None:
         if self.sites is not None:
-            object.__setattr__(self, "sites", tuple(map(site_of, self.sites)))
+            object.__setattr__(self, "sites", sites_of(self.sites))
+        if self.positions not in get_args(Rule):
+            object.__setattr__(self, "positions", positions_of(self.positions))
 
     def sites_in(self, n_layers: int, has_mid: bool) -> tuple[Site, ...]:
         """The sites in a model of so many layers, with `mid` states or without."""
         return tuple(everywhere(n_layers, has_mid)) if self.sites is None else self.sites
+
+
+def positions_of(positions: Iterable[int] | int) -> tuple[int, ...]:
+    """Positions, or a single one, as a tuple; ActivationError for what are no whole numbers."""
+    found = tuple(positions) if isinstance(positions, Iterable) else (positions,)
+    if not all(isinstance(position, Integral) for position in found):
+        raise ActivationError(
+            "Positions are whole numbers, such as -1 for a prompt's last token, of an edit also "
+            f"{', '.join(get_args(Rule))}; got {positions!r:.80}."
+        )
+    return found
 
 
 def outside(

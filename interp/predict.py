@@ -20,7 +20,7 @@ from interp.engine.writing import check_placements
 from interp.errors import ActivationError
 from interp.interventions import Placement
 from interp.models import LoadedModel
-from interp.prompts import Prompts, Tokens, tokens_of
+from interp.prompts import Prompts, Tokens, texts_of, tokens_of
 
 TEXT_TOKENS_PER_BATCH = 512
 """Tokens whose whole predictions are held at once; each takes 4 bytes per vocabulary entry."""
@@ -61,7 +61,8 @@ def readout(
     """Next-token log probabilities and teacher-forced log probabilities of continuations.
 
     The continuations' distinct prefixes follow each prompt in the same pass, so openings that share
-    their first tokens cost once.
+    their first tokens cost once. Raises PromptError as `tokenise` does, and ActivationError for an
+    edit that cannot be, and for logits that are not finite.
     """
     tokens = tokens_of(model, prompts)
     check_placements(tokens, edits)
@@ -148,7 +149,7 @@ def each_text(
 @torch.inference_mode()
 def text_damage(
     model: LoadedModel,
-    tokens: Tokens,
+    texts: Prompts,
     edits: Sequence[Placement] = (),
     *,
     base: Float[Tensor, "sample pos vocab"] | None = None,
@@ -156,8 +157,11 @@ def text_damage(
 ) -> TextDamage:
     """KL and next-token loss on ordinary text, over all of its own tokens.
 
-    `base` is `text_log_probs` of the unedited model, to be passed when several edits are measured.
+    Texts that are no tokens are cut and taken without a template, see `tokenise_text`. `base` is
+    `text_log_probs` of the unedited model, to be passed when several edits are measured. Raises
+    PromptError as `tokenise_text` does, and ActivationError for an edit that cannot be.
     """
+    tokens = texts_of(model, texts)
     base = text_log_probs(model, tokens, budget=budget) if base is None else base
     damage = torch.zeros(len(tokens), 3, dtype=torch.float64)
     for row, edited in each_text(model, tokens, edits, budget):

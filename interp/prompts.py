@@ -6,7 +6,7 @@ apart as `prefix`, so that they can be computed once per intervention and shared
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from jaxtyping import Int
@@ -59,7 +59,12 @@ class Tokens:
 
 
 def render(model: "LoadedModel", prompt: str, style: Style) -> str:
-    """The text the model sees; raises PromptError for `template` when it has none that works."""
+    """The text the model sees.
+
+    Raises PromptError for an unknown style, and for `template` when it has none that works.
+    """
+    if style not in get_args(Style):
+        raise PromptError(f"'{style}' is not a style; expected {', '.join(get_args(Style))}.")
     if style == "none":
         return prompt
     if style == "newline":
@@ -142,8 +147,8 @@ def check_characters(texts: Sequence[str]) -> None:
 def tokenise(model: "LoadedModel", prompts: Sequence[str], style: Style = "template") -> Tokens:
     """Tokenise prompts in a style.
 
-    Raises PromptError on an empty list, a character that is no text, a prompt without tokens, or
-    one longer than the context.
+    Raises PromptError on an empty list, an unknown style, a character that is no text, a prompt
+    without tokens, or one longer than the context.
     """
     if not prompts:
         raise PromptError("There are no prompts to tokenise; expected at least one.")
@@ -162,7 +167,10 @@ def tokenise(model: "LoadedModel", prompts: Sequence[str], style: Style = "templ
 
 
 def tokenise_text(model: "LoadedModel", texts: Sequence[str], max_tokens: int = 64) -> Tokens:
-    """Ordinary text, each cut to its first `max_tokens` tokens and without any template."""
+    """Ordinary text, each cut to its first `max_tokens` tokens and without any template.
+
+    Raises PromptError on an empty list, a character that is no text, or a text of one token.
+    """
     if not texts:
         raise PromptError("There is no text to tokenise; expected at least one passage.")
     check_characters(texts)
@@ -180,11 +188,21 @@ Prompts = Tokens | Sequence[str] | str
 
 
 def tokens_of(model: "LoadedModel", prompts: Prompts) -> Tokens:
-    """The prompts as tokens; texts in the model's chat template, as they are if it has none."""
+    """The prompts as tokens; texts in the model's chat template, as they are if it has none.
+
+    Raises PromptError as `tokenise` does.
+    """
     if isinstance(prompts, Tokens):
         return prompts
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
     return tokenise(model, texts, "template" if model.info.has_template else "none")
+
+
+def texts_of(model: "LoadedModel", texts: Prompts) -> Tokens:
+    """Ordinary text as tokens, see `tokenise_text`."""
+    if isinstance(texts, Tokens):
+        return texts
+    return tokenise_text(model, [texts] if isinstance(texts, str) else list(texts))
 
 
 def positions(model: "LoadedModel", style: Style = "template") -> dict[str, int]:

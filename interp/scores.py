@@ -123,7 +123,10 @@ def opening_odds(continuations: Float[Tensor, "sample opening"]) -> Float[Tensor
 def refusal_scores(
     model: LoadedModel, prompts: Prompts, edits: Sequence[Placement] = ()
 ) -> RefusalReadout:
-    """Next-token log probabilities and opening scores of every prompt, in one readout."""
+    """Next-token log probabilities and opening scores of every prompt, in one readout.
+
+    Raises what `readout` raises, and PromptError as `exclusive_tokens` does.
+    """
     refusal, compliance = opening_tokens(model)
     result = readout(model, prompts, edits, continuations=[*refusal, *compliance])
     openings = openings_score(result.continuations, len(refusal))

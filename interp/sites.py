@@ -5,7 +5,7 @@ leaving the block. Reading is direct. Writing at `mid` is not: see `mid_hooks` o
 `interp.engine.writing`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import total_ordering
 from typing import Literal, cast, get_args
@@ -55,7 +55,14 @@ class Site:
 
 def site_of(site: Site | str) -> Site:
     """A site, or the one of this name; raises ActivationError for a name that is none."""
-    return site if isinstance(site, Site) else Site.parse(site)
+    return site if isinstance(site, Site) else Site.parse(str(site))
+
+
+def sites_of(sites: Iterable[Site | str] | Site | str) -> tuple[Site, ...]:
+    """Sites, or those of these names, a single one too; ActivationError for what is none."""
+    if isinstance(sites, str) or not isinstance(sites, Iterable):
+        sites = (sites,)
+    return tuple(map(site_of, sites))
 
 
 def all_sites(n_layers: int, streams: Sequence[Stream] = ("pre", "mid")) -> list[Site]:

@@ -146,9 +146,12 @@ def permutation_p(
     """p-value of `observed` among null draws, (1 + #{null >= observed}) / (1 + draws); never 0.
 
     Phipson and Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9:39. Ties count against the finding,
-    also ties that differ by rounding. `two-sided` doubles the smaller tail.
+    also ties that differ by rounding. `two-sided` doubles the smaller tail. What is NaN has p NaN;
+    raises DataError for null draws that are not finite.
     """
     null = _finite(null, "the null draws")
+    if np.isnan(observed):
+        return float("nan")
     tolerance = 1e-12 * abs(observed)
     above = (1 + np.count_nonzero(null >= observed - tolerance)) / (1 + len(null))
     below = (1 + np.count_nonzero(null <= observed + tolerance)) / (1 + len(null))

@@ -35,8 +35,8 @@ def plot_own_plane(result: Result) -> Figure:
     """Odds over the angle in each state's own plane."""
     means = result.tables["own_plane"].groupby("angle").value.mean()
     near, far = means[means.index <= 180].max(), means[means.index > 180].max()
-    title = f"Refusal odds change by {number(near)} nats at the best angle that adding reaches,\n" \
-            f"by {number(far)} at the best of the others"  # fmt: skip
+    title = f"Best of the angles that adding reaches: {number(near)} nats,\n" \
+            f"best of the others: {number(far)}"  # fmt: skip
     note = "each state in its own plane; beyond 180 degrees its rest is reversed, out of reach"
     return around(result, "own_plane", title, note)
 

@@ -82,18 +82,19 @@ def lock(options: LockOptions) -> list[str]:
 
 
 def keys_of(options: LockOptions, out: Path) -> dict[Path, Direction]:
-    """The direction of every key; raises ExperimentError where they do not fit together."""
+    """The direction of every key.
+
+    Raises ExperimentError where they do not fit together, and ModelError for a place of no use.
+    """
     keys = options.key
-    if not keys or len(set(keys)) != len(options.direction):
+    if not keys or len(keys) != len(options.direction):
         raise ExperimentError(
-            f"{len(options.direction)} directions and {len(set(keys))} keys: give --key a file of "
+            f"{len(options.direction)} directions and {len(keys)} keys: give --key a file of "
             "its own for every direction, in the same order."
         )
-    for key in keys:
-        if key.is_relative_to(out):
-            raise ExperimentError(
-                f"The key {key} would lie in the locked folder. Give another --key."
-            )
+    from interp.exports.locks import check_places
+
+    check_places(out, keys)
     shape = read_shape(options.model)
     directions = [read_directions(path)[0] for path in options.direction]
     for direction in directions:

@@ -11,6 +11,7 @@ uniform ones stay a box, and long tails stay.
 
 import numpy as np
 from jaxtyping import Float
+from scipy.linalg import helmert
 
 from interp.curvature.graph import Coordinates
 
@@ -22,10 +23,9 @@ def haar_orthogonal(n: int, rng: np.random.Generator) -> Float[np.ndarray, "n n"
 
 
 def off_ones(n: int) -> Float[np.ndarray, "n n_less_one"]:
-    """Orthonormal basis of the complement of the vector of ones (Helmert's matrix)."""
-    index = np.arange(1, n)
-    basis = np.triu(np.ones((n, n - 1))) - np.eye(n, n - 1, k=-1) * index
-    return basis / np.sqrt(index * (index + 1))
+    """Orthonormal basis of the complement of the vector of ones."""
+    # Matrix products of a transposed view may round otherwise.
+    return np.ascontiguousarray(helmert(n).T)
 
 
 def rotated(coordinates: Coordinates, rng: np.random.Generator) -> Coordinates:

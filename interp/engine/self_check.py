@@ -21,8 +21,14 @@ def self_check(model: "LoadedModel") -> None:
     """Check pre + attn_out = mid, mid + mlp_out = post = next pre, and logits = head(body).
 
     Architectures with residual multipliers or hidden norms fail here, by name, instead of giving
-    interventions that quietly mean something else.
+    interventions that quietly mean something else. Raises ModelError for them, and for weights that
+    are neither float32 nor bfloat16.
     """
+    if model.dtype not in IDENTITY_TOLERANCE:
+        raise ModelError(
+            f"{model.info.name} is in {model.info.dtype}; expected float32 or bfloat16. Load it "
+            "in one of them."
+        )
     ids = torch.arange(3, 11, device=model.device)[None] % model.head.shape[0]
     with quiet_transformers():
         logits, cache = model.bridge.run_with_cache(ids, names_filter=is_residual_hook)

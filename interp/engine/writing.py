@@ -3,13 +3,24 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import dropwhile
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from transformer_lens.hook_points import HookPoint
 
 from interp.errors import ActivationError
-from interp.interventions import Intervention, Placement, Positions
+from interp.interventions import (
+    Ablate,
+    Add,
+    Compose,
+    Intervention,
+    Placement,
+    Positions,
+    RotateTo,
+    Scale,
+)
 from interp.models import LoadedModel
 from interp.prompts import Tokens
 from interp.sites import Site
@@ -35,11 +46,30 @@ def check_sites(model: LoadedModel, sites: Sequence[Site]) -> None:
 
 
 def resolve(model: LoadedModel, placements: Sequence[Placement]) -> list[Placement]:
-    """The placements with their sites in this model; ActivationError for one that it lacks."""
+    """The placements with their sites in this model.
+
+    Raises ActivationError for a site that it lacks, and for a vector that is not as wide as it is.
+    """
     n_layers, has_mid = model.n_layers, model.info.has_mid
+    for placement in placements:
+        check_width(model, placement.intervention)
     found = [replace(p, sites=p.sites_in(n_layers, has_mid)) for p in placements]
     check_sites(model, [site for placement in found for site in placement.sites or ()])
     return found
+
+
+def check_width(model: LoadedModel, intervention: Intervention) -> None:
+    """Raise ActivationError for a vector that is not as wide as the model's states."""
+    if isinstance(intervention, Compose):
+        for part in intervention.parts:
+            check_width(model, part)
+    elif isinstance(intervention, Ablate | Add | Scale | RotateTo):
+        for vector in vars(intervention).values():
+            if isinstance(vector, Tensor) and vector.shape[-1:] != (model.d_model,):
+                raise ActivationError(
+                    f"The states of {model.info.name} are {model.d_model} wide, and an edit has a "
+                    f"vector of shape {tuple(vector.shape)}. Take its direction from this model."
+                )
 
 
 def check_positions(tokens: Tokens, positions: Sequence[int]) -> None:
@@ -53,17 +83,24 @@ def check_positions(tokens: Tokens, positions: Sequence[int]) -> None:
             )
 
 
+def check_edits(placements: Sequence[Placement]) -> None:
+    """Raise ActivationError for what is no list of placements."""
+    listed = isinstance(placements, Sequence)
+    for one in placements if listed else [placements]:
+        if not (listed and isinstance(one, Placement)):
+            kind = type(one).__name__
+            raise ActivationError(
+                "Edits are a list of placements, such as [direction.ablate()]; got "
+                f"{f'a list with {kind}' if listed else f'{kind} outside a list'}."
+            )
+
+
 def check_placements(tokens: Tokens, placements: Sequence[Placement]) -> None:
     """Raise ActivationError for what is no list of placements, or for a position that is missing.
 
     That is one of the prompt that some prompt lacks.
     """
-    listed = isinstance(placements, Sequence)
-    if not listed or not all(isinstance(placement, Placement) for placement in placements):
-        raise ActivationError(
-            "Edits are a list of placements, such as [direction.ablate()]; got "
-            f"{placements!r:.120}."
-        )
+    check_edits(placements)
     for placement in placements:
         if not isinstance(placement.positions, str):
             check_positions(tokens, [p for p in placement.positions if p < 0])
@@ -132,6 +169,13 @@ def apply_all(
     return h
 
 
+def write_state(
+    act: Intervention, h: Float[Tensor, "sample pos d_model"], hook: object
+) -> Float[Tensor, "sample pos d_model"]:
+    """What a hook at `pre` or `post` leaves in the stream; `mid` knows such hooks by its name."""
+    return act(h)
+
+
 def mid_hooks(site: Site, act: Intervention) -> list[tuple[str, HookFunction]]:
     """Hooks that write f(mid) exactly, by what attention adds: f(pre + attn_out) - pre.
 
@@ -140,8 +184,12 @@ def mid_hooks(site: Site, act: Intervention) -> list[tuple[str, HookFunction]]:
     """
     entering: list[Tensor] = []
 
-    def remember(pre: Tensor, hook: object) -> None:
-        """Keep the state that enters the block."""
+    def remember(pre: Tensor, hook: HookPoint) -> None:
+        """Keep the state that enters the block, with what writes set later leave in it."""
+        functions = (handle.user_hook for handle in hook.fwd_hooks)
+        for later in dropwhile(lambda function: function is not remember, functions):
+            if isinstance(later, partial) and later.func is write_state:
+                pre = later(pre, hook)
         entering[:] = [pre]
 
     def write(attention_out: Tensor, hook: object) -> Tensor:
@@ -159,8 +207,8 @@ def write_hooks(
     """TransformerLens hooks that write the placements into the residual stream.
 
     `columns` tells which tokens of the pass under way a placement touches; without it positions
-    are counted from the end of the row that passes, see `interp.writes.hooks`. Sites are taken by
-    depth, so what `mid` remembers of `pre` is what a write at `pre` left there.
+    are counted from the end of the row that passes, see `interp.writes.hooks`. What `mid` remembers
+    of `pre` is what all such writes at `pre` leave there, also those of another call.
     """
     for placement in placements:
         if placement.sites is None:
@@ -177,5 +225,5 @@ def write_hooks(
         if site.stream == "mid":
             hooks += mid_hooks(site, act)
         else:
-            hooks.append((site.hook_name, lambda h, hook, act=act: act(h)))
+            hooks.append((site.hook_name, partial(write_state, act)))
     return hooks

@@ -42,11 +42,11 @@ def lock(model: LoadedModel, folder: Path, keys: Mapping[Path, Direction]) -> No
     Each key opens its own lock and leaves the others closed, in any order: for every set of locks
     that may be closed beside it, it has a part, so that k locks double its size k - 1 times.
     All is written, or nothing; nothing may be there before. That the keys restore every tensor
-    bit for bit is checked before. Raises ModelError as `orthogonalised` does, for a place that is
-    taken, for more than MOST_LOCKS, and for weights that are not bfloat16 or float32;
-    ActivationError for directions that lie in the span of the others.
+    bit for bit is checked before. Raises ModelError as `orthogonalised` and `check_places` do, for
+    more than MOST_LOCKS, and for weights that are not bfloat16 or float32; ActivationError for
+    directions that lie in the span of the others.
     """
-    _check_free(folder, *keys)
+    check_places(folder, list(keys))
     if not 1 <= len(keys) <= MOST_LOCKS:
         raise ModelError(f"{len(keys)} locks at once; expected 1 to {MOST_LOCKS}.")
     directions = list(keys.values())
@@ -89,6 +89,22 @@ def unlock(folder: Path, key: Path, out: Path) -> None:
             is_weight = ".safetensors" in path.name
             if path.is_file() and not is_weight and not (temporary / path.name).exists():
                 shutil.copyfile(path, temporary / path.name)
+
+
+def check_places(folder: Path, keys: Sequence[Path]) -> None:
+    """Raise ModelError for a place that is taken, and for a key that would be lost.
+
+    That is one in the locked folder, or of one path with another, however the paths are written.
+    """
+    _check_free(folder, *keys)
+    if len({key.resolve() for key in keys}) < len(keys):
+        raise ModelError(
+            f"The keys {', '.join(map(str, keys))} are not all different files; give every "
+            "direction a key of its own."
+        )
+    for key in keys:
+        if key.resolve().is_relative_to(folder.resolve()):
+            raise ModelError(f"The key {key} would lie in the locked folder {folder}. Move it out.")
 
 
 def saved_tensors(hf_model: Any) -> dict[str, Tensor]:

@@ -90,6 +90,15 @@ def test_each_mistake_is_one_clear_line(words, expected, found, places, tmp_path
     assert {path.name for path in tmp_path.iterdir()} == {"D"}
 
 
+def test_one_file_for_two_keys_is_refused(found, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    keys = ["--key", "K", "--key", str(tmp_path / "K")]
+    words = ["tiny-random", "--direction", found, "--direction", found, "--out", "L", *keys]
+    assert main(["lock", *words]) == 2
+    assert "are not all different files" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"D"}
+
+
 def test_a_folder_where_none_was_found_says_so(places, tmp_path, capsys) -> None:
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "report.md").write_text("none found")

@@ -83,6 +83,29 @@ def test_nan_is_an_error_that_names_the_site(tiny_model: LoadedModel) -> None:
     check_finite(torch.zeros(2, 1, 1, 3), [Site(0, "pre")], "x")
 
 
+def test_a_single_site_or_position_is_a_list_of_one(tiny_model: LoadedModel) -> None:
+    wanted = capture(tiny_model, PROMPTS, sites=[Site(2, "pre")], positions=[-1])
+    for sites in ("2.pre", Site(2, "pre"), ["2.pre"]):
+        assert torch.equal(capture(tiny_model, PROMPTS, sites=sites, positions=-1), wanted)
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ({"sites": []}, "at no site or position"),
+        ({"sites": "2.pre", "positions": ()}, "at no site or position"),
+        ({"sites": "2.pre", "positions": "all"}, "Positions are whole numbers.*got 'all'"),
+        ({"sites": "2.pre", "positions": 1.5}, r"Positions are whole numbers.*got 1\.5"),
+        ({"sites": [(2, "pre")]}, "is not a site"),
+        ({"sites": 2}, "'2' is not a site"),
+    ],
+)
+def test_what_is_no_site_or_position_is_named(tiny_model: LoadedModel, asked, reason) -> None:
+    for read in (capture, capture_moments):
+        with pytest.raises(ActivationError, match=reason):
+            read(tiny_model, PROMPTS, **asked)
+
+
 def test_positions_outside_the_shortest_prompt_are_refused(tiny_model: LoadedModel) -> None:
     with pytest.raises(ActivationError, match="shortest prompt"):
         capture(tiny_model, tokenise(tiny_model, PROMPTS), sites=[Site(0, "pre")], positions=(-99,))

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from interp.directions import (
+    direction_from,
     load_directions,
     mean_difference,
     save_directions,
@@ -63,6 +65,33 @@ def test_a_file_of_directions_reads_back(tmp_path: Path) -> None:
         fields = ("norm", "site", "position", "method", "provenance")
         assert [getattr(before, f) for f in fields] == [getattr(after, f) for f in fields]
     assert [path.name for path in tmp_path.iterdir()] == ["d.safetensors"]
+
+
+def test_an_edit_takes_a_single_site_or_position() -> None:
+    direction = direction_from(torch.ones(4), "made_up", Site(1, "pre"))
+    for sites in ("2.mid", Site(2, "mid"), ["2.mid"]):
+        assert (
+            direction.ablate(sites).sites == direction.add(sites=sites).sites == (Site(2, "mid"),)
+        )
+    for positions in (-1, [-1], (-1,)):
+        assert direction.ablate(positions=positions).positions == (-1,)
+    with pytest.raises(ActivationError, match="also all, prompt, generated; got 'last'"):
+        direction.ablate(positions="last")  # type: ignore[arg-type]
+
+
+def test_a_rotation_may_go_towards_a_vector_of_any_dtype() -> None:
+    direction, towards = direction_from(torch.arange(4.0), "made_up"), torch.ones(4)
+    wanted = direction.rotate(30, towards).intervention(torch.eye(4))
+    found = direction.rotate(30, towards.double()).intervention(torch.eye(4))
+    assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("described", ['[{"norm": 1.0}]', "[1]", "3"])
+def test_a_file_that_tells_too_little_is_refused(tmp_path: Path, described: str) -> None:
+    path = tmp_path / "d.safetensors"
+    save_file({"direction.0": torch.ones(3)}, path, metadata={"directions": described})
+    with pytest.raises(ActivationError, match="does not hold directions"):
+        load_directions(path)
 
 
 def test_another_file_is_refused(tmp_path: Path) -> None:

@@ -11,13 +11,14 @@ from torch import Tensor
 from interp.assets.tiny import tiny_huggingface
 from interp.engine.packing import prefix_tree
 from interp.engine.writing import touched
-from interp.errors import ActivationError
+from interp.errors import ActivationError, PromptError
 from interp.generation import generate
-from interp.interventions import Add, Placement, RotateTo, Scale, ablate
+from interp.interventions import Add, Placement, RotateTo, Scale, ablate, compose
 from interp.models import LoadedModel, tiny_random_model
 from interp.predict import continuation_kl, readout, text_damage, text_log_probs
-from interp.prompts import Tokens, batch, tokenise
+from interp.prompts import Tokens, batch, tokenise, tokenise_text
 from interp.sites import Site, all_sites, everywhere
+from interp.writes import hooks
 from tests.conftest import FAMILIES
 from tests.reference import plain_forward
 
@@ -159,6 +160,13 @@ def test_text_damage_is_zero_without_a_change_and_right_with_one(tiny_model: Loa
         )
 
 
+def test_text_damage_takes_texts_without_a_template(tiny_model: LoadedModel) -> None:
+    texts = ["The sea is salt.", "A river is not."]
+    edits = [Placement(ablate(vectors(1)[0]))]
+    wanted = text_damage(tiny_model, tokenise_text(tiny_model, texts), edits)
+    assert torch.equal(text_damage(tiny_model, texts, edits).kl, wanted.kl)
+
+
 def test_continuation_kl_averages_over_the_answer(tiny_model: LoadedModel) -> None:
     tokens, answers = tokenise(tiny_model, PROMPTS), [[5, 6, 7], [9], [11, 12]]
     act, sites = ablate(vectors(1)[0]), tuple(everywhere(4))
@@ -205,11 +213,44 @@ def test_bad_sites_and_positions_are_named(tiny_model: LoadedModel) -> None:
         readout(parallel, tokenise(parallel, PROMPTS), [Placement(act, (Site(1, "mid"),))])
 
 
-@pytest.mark.parametrize("given", [lambda one: one, lambda one: [one.intervention]])
-def test_edits_that_are_no_list_of_placements_are_named(tiny_model: LoadedModel, given) -> None:
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (lambda one: one, "Placement outside a list"),
+        (lambda one: [one, one.intervention], "a list with Add"),
+    ],
+)
+def test_edits_that_are_no_list_of_placements_are_named(
+    tiny_model: LoadedModel, given, shown
+) -> None:
     edits = given(Placement(Add(vectors(1)[0]), (Site(1, "pre"),)))
-    with pytest.raises(ActivationError, match=r"such as \[direction.ablate\(\)\]; got"):
-        readout(tiny_model, tokenise(tiny_model, PROMPTS), edits)
+    for take in (lambda: readout(tiny_model, PROMPTS, edits), lambda: hooks(tiny_model, edits)):
+        with pytest.raises(ActivationError, match=rf"ablate\(\)\]; got {shown}"):
+            take()
+
+
+@pytest.mark.parametrize(
+    "act", [ablate(torch.ones(9)), compose(Scale(torch.ones(WIDTH), 2), Add(torch.ones(1)))]
+)
+def test_a_vector_of_another_width_is_named(tiny_model: LoadedModel, act) -> None:
+    for take in (lambda e: readout(tiny_model, PROMPTS, e), lambda e: hooks(tiny_model, e)):
+        with pytest.raises(ActivationError, match=r"tiny-random are 32 wide.*shape \((1, 9|1,)\)"):
+            take([Placement(act, (Site(1, "pre"),))])
+
+
+def test_temperatures_below_zero_are_refused(tiny_model: LoadedModel) -> None:
+    for temperature in (-1.0, float("nan")):
+        with pytest.raises(ActivationError, match=r"temperature is .*expected 0"):
+            generate(tiny_model, PROMPTS, temperature=temperature)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_answers_that_do_not_fit_into_the_context_are_refused(family: str, tiny_models) -> None:
+    model = tiny_models[family]
+    tokens = batch([list(range(3, 203)) * 2], pad_id=0)
+    assert len(generate(model, tokens, max_new_tokens=113, min_new_tokens=113)[0]) == 113
+    with pytest.raises(PromptError, match=r"400 tokens and 114 new ones.*reads at most 512"):
+        generate(model, tokens, max_new_tokens=114)
 
 
 def test_logits_that_are_not_finite_are_an_error(tiny_model: LoadedModel) -> None:

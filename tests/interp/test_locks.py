@@ -289,6 +289,18 @@ def test_what_is_there_is_left_alone(locked, tmp_path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"there", "K"}
 
 
+def test_a_key_that_would_be_lost_is_refused(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    twice = {Path("K"): made_up(), tmp_path / "K": made_up(seed=2)}
+    with pytest.raises(ModelError, match="not all different files"):
+        lock(tiny(), tmp_path / "L", twice)
+    (tmp_path / "link").symlink_to("L")
+    for inside in ("L", "L/K", "link/K"):
+        with pytest.raises(ModelError, match="would lie in the locked folder"):
+            lock(tiny(), tmp_path / "L", {Path(inside): made_up()})
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
+
+
 @pytest.mark.parametrize("step", ["save_plain", "write_key", "_restored"])
 def test_a_lock_that_fails_leaves_nothing(step, tmp_path, monkeypatch) -> None:
     def fail(*_: object) -> None:

@@ -45,6 +45,12 @@ def test_a_model_with_scaled_residuals_is_refused_by_name() -> None:
         from_huggingface(hf_model, tokenizer, "crooked")
 
 
+def test_half_precision_is_refused_by_name() -> None:
+    hf_model, tokenizer = tiny_huggingface(n_layers=2, dtype=torch.float16)
+    with pytest.raises(ModelError, match=r"halved is in float16; expected float32 or bfloat16"):
+        from_huggingface(hf_model, tokenizer, "halved")
+
+
 def test_weights_with_nan_are_refused() -> None:
     hf_model, tokenizer = tiny_huggingface(n_layers=2)
     hf_model.model.layers[0].mlp.down_proj.weight.data[0, 0] = float("nan")

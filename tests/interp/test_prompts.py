@@ -97,6 +97,8 @@ def test_prompts_that_cannot_be_read_are_errors(tiny_model: LoadedModel) -> None
         tokenise(tiny_model, ["a", ""], "none")
     with pytest.raises(PromptError, match="reads at most 512"):
         tokenise(tiny_model, ["long " * 300])
+    with pytest.raises(PromptError, match="'bare' is not a style; expected template, none"):
+        tokenise(tiny_model, ["Tea"], "bare")  # type: ignore[arg-type]
     with pytest.raises(PromptError, match="fewer than two tokens"):
         tokenise_text(tiny_model, ["word", "x"], 4)
 

@@ -160,6 +160,15 @@ def test_permutation_p_counts_ties_and_is_never_zero():
     assert stats.permutation_p(0.1 + 0.2, np.array([0.3])) == 1.0
 
 
+def test_what_is_not_measured_has_no_p():
+    null = np.arange(9.0)
+    assert all(
+        np.isnan(stats.permutation_p(np.nan, null, alternative))
+        for alternative in ("greater", "less", "two-sided")
+    )
+    assert_allclose(stats.max_statistic_p(np.array([np.nan, 9.0]), null[:, None]), [np.nan, 0.1])
+
+
 def test_maximum_statistic_controls_the_error_over_sites():
     rng = np.random.default_rng(5)
     draws = rng.standard_normal((300, 25))

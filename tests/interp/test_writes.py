@@ -13,6 +13,8 @@ from interp.models import LoadedModel, tiny_random_model
 from interp.predict import readout
 from interp.prompts import Tokens, tokenise
 from interp.sites import Site
+from interp.writes import hooks
+from tests.conftest import FAMILIES
 
 PROMPTS = ("Why is the sky blue?", "Tea", "Name three large rivers and where they end.")
 POSITIONS = ("all", (-1,), (-3, -1))
@@ -55,6 +57,25 @@ def test_hooks_in_a_users_pass_equal_the_engine(family: str, stream, positions) 
         assert torch.allclose(found[:, -1].log_softmax(-1), wanted, atol=1e-4)
     read = torch.stack([cache[site.hook_name][:, [-1, -2, -3]] for site in READ], dim=1)
     assert torch.allclose(read, states, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_edits_of_several_calls_are_those_of_one(family: str, tiny_models) -> None:
+    model = tiny_models[family]
+    tokens, ids = (
+        tokenise(model, PROMPTS[:1]),
+        torch.tensor(tokenise(model, PROMPTS[:1]).sequences()),
+    )
+    mid = Placement(ablate(torch.ones(32)), (Site(1, "mid"),))
+    pre = Placement(Add(torch.arange(32.0) / 9), (Site(1, "pre"),))
+    run = model.bridge.run_with_hooks
+    with torch.inference_mode():
+        wanted = run(ids, fwd_hooks=hooks(model, [mid, pre]))
+        apart = run(ids, fwd_hooks=[*hooks(model, [mid]), *hooks(model, [pre])])
+    assert torch.equal(apart, wanted)
+    with model.bridge.hooks(fwd_hooks=hooks(model, [mid])):
+        found = readout(model, tokens, [pre]).log_probs
+    assert torch.allclose(found, wanted[:, -1].log_softmax(-1), atol=1e-4)
 
 
 @pytest.mark.parametrize("stream", STREAMS)
