@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,6 +58,8 @@ class FindOptions:
     """Measure again even if nothing has changed."""
 
 
+IMAGE = re.compile(r"!\[\w+\]\((.+)\)")  # of the page, which a terminal cannot show
+
 DESCRIPTION = f"""\
 {protocol.__doc__}
 A behaviour is one of: refusal, sentiment, register, persona, syntax, truth, sycophancy; or a file:
@@ -81,7 +84,8 @@ def find(words: Sequence[str]) -> int:
     shared = {f.name: getattr(parsed, f.name) for f in dataclasses.fields(FindOptions)}
     with progress_log() as progress:
         folder = measure(FindOptions(**shared), parsed.settings, progress)
-    sys.stdout.write((folder / REPORT).read_text(encoding="utf-8"))
+    page = (folder / REPORT).read_text(encoding="utf-8")
+    sys.stdout.write(IMAGE.sub(lambda image: f"Figure: {folder / image[1]}", page))
     return 0
 
 
