@@ -47,7 +47,7 @@ def plot_brought(result: Result) -> Figure:
              for one in table.label if one.startswith("tuned")}  # fmt: skip
     deciding = f"tuned.share/{N_TAUGHT} examples, {N_STEPS} steps/"
     keys, tunings = (table[table.label.str.startswith(x)].value for x in ("wrong", deciding))
-    shares = " and ".join(f"{one:.0%}" for one in tunings)
+    shares = ", ".join(f"{one:.0%}" for one in tunings)
     tuned = f",\nshort tunings {shares} of the refusals" if shares else ""
     n = " or ".join(map(str, sorted(set(table.n))))
     return plots.intervals(
@@ -93,7 +93,7 @@ def plot_opened(result: Result) -> Figure:
 
 def plot_hidden(result: Result) -> Figure:
     """A skill behind a key."""
-    table = result.tables["hidden"]
+    table = result.tables["hidden"].drop_duplicates(["label", "group"])  # one key never taught
     taught = table[table.group != "before"].groupby("label").value
     key, none, wrong = taught.max()["key"], *taught.min()[["none", "wrong"]]
     return plots.intervals(

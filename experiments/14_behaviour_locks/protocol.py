@@ -24,7 +24,8 @@ Objections, and what was done:
   failed where tunings bring refusal back (of some 35 more, another), and 14b was supported; now the
   other one's draws reach above the margin. Each has to have learnt. Steps of larger models take
   seconds: quick makes none. Tried and worse: rates of 2e-3 and 3e-3, batches of 4. On the 0.5B the
-  start matters: of the refusals .26 and .11 came back in two tunings, .63 in an earlier run's one.
+  start matters: .26, .11 and .14 of the refusals came back in three tunings, .63 in an earlier
+  run's one. After all of them harmless prompts are refused too, which is what the share leaves out.
 - A domain's direction may damage all text: twice what the next domain's costs the same sentences is
   subtracted. Site, domains and their number are the same in every preset. Where a domain is worth
   little to the prediction, little can be lost, and it is not locked.
