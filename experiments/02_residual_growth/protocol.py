@@ -146,9 +146,9 @@ CLAIMS = (
             "rejected if any lies below, else inconclusive. Untestable where a norm follows the "
             "output matrices."
         ),
-        number="likeness of what attention writes in different layers, in times chance "
+        number="likeness of what layers write to the directions of the growth, in times chance "
         f"(wanted: above {TIMES_CHANCE})",
-        estimates=("weights.attention", "weights.mlp", "weights.activations"),
+        estimates=("weights.activations", "weights.attention", "weights.mlp"),
     ),
     Claim(
         key="02f",
