@@ -64,7 +64,8 @@ def lock(options: LockOptions) -> list[str]:
     """Lock, and return the lines to print. Every mistake is found before anything is written."""
     out = options.out
     keys = keys_of(options, out)
-    check_new(out, *keys)
+    for place in (out, *keys):
+        check_writable(place.parent)
     dtype = stored_dtype(options.model)
     from interp.exports.locks import lock as write_locked
     from interp.models import load
@@ -105,7 +106,7 @@ def keys_of(options: LockOptions, out: Path) -> dict[Path, Direction]:
 def unlock(options: UnlockOptions) -> list[str]:
     """Unlock, and return the lines to print."""
     out = options.out
-    check_new(out)
+    check_writable(out.parent)
     from interp.exports.locks import unlock as write_unlocked
 
     write_unlocked(options.folder, options.key, out)
@@ -113,13 +114,3 @@ def unlock(options: UnlockOptions) -> list[str]:
         f"Wrote: {out} ({size_of(out):,} bytes), every weight as it was without this lock",
         f"Use:   transformers.AutoModelForCausalLM.from_pretrained('{out}')",
     ]
-
-
-def check_new(*places: Path) -> None:
-    """Raise ExperimentError for a place that is taken or cannot be written."""
-    for place in places:
-        check_writable(place.parent)
-        if place.exists():
-            raise ExperimentError(
-                f"{place} is there already, and is left alone. Give a name that is free."
-            )
